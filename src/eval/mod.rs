@@ -1,0 +1,1 @@
+//! Metrics, runners and reports. Leaves the models to [`crate::infer`].

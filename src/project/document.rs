@@ -1,0 +1,183 @@
+//! The document: a video's identity, the objects in it, and what the model said.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    geometry::{BoxPx, Size},
+    mask::Rle,
+};
+
+/// Display index of a frame, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FrameIndex(pub u32);
+
+/// Identity of an object (one referent) within a document; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectId(pub u32);
+
+/// Who made a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provenance {
+    /// Drawn, clicked or accepted by a person.
+    Human,
+    /// Emitted by the model on this very frame.
+    Model,
+    /// Carried here from another frame.
+    Propagated,
+}
+
+/// Signs that a propagated mask may have drifted; each in 0..=1, 1 = worth a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DriftSignal {
+    /// The object score fell.
+    pub object_score: f32,
+    /// The predicted IoU is low.
+    pub predicted_iou: f32,
+    /// The area jumped against the frame before.
+    pub area_jump: f32,
+    /// The centroid jumped, in units of the object's size.
+    pub centroid_jump: f32,
+    /// The mask and its box (or proposal) disagree.
+    pub box_mask: f32,
+}
+
+impl DriftSignal {
+    /// The strongest of the signals.
+    pub fn total(&self) -> f32 {
+        self.object_score
+            .max(self.predicted_iou)
+            .max(self.area_jump)
+            .max(self.centroid_jump)
+            .max(self.box_mask)
+    }
+}
+
+/// One object's mask on one frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameMask {
+    /// The mask, at the video's displayed size.
+    pub rle: Rle,
+    /// Confidence of the object's presence, 0..=1 (sigmoid of SAM2's object score).
+    pub score: f32,
+    /// SAM2's predicted IoU, 0..=1.
+    pub iou: f32,
+    /// Who made it.
+    pub provenance: Provenance,
+    /// A person made or accepted it: no model may change it.
+    pub anchor: bool,
+    /// Signs of drift.
+    pub drift: DriftSignal,
+}
+
+/// One referent with its masks over time (its masklet).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Object {
+    /// Identity.
+    pub id: ObjectId,
+    /// Short name shown in lists; starts as the phrase.
+    pub name: String,
+    /// The referring phrase it came from, empty if it was drawn.
+    pub phrase: String,
+    /// Index into the palette; never changes.
+    pub colour: u32,
+    /// Drawn on the canvas.
+    pub visible: bool,
+    /// Untouched by propagation.
+    pub locked: bool,
+    /// Masks by frame; a frame without an entry has not been looked at.
+    pub frames: BTreeMap<FrameIndex, FrameMask>,
+}
+
+impl Object {
+    /// Frames whose mask a person made or accepted.
+    pub fn anchors(&self) -> impl Iterator<Item = FrameIndex> + '_ {
+        self.frames
+            .iter()
+            .filter(|(_, m)| m.anchor)
+            .map(|(&f, _)| f)
+    }
+}
+
+/// A box the proposer (or a person) offered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Where.
+    pub box_px: BoxPx,
+    /// The proposer's score, 0..=1 (1 for a drawn box).
+    pub objectness: f32,
+    /// Match with the phrase, 0..=1.
+    pub filtration: f32,
+    /// The final score, 0..=1, that the keep threshold is compared with.
+    pub confidence: f32,
+    /// Kept as a prompt of the mask.
+    pub selected: bool,
+    /// Drawn by a person.
+    pub drawn: bool,
+}
+
+/// One language-model pass that produced `[BOX]`/`[SEG]` for one frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Emission {
+    /// The frame it speaks of.
+    pub frame: FrameIndex,
+    /// The phrase as typed.
+    pub phrase: String,
+    /// The model's own words, `[BOX]` and `[SEG]` included.
+    pub text: String,
+    /// Probability of each emitted `[BOX]`/`[SEG]` and word, in order: `(token, probability)`.
+    pub tokens: Vec<(String, f32)>,
+    /// Words of the phrase that the model does not know, with what it reads in their place.
+    pub unknown_words: Vec<(String, String)>,
+    /// Everything offered, best confidence first.
+    pub proposals: Vec<Proposal>,
+    /// Objects that came of it; empty if nothing matched.
+    pub objects: Vec<ObjectId>,
+    /// Number of TSF tokens (from anchors) that were in the prompt.
+    pub tsf_tokens: u32,
+    /// Seconds it took.
+    pub secs: f32,
+}
+
+/// What decides which proposals are kept; changing it never runs the model again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Proposals below this objectness are not offered.
+    pub objectness: f32,
+    /// Proposals at or above this confidence are kept.
+    pub keep: f32,
+    /// At most this many are kept.
+    pub at_most: u32,
+}
+
+/// Identity of the video that a document speaks of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoInfo {
+    /// Path as opened.
+    pub path: String,
+    /// Displayed size (rotation applied).
+    pub size: Size,
+    /// Number of frames.
+    pub frames: u32,
+    /// Mean frames per second.
+    pub fps: f64,
+    /// SHA-256 of the file's bytes (or of the folder's file names and sizes), hex; empty until computed.
+    pub hash: String,
+}
+
+/// Everything a project file holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// The video.
+    pub video: VideoInfo,
+    /// Objects in the order they were made.
+    pub objects: Vec<Object>,
+    /// Emissions in the order they were made.
+    pub emissions: Vec<Emission>,
+    /// Thresholds in force.
+    pub thresholds: Thresholds,
+    /// The model that was used.
+    pub model: String,
+}

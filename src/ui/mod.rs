@@ -1,0 +1,1 @@
+//! The window: logic, drawing, state, actions, panels. Never decodes, never infers, never waits for the disk.

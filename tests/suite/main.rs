@@ -1,0 +1,8 @@
+//! The one integration binary: each module says what belongs in it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing proves nothing; a panic is the report"
+)]
+
+/// Rooms only look down.
+mod layering;
