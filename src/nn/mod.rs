@@ -4,4 +4,5 @@
 pub mod config;
 pub mod layers;
 pub mod ops;
+pub mod parity;
 pub mod weights;

@@ -6,3 +6,6 @@
 
 /// Rooms only look down.
 mod layering;
+
+/// Stored cases of the released code.
+mod parity;

@@ -1,0 +1,79 @@
+//! `sparrow parity DIR`: runs every stored case of a folder against our networks, metrics and losses, one line each.
+//!
+//! The comparisons live with what they compare ([`crate::nn::parity`] and the rooms named below); this file only lists
+//! the folder, hands each case to its room and counts.
+
+use std::{io::Write, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::nn::parity::{Case, Report, run_case};
+
+/// How a folder went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Cases whose every comparison is within tolerance.
+    pub passed: usize,
+    /// Cases with a comparison outside, or that stopped.
+    pub failed: usize,
+    /// Cases that nothing compares.
+    pub uncovered: usize,
+}
+
+/// Runs every `*.safetensors` of `folder` in name order; lines go to `out` as they are known.
+///
+/// # Errors
+/// If the folder cannot be listed or holds no case, or `out` cannot be written.
+pub fn run_folder(folder: &Path, out: &mut dyn Write) -> Result<Outcome> {
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot list the folder {}", folder.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    ensure!(
+        !paths.is_empty(),
+        "{} holds no .safetensors case",
+        folder.display()
+    );
+    let mut outcome = Outcome::default();
+    for path in &paths {
+        let report = run_file(path);
+        match (
+            report.passed(),
+            report.stages.is_empty() && report.stopped.is_none(),
+        ) {
+            (true, _) => outcome.passed += 1,
+            (_, true) => outcome.uncovered += 1,
+            _ => outcome.failed += 1,
+        }
+        writeln!(out, "{}", report.lines())?;
+    }
+    let Outcome {
+        passed,
+        failed,
+        uncovered,
+    } = outcome;
+    writeln!(
+        out,
+        "{} cases: {passed} ok, {failed} failed, {uncovered} not covered",
+        paths.len()
+    )?;
+    Ok(outcome)
+}
+
+/// Runs one case file.
+pub fn run_file(path: &Path) -> Report {
+    match Case::read(path) {
+        Ok(case) => run_case(&case),
+        Err(error) => {
+            let mut report = Report::new(path.file_stem().unwrap_or_default().to_string_lossy());
+            report.stopped = Some(error.to_string());
+            report
+        }
+    }
+}
