@@ -1,1 +1,65 @@
 //! Synthetic clips, loaders, losses, optimiser, schedule, checkpoints. Leaves the networks to [`crate::nn`].
+//!
+//! A stage is a function of [`Job`]: it makes a [`Params`], builds its networks from `params.var_builder()`, and loops
+//! over [`Budget::next_step`]: batch → loss → `backward` → [`AdamW::step`] → [`Log::line`] → [`checkpoint::save`].
+//! Every tensor has the name that the released files give it, so stages that run one after another, and the program
+//! itself, meet in one flat name space. What only training needs lives under `aux.` and never leaves a checkpoint.
+
+pub mod checkpoint;
+mod job;
+mod log;
+mod optim;
+mod params;
+pub mod pictures;
+
+pub use job::{Budget, Job};
+pub use log::Log;
+pub use optim::{AdamConfig, AdamW, Group, Schedule, StepReport};
+pub use params::Params;
+
+/// What can go wrong in training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A file could not be written or read.
+    #[error("{what}: {reason} ({path})")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        reason: String,
+        /// Which file.
+        path: std::path::PathBuf,
+    },
+    /// A file was read and holds something else than it should.
+    #[error("{0}")]
+    Content(String),
+    /// The loss is not a number; the last checkpoint is the last good state.
+    #[error(
+        "the loss of step {step} is not a number; continue from the last checkpoint with a lower learning rate"
+    )]
+    Diverged {
+        /// Step.
+        step: u64,
+    },
+}
+
+impl TrainError {
+    /// A failed file operation.
+    pub(crate) fn file(
+        what: &'static str,
+        path: &std::path::Path,
+        reason: impl std::fmt::Display,
+    ) -> Self {
+        Self::File {
+            what,
+            reason: reason.to_string(),
+            path: path.to_owned(),
+        }
+    }
+}
+
+/// Result of training code.
+pub type TrainResult<T> = Result<T, TrainError>;

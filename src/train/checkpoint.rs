@@ -1,0 +1,296 @@
+//! Checkpoints of a run and export of finished weights. Each file appears whole or not at all.
+//!
+//! One safetensors file holds `param/NAME`, `adam.m/NAME`, `adam.v/NAME`; its header's metadata holds [`State`] as JSON.
+//! Training batches are functions of the seed and the step, so the step *is* the generator's state.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors, tensor::View};
+use serde::{Deserialize, Serialize};
+
+use super::{AdamW, Params, TrainError, TrainResult};
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Stage name.
+    pub stage: String,
+    /// Steps done.
+    pub step: u64,
+    /// Seconds trained, over all resumptions.
+    pub secs: f64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Whatever the stage wants to find again.
+    #[serde(default)]
+    pub extra: serde_json::Value,
+}
+
+const STATE_KEY: &str = "sparrow_train_state";
+
+/// The checkpoint of a stage in its output folder.
+pub fn path_in(dir: &Path, stage: &str) -> PathBuf {
+    dir.join(format!("{stage}.checkpoint.safetensors"))
+}
+
+/// A tensor as safetensors wants it.
+struct Bytes {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+impl View for Bytes {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.data)
+    }
+    fn data_len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+impl Bytes {
+    fn f32(tensor: &Tensor) -> candle_core::Result<Self> {
+        let values: Vec<f32> = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
+        Ok(Self {
+            dtype: Dtype::F32,
+            shape: tensor.dims().to_vec(),
+            data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        })
+    }
+
+    fn f16(tensor: &Tensor) -> candle_core::Result<Self> {
+        let values: Vec<f32> = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
+        Ok(Self {
+            dtype: Dtype::F16,
+            shape: tensor.dims().to_vec(),
+            data: values
+                .iter()
+                .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
+                .collect(),
+        })
+    }
+}
+
+/// Writes `bytes` beside `path`, then renames.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> TrainResult<()> {
+    let fail = |e: &dyn std::fmt::Display| TrainError::file("cannot write", path, e);
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty());
+    let dir = dir.unwrap_or_else(|| Path::new("."));
+    std::fs::create_dir_all(dir).map_err(|e| fail(&e))?;
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&e))?;
+    file.write_all(bytes).map_err(|e| fail(&e))?;
+    file.as_file().sync_all().map_err(|e| fail(&e))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // A temporary file is private; a finished one is like any other.
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))
+            .map_err(|e| fail(&e))?;
+    }
+    file.persist(path).map_err(|e| fail(&e))?;
+    Ok(())
+}
+
+fn serialise(
+    path: &Path,
+    tensors: BTreeMap<String, Bytes>,
+    metadata: HashMap<String, String>,
+) -> TrainResult<()> {
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|e| TrainError::file("cannot pack tensors", path, e))?;
+    write_whole(path, &bytes)
+}
+
+/// Saves parameters, moments and state.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save(path: &Path, params: &Params, adam: &AdamW, state: &State) -> TrainResult<()> {
+    let mut tensors = BTreeMap::new();
+    for (name, var) in params.all() {
+        tensors.insert(format!("param/{name}"), Bytes::f32(var.as_tensor())?);
+    }
+    for (name, m, v) in adam.moments() {
+        tensors.insert(format!("adam.m/{name}"), Bytes::f32(m)?);
+        tensors.insert(format!("adam.v/{name}"), Bytes::f32(v)?);
+    }
+    let json = serde_json::json!({ "state": state, "adam_step": adam.steps_taken() });
+    let metadata = HashMap::from([(STATE_KEY.to_owned(), json.to_string())]);
+    serialise(path, tensors, metadata)
+}
+
+fn read_all(
+    path: &Path,
+    device: &Device,
+) -> TrainResult<(HashMap<String, Tensor>, HashMap<String, String>)> {
+    let bytes = std::fs::read(path).map_err(|e| TrainError::file("cannot read", path, e))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)
+        .map_err(|e| TrainError::file("not a safetensors file", path, e))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let tensors = candle_core::safetensors::load_buffer(&bytes, device)
+        .map_err(|e| TrainError::file("damaged tensors", path, e))?;
+    Ok((tensors, metadata))
+}
+
+/// Restores parameters, moments and state. Tensors that the file lacks keep their values, so a stage may grow.
+///
+/// # Errors
+/// If the file cannot be read, is no checkpoint, or a shape differs.
+pub fn load(path: &Path, params: &Params, adam: &mut AdamW) -> TrainResult<State> {
+    let (tensors, metadata) = read_all(path, params.device())?;
+    let json: serde_json::Value = metadata
+        .get(STATE_KEY)
+        .and_then(|s| serde_json::from_str(s).ok())
+        .ok_or_else(|| {
+            TrainError::Content(format!("{} is no training checkpoint", path.display()))
+        })?;
+    let state: State = serde_json::from_value(json["state"].clone())
+        .map_err(|e| TrainError::file("damaged checkpoint state", path, e))?;
+    params.fill(&strip(&tensors, "param/"))?;
+    let m = strip(&tensors, "adam.m/");
+    let v = strip(&tensors, "adam.v/");
+    let step = json["adam_step"].as_u64().unwrap_or(state.step);
+    adam.restore(step, |name| {
+        Some((m.get(name)?.clone(), v.get(name)?.clone()))
+    })?;
+    Ok(state)
+}
+
+fn strip(tensors: &HashMap<String, Tensor>, prefix: &str) -> HashMap<String, Tensor> {
+    let mut names: Vec<_> = tensors.keys().collect();
+    names.sort();
+    names
+        .into_iter()
+        .filter_map(|n| Some((n.strip_prefix(prefix)?.to_owned(), tensors.get(n)?.clone())))
+        .collect()
+}
+
+/// Parameters of a checkpoint or of exported weights, by name, as f32.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn weights(path: &Path, device: &Device) -> TrainResult<HashMap<String, Tensor>> {
+    let (tensors, metadata) = read_all(path, device)?;
+    let tensors = if metadata.contains_key(STATE_KEY) {
+        strip(&tensors, "param/")
+    } else {
+        tensors
+    };
+    let mut out = HashMap::with_capacity(tensors.len());
+    let sorted: BTreeMap<_, _> = tensors.into_iter().collect();
+    for (name, tensor) in sorted {
+        out.insert(name, tensor.to_dtype(DType::F32)?);
+    }
+    Ok(out)
+}
+
+/// Writes finished weights as f16, with `metadata` in the header.
+///
+/// # Errors
+/// If a value does not fit f16 or the file cannot be written.
+pub fn export_f16(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+) -> TrainResult<()> {
+    let mut out = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let bytes = Bytes::f16(tensor)?;
+        let finite = bytes
+            .data
+            .chunks_exact(2)
+            .all(|b| half::f16::from_le_bytes([b[0], b[1]]).is_finite());
+        if !finite {
+            return Err(TrainError::Content(format!(
+                "tensor {name} does not fit half precision"
+            )));
+        }
+        out.insert(name.clone(), bytes);
+    }
+    serialise(path, out, metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::{AdamConfig, Group};
+
+    fn run(params: &Params, adam: &mut AdamW, steps: usize) {
+        for _ in 0..steps {
+            let x = params.get("x").unwrap();
+            let loss = (x.as_tensor() - 3.0)
+                .unwrap()
+                .sqr()
+                .unwrap()
+                .sum_all()
+                .unwrap();
+            adam.step(&loss.backward().unwrap(), 0.1).unwrap();
+        }
+    }
+
+    fn fresh() -> (Params, AdamW) {
+        let params = Params::new(7, &Device::Cpu);
+        params.var_builder().get((4,), "x").unwrap();
+        let group = Group {
+            vars: params.all(),
+            lr_scale: 1.0,
+        };
+        let adam = AdamW::new(vec![group], AdamConfig::default()).unwrap();
+        (params, adam)
+    }
+
+    #[test]
+    fn resuming_is_the_same_as_never_stopping() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path(), "toy");
+        let (a, mut adam_a) = fresh();
+        run(&a, &mut adam_a, 5);
+        let state = State {
+            stage: "toy".into(),
+            step: 5,
+            secs: 1.5,
+            seed: 7,
+            extra: serde_json::json!({"px": 128}),
+        };
+        save(&path, &a, &adam_a, &state).unwrap();
+        run(&a, &mut adam_a, 5);
+
+        let (b, mut adam_b) = fresh();
+        assert_eq!(load(&path, &b, &mut adam_b).unwrap(), state);
+        run(&b, &mut adam_b, 5);
+        let value = |p: &Params| p.get("x").unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(value(&a), value(&b));
+        assert!(weights(&path, &Device::Cpu).unwrap().contains_key("x"));
+    }
+
+    #[test]
+    fn export_is_half_precision_and_refuses_overflow() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        let x = Tensor::new(&[0.5_f32, -2.0], &Device::Cpu).unwrap();
+        export_f16(
+            &path,
+            &BTreeMap::from([("x".to_owned(), x)]),
+            HashMap::new(),
+        )
+        .unwrap();
+        let back = weights(&path, &Device::Cpu).unwrap();
+        assert_eq!(back["x"].to_vec1::<f32>().unwrap(), [0.5, -2.0]);
+        let big = Tensor::new(&[1e6_f32], &Device::Cpu).unwrap();
+        let all = BTreeMap::from([("big".to_owned(), big)]);
+        assert!(export_f16(&path, &all, HashMap::new()).is_err());
+    }
+}
