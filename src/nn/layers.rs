@@ -59,19 +59,7 @@ impl Linear {
 
     /// `(…, i)` → `(…, o)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (o, i) = self.weight.dims2()?;
-        let mut dims = x.dims().to_vec();
-        let last = dims.len() - 1;
-        dims[last] = o;
-        let y = x
-            .contiguous()?
-            .reshape(((), i))?
-            .matmul(&self.weight.t()?)?;
-        let y = match &self.bias {
-            Some(b) => y.broadcast_add(b)?,
-            None => y,
-        };
-        y.reshape(dims)
+        ops::linear(x, &self.weight, self.bias.as_ref())
     }
 }
 

@@ -36,9 +36,12 @@ impl CancelToken {
     }
 }
 
+/// Takes `(done, total, stage)`.
+type Report<'a> = dyn FnMut(u64, u64, &str) + Send + 'a;
+
 /// Where a blocking function reports how far it is.
 pub struct Progress<'a> {
-    report: Box<dyn FnMut(u64, u64, &str) + Send + 'a>,
+    report: Box<Report<'a>>,
     /// Stops the job.
     pub cancel: CancelToken,
 }

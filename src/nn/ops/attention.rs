@@ -1,16 +1,242 @@
 //! Softmax and scaled dot-product attention.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::{
+    IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
+};
 
-/// Softmax over the last axis.
-pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+use super::cpu::{exp, f32s, rows_per_task, simd};
+use super::fast;
+
+simd! {
+    /// In place: `softmax(x · scale)` of one row.
+    fn softmax_row(x: &mut [f32], scale: f32) {
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        let n = x.len() / 16 * 16;
+        for c in x[..n].chunks_exact(16) {
+            for (m, &v) in lanes.iter_mut().zip(c) {
+                let v = v * scale;
+                *m = if v > *m { v } else { *m };
+            }
+        }
+        let max = x[n..].iter().map(|&v| v * scale).chain(lanes).fold(f32::NEG_INFINITY, f32::max);
+        if max == f32::NEG_INFINITY {
+            // A row with nothing to attend to: all weights zero, instead of NaN.
+            x.fill(0.0);
+            return;
+        }
+        let mut sums = [0.0_f32; 16];
+        for c in x[..n].chunks_exact_mut(16) {
+            for (s, v) in sums.iter_mut().zip(c) {
+                *v = exp(*v * scale - max);
+                *s += *v;
+            }
+        }
+        let mut total = sums.iter().sum::<f32>();
+        for v in &mut x[n..] {
+            *v = exp(*v * scale - max);
+            total += *v;
+        }
+        let inv = 1.0 / total;
+        for v in x {
+            *v *= inv;
+        }
+    }
+}
+
+simd! {
+    /// `dx = scale · p · (g − Σ g p)` of one row.
+    fn softmax_grad_row(p: &[f32], g: &[f32], scale: f32, dx: &mut [f32]) {
+        let mut sums = [0.0_f32; 16];
+        let n = p.len() / 16 * 16;
+        for (p, g) in p[..n].chunks_exact(16).zip(g[..n].chunks_exact(16)) {
+            for ((s, &p), &g) in sums.iter_mut().zip(p).zip(g) {
+                *s += p * g;
+            }
+        }
+        let dot = sums.iter().sum::<f32>() + p[n..].iter().zip(&g[n..]).map(|(p, g)| p * g).sum::<f32>();
+        for ((d, &p), &g) in dx.iter_mut().zip(p).zip(g) {
+            *d = scale * p * (g - dot);
+        }
+    }
+}
+
+struct Softmax {
+    scale: f32,
+}
+
+impl Softmax {
+    fn rows(&self, y: &mut [f32], d: usize) {
+        if d == 0 {
+            return;
+        }
+        y.par_chunks_mut(rows_per_task(d) * d).for_each(|rows| {
+            for row in rows.chunks_exact_mut(d) {
+                softmax_row(row, self.scale);
+            }
+        });
+    }
+
+    fn gradient(&self, probabilities: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        probabilities
+            .detach()
+            .apply_op2_no_bwd(&grad.contiguous()?, &SoftmaxGrad { scale: self.scale })
+    }
+}
+
+impl CustomOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut y = f32s(s, l)?.to_vec();
+        self.rows(&mut y, l.dims().last().copied().unwrap_or(1));
+        Ok((CpuStorage::F32(y), l.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.gradient(res, grad).map(Some)
+    }
+}
+
+struct MaskedSoftmax {
+    softmax: Softmax,
+}
+
+impl CustomOp2 for MaskedSoftmax {
+    fn name(&self) -> &'static str {
+        "masked-softmax"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = f32s(s1, l1)?;
+        let CpuStorage::F32(mask) = s2 else {
+            bail!("the attention mask must be f32");
+        };
+        let dims = l1.dims();
+        let d = dims[dims.len() - 1];
+        let strides = l2.stride();
+        let inner = strides[dims.len() - 1];
+        if inner != 1 {
+            bail!("the last axis of the attention mask must be contiguous");
+        }
+        // The mask is a broadcast view: walk its strides row by row and never materialise it.
+        let inv_scale = 1.0 / self.softmax.scale;
+        let mut y = vec![0.0; x.len()];
+        y.par_chunks_mut(d)
+            .zip(x.par_chunks(d))
+            .enumerate()
+            .for_each(|(row, (y, x))| {
+                let mut rest = row;
+                let mut at = l2.start_offset();
+                for axis in (0..dims.len() - 1).rev() {
+                    at += rest % dims[axis] * strides[axis];
+                    rest /= dims[axis];
+                }
+                for ((y, &x), &m) in y.iter_mut().zip(x).zip(&mask[at..at + d]) {
+                    *y = x + m * inv_scale;
+                }
+                softmax_row(y, self.softmax.scale);
+            });
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.softmax.gradient(res, grad)?), None))
+    }
+}
+
+struct SoftmaxGrad {
+    scale: f32,
+}
+
+impl CustomOp2 for SoftmaxGrad {
+    fn name(&self) -> &'static str {
+        "softmax-grad"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (p, g) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let d = l1.dims().last().copied().unwrap_or(1).max(1);
+        let chunk = rows_per_task(d) * d;
+        let mut dx = vec![0.0; p.len()];
+        dx.par_chunks_mut(chunk)
+            .zip(p.par_chunks(chunk).zip(g.par_chunks(chunk)))
+            .for_each(|(dx, (p, g))| {
+                for ((dx, p), g) in dx
+                    .chunks_exact_mut(d)
+                    .zip(p.chunks_exact(d))
+                    .zip(g.chunks_exact(d))
+                {
+                    softmax_grad_row(p, g, self.scale, dx);
+                }
+            });
+        Ok((CpuStorage::F32(dx), l1.shape().clone()))
+    }
+}
+
+/// `softmax(x · scale + mask)` over the last axis; the mask broadcasts to x and gets no gradient.
+fn scaled_softmax(x: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tensor> {
+    if fast(x) {
+        let softmax = Softmax {
+            scale: scale as f32,
+        };
+        return match mask {
+            None => x.contiguous()?.apply_op1(softmax),
+            Some(mask) => {
+                // Only the last axis has to be there in full.
+                let rows = mask.dims()[mask.rank() - 1];
+                let mask = if rows == 1 {
+                    let mut dims = mask.dims().to_vec();
+                    dims[mask.rank() - 1] = x.dim(D::Minus1)?;
+                    mask.broadcast_as(dims)?.contiguous()?
+                } else {
+                    mask.contiguous()?
+                };
+                let mask = mask.detach().broadcast_as(x.shape())?;
+                x.contiguous()?.apply_op2(&mask, MaskedSoftmax { softmax })
+            }
+        };
+    }
+    let x = (x * scale)?;
+    let x = match mask {
+        Some(mask) => x.broadcast_add(mask)?,
+        None => x,
+    };
     let max = x.max_keepdim(D::Minus1)?.detach();
     let e = x.broadcast_sub(&max)?.exp()?;
     e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
 }
 
+/// Softmax over the last axis. On the CPU a row of −∞ gives zeros.
+pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+    scaled_softmax(x, 1.0, None)
+}
+
+/// Scores above this many values are not held at once: the queries are taken in slices.
+const MAX_SCORES: usize = 1 << 25;
+
 /// `softmax(q kᵀ · scale + mask) v`: q `(b, h, n, d)`, k `(b, h, m, d)`, v `(b, h, m, e)` → `(b, h, n, e)`.
-/// `mask` is additive and broadcasts to `(b, h, n, m)`; it gets no gradient.
+/// `mask` is additive (finite, or −∞ for "never"), broadcasts to `(b, h, n, m)` and gets no gradient.
 pub fn attention(
     q: &Tensor,
     k: &Tensor,
@@ -18,10 +244,95 @@ pub fn attention(
     scale: f64,
     mask: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let scores = (q.contiguous()?.matmul(&k.transpose(2, 3)?.contiguous()?)? * scale)?;
-    let scores = match mask {
-        Some(mask) => scores.broadcast_add(mask)?,
-        None => scores,
-    };
-    softmax_last(&scores)?.matmul(&v.contiguous()?)
+    let (b, h, n, _) = q.dims4()?;
+    let m = k.dim(2)?;
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let keys = k.transpose(2, 3)?;
+    let slice = (MAX_SCORES / (b * h * m).max(1)).max(1);
+    if n <= slice {
+        return scaled_softmax(&q.matmul(&keys)?, scale, mask)?.matmul(&v);
+    }
+    let parts = (0..n)
+        .step_by(slice)
+        .map(|from| {
+            let len = slice.min(n - from);
+            let mask = match mask {
+                Some(mask) if mask.rank() >= 2 && mask.dim(mask.rank() - 2)? == n => {
+                    Some(mask.narrow(mask.rank() - 2, from, len)?)
+                }
+                other => other.cloned(),
+            };
+            let scores = q.narrow(2, from, len)?.contiguous()?.matmul(&keys)?;
+            scaled_softmax(&scores, scale, mask.as_ref())?.matmul(&v)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&parts, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor, Var};
+
+    use crate::nn::ops::check::gradients_agree;
+
+    fn randn(shape: &[usize]) -> Var {
+        Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn softmax_agrees_with_candle() {
+        let x = randn(&[3, 5, 37]);
+        let want = candle_nn::ops::softmax_last_dim(&x).unwrap();
+        let diff = (super::softmax_last(&x).unwrap() - want)
+            .unwrap()
+            .abs()
+            .unwrap();
+        assert!(diff.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-6);
+    }
+
+    #[test]
+    fn attention_gradients_with_and_without_mask() {
+        let (q, k, v) = (
+            randn(&[2, 2, 3, 4]),
+            randn(&[2, 2, 21, 4]),
+            randn(&[2, 2, 21, 5]),
+        );
+        gradients_agree(&[&q, &k, &v], |t| {
+            super::attention(&t[0], &t[1], &t[2], 0.5, None)
+        });
+        let mask: Vec<f32> = (0..63)
+            .map(|i| {
+                if i % 4 == 1 {
+                    f32::NEG_INFINITY
+                } else {
+                    0.1 * i as f32
+                }
+            })
+            .collect();
+        let mask = Tensor::from_vec(mask, (3, 21), &Device::Cpu).unwrap();
+        gradients_agree(&[&q, &k, &v], |t| {
+            super::attention(&t[0], &t[1], &t[2], 0.5, Some(&mask))
+        });
+    }
+
+    #[test]
+    fn masked_attention_agrees_with_the_composed_form() {
+        let (q, k, v) = (
+            randn(&[2, 3, 4, 8]),
+            randn(&[2, 3, 6, 8]),
+            randn(&[2, 3, 6, 8]),
+        );
+        let mask = randn(&[2, 1, 1, 6]);
+        let got = super::attention(&q, &k, &v, 0.3, Some(&mask)).unwrap();
+        let scores = (q.matmul(&k.t().unwrap()).unwrap() * 0.3)
+            .unwrap()
+            .broadcast_add(&mask)
+            .unwrap();
+        let want = candle_nn::ops::softmax_last_dim(&scores)
+            .unwrap()
+            .matmul(&v)
+            .unwrap();
+        let diff = (got - want).unwrap().abs().unwrap();
+        assert!(diff.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+    }
 }

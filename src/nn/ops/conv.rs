@@ -1,11 +1,407 @@
 //! Convolutions and pooling on NCHW maps.
+//!
+//! A dense convolution is one matrix product per image over its unfolded patches (none are unfolded for 1×1); a
+//! depthwise one is a sum of shifted rows. candle's own are ten (3×3) to a hundred (depthwise) times slower on the CPU.
 
-use candle_core::{Result, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
+use rayon::prelude::{
+    IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
+};
 
-fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    match bias {
-        Some(b) => y.broadcast_add(&b.reshape((1, (), 1, 1))?),
-        None => Ok(y),
+use super::cpu::{f32s, matmul, matrix, simd};
+use super::fast;
+
+/// Sizes of one dense convolution.
+#[derive(Clone, Copy, Debug)]
+struct Patches {
+    channels: usize,
+    height: usize,
+    width: usize,
+    kernel: (usize, usize),
+    stride: usize,
+    padding: usize,
+}
+
+impl Patches {
+    fn new(x: &Shape, w: &Shape, stride: usize, padding: usize) -> Result<Self> {
+        let (_, channels, height, width) = x.dims4()?;
+        let (_, wc, kh, kw) = w.dims4()?;
+        if wc != channels {
+            bail!("a convolution of {wc} channels got {channels}");
+        }
+        if height + 2 * padding < kh || width + 2 * padding < kw {
+            bail!("a {kh}×{kw} convolution got a map of {height}×{width}");
+        }
+        Ok(Self {
+            channels,
+            height,
+            width,
+            kernel: (kh, kw),
+            stride,
+            padding,
+        })
+    }
+
+    fn out(&self) -> (usize, usize) {
+        (
+            (self.height + 2 * self.padding - self.kernel.0) / self.stride + 1,
+            (self.width + 2 * self.padding - self.kernel.1) / self.stride + 1,
+        )
+    }
+
+    /// Rows of the unfolded matrix: channels × kernel.
+    fn rows(&self) -> usize {
+        self.channels * self.kernel.0 * self.kernel.1
+    }
+
+    fn pointwise(&self) -> bool {
+        self.kernel == (1, 1) && self.stride == 1 && self.padding == 0
+    }
+
+    /// Output columns whose input column `o · stride + k − padding` lies inside.
+    fn span(&self, k: usize, out: usize, len: usize) -> (usize, usize) {
+        let first = self.padding.saturating_sub(k).div_ceil(self.stride);
+        let end = (len + self.padding)
+            .saturating_sub(k)
+            .div_ceil(self.stride)
+            .min(out);
+        (first.min(end), end)
+    }
+
+    /// One image `(c, h, w)` to `(c·kh·kw, oh·ow)`.
+    fn unfold(&self, x: &[f32], cols: &mut [f32]) {
+        let (oh, ow) = self.out();
+        let (kh, kw) = self.kernel;
+        cols.par_chunks_mut(oh * ow)
+            .enumerate()
+            .for_each(|(row, cols)| {
+                let (c, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
+                let plane = &x[c * self.height * self.width..(c + 1) * self.height * self.width];
+                let (x0, x1) = self.span(kx, ow, self.width);
+                for (oy, line) in cols.chunks_exact_mut(ow).enumerate() {
+                    let iy = oy * self.stride + ky;
+                    if iy < self.padding || iy - self.padding >= self.height {
+                        line.fill(0.0);
+                        continue;
+                    }
+                    let source = &plane[(iy - self.padding) * self.width..][..self.width];
+                    line[..x0].fill(0.0);
+                    line[x1..].fill(0.0);
+                    for (ox, v) in line.iter_mut().enumerate().take(x1).skip(x0) {
+                        *v = source[ox * self.stride + kx - self.padding];
+                    }
+                }
+            });
+    }
+
+    /// The transpose of [`Patches::unfold`]: adds `(c·kh·kw, oh·ow)` into one image.
+    fn fold(&self, cols: &[f32], x: &mut [f32]) {
+        let (oh, ow) = self.out();
+        let (kh, kw) = self.kernel;
+        let per_channel = kh * kw * oh * ow;
+        x.par_chunks_mut(self.height * self.width)
+            .zip(cols.par_chunks(per_channel))
+            .for_each(|(plane, cols)| {
+                for (k, cols) in cols.chunks_exact(oh * ow).enumerate() {
+                    let (ky, kx) = (k / kw, k % kw);
+                    let (x0, x1) = self.span(kx, ow, self.width);
+                    for (oy, line) in cols.chunks_exact(ow).enumerate() {
+                        let iy = oy * self.stride + ky;
+                        if iy < self.padding || iy - self.padding >= self.height {
+                            continue;
+                        }
+                        let target = &mut plane[(iy - self.padding) * self.width..][..self.width];
+                        for ox in x0..x1 {
+                            target[ox * self.stride + kx - self.padding] += line[ox];
+                        }
+                    }
+                }
+            });
+    }
+}
+
+simd! {
+    fn add_constant(y: &mut [f32], b: f32) {
+        for y in y {
+            *y += b;
+        }
+    }
+}
+
+simd! {
+    fn add_to(y: &mut [f32], x: &[f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+}
+
+simd! {
+    fn total(x: &[f32]) -> f32 {
+        let mut acc = [0.0_f32; 16];
+        let chunks = x.chunks_exact(16);
+        let rest: f32 = chunks.remainder().iter().sum();
+        for c in chunks {
+            for (a, &v) in acc.iter_mut().zip(c) {
+                *a += v;
+            }
+        }
+        acc.iter().sum::<f32>() + rest
+    }
+}
+
+fn add_channel_bias(y: &mut [f32], bias: &[f32], plane: usize) {
+    y.par_chunks_mut(plane)
+        .enumerate()
+        .for_each(|(i, y)| add_constant(y, bias[i % bias.len()]));
+}
+
+/// `(b, c, h, w)` → `(c)`: the gradient of a channel bias.
+struct ChannelSum;
+
+impl CustomOp1 for ChannelSum {
+    fn name(&self) -> &'static str {
+        "channel-sum"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32s(s, l)?;
+        let (_, c, h, w) = l.shape().dims4()?;
+        let mut out = vec![0.0; c];
+        for (i, plane) in x.chunks_exact(h * w).enumerate() {
+            out[i % c] += total(plane);
+        }
+        Ok((CpuStorage::F32(out), Shape::from(c)))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Conv {
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv {
+    fn forward(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(Vec<f32>, Shape)> {
+        let patches = Patches::new(l1.shape(), l2.shape(), self.stride, self.padding)?;
+        let x = f32s(s1, l1)?;
+        let (b, o) = (l1.shape().dims4()?.0, l2.shape().dims4()?.0);
+        let (oh, ow) = patches.out();
+        let (n, k) = (oh * ow, patches.rows());
+        let weight = matrix(o, k, l2.start_offset());
+        let image = patches.channels * patches.height * patches.width;
+        let mut y = Vec::with_capacity(b * o * n);
+        if patches.pointwise() {
+            for i in 0..b {
+                let cols = matrix(k, n, l1.start_offset() + i * image);
+                y.extend_from_slice(&matmul((s2, &weight), (s1, &cols), (o, n, k))?);
+            }
+        } else {
+            let mut cols = CpuStorage::F32(vec![0.0; k * n]);
+            for x in x.chunks_exact(image) {
+                if let CpuStorage::F32(cols) = &mut cols {
+                    patches.unfold(x, cols);
+                }
+                y.extend_from_slice(&matmul(
+                    (s2, &weight),
+                    (&cols, &matrix(k, n, 0)),
+                    (o, n, k),
+                )?);
+            }
+        }
+        Ok((y, Shape::from((b, o, oh, ow))))
+    }
+
+    fn backward(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let dx = if x.track_op() {
+            let op = ConvGradInput {
+                conv: *self,
+                input: x.shape().clone(),
+            };
+            Some(w.detach().apply_op2_no_bwd(&grad, &op)?)
+        } else {
+            None
+        };
+        let dw = if w.track_op() {
+            let op = ConvGradWeight {
+                conv: *self,
+                weight: w.shape().clone(),
+            };
+            Some(x.detach().apply_op2_no_bwd(&grad, &op)?)
+        } else {
+            None
+        };
+        Ok((dx, dw))
+    }
+}
+
+impl CustomOp2 for Conv {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (y, shape) = self.forward(s1, l1, s2, l2)?;
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward(x, w, grad)
+    }
+}
+
+struct ConvBias(Conv);
+
+impl CustomOp3 for ConvBias {
+    fn name(&self) -> &'static str {
+        "conv2d-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (mut y, shape) = self.0.forward(s1, l1, s2, l2)?;
+        let (_, _, h, w) = shape.dims4()?;
+        add_channel_bias(&mut y, f32s(s3, l3)?, h * w);
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw) = self.0.backward(x, w, grad)?;
+        Ok((
+            dx,
+            dw,
+            Some(grad.contiguous()?.apply_op1_no_bwd(&ChannelSum)?),
+        ))
+    }
+}
+
+struct ConvGradInput {
+    conv: Conv,
+    input: Shape,
+}
+
+impl CustomOp2 for ConvGradInput {
+    fn name(&self) -> &'static str {
+        "conv2d-grad-input"
+    }
+
+    /// Weight, then the output's gradient.
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let patches = Patches::new(&self.input, l1.shape(), self.conv.stride, self.conv.padding)?;
+        f32s(s2, l2)?;
+        let (b, o, oh, ow) = l2.shape().dims4()?;
+        let (n, k) = (oh * ow, patches.rows());
+        let weight = matrix(o, k, l1.start_offset()).transpose(0, 1)?;
+        let image = patches.channels * patches.height * patches.width;
+        let mut dx = vec![0.0; b * image];
+        for (i, dx) in dx.chunks_exact_mut(image).enumerate() {
+            let grad = matrix(o, n, l2.start_offset() + i * o * n);
+            let cols = matmul((s1, &weight), (s2, &grad), (k, n, o))?;
+            if patches.pointwise() {
+                dx.copy_from_slice(&cols);
+            } else {
+                patches.fold(&cols, dx);
+            }
+        }
+        Ok((CpuStorage::F32(dx), self.input.clone()))
+    }
+}
+
+struct ConvGradWeight {
+    conv: Conv,
+    weight: Shape,
+}
+
+impl CustomOp2 for ConvGradWeight {
+    fn name(&self) -> &'static str {
+        "conv2d-grad-weight"
+    }
+
+    /// Input, then the output's gradient.
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let patches = Patches::new(
+            l1.shape(),
+            &self.weight,
+            self.conv.stride,
+            self.conv.padding,
+        )?;
+        let x = f32s(s1, l1)?;
+        f32s(s2, l2)?;
+        let (_, o, oh, ow) = l2.shape().dims4()?;
+        let (n, k) = (oh * ow, patches.rows());
+        let image = patches.channels * patches.height * patches.width;
+        let mut dw = vec![0.0; o * k];
+        let mut cols = CpuStorage::F32(vec![0.0; if patches.pointwise() { 0 } else { k * n }]);
+        for (i, x) in x.chunks_exact(image).enumerate() {
+            let grad = matrix(o, n, l2.start_offset() + i * o * n);
+            let part = if patches.pointwise() {
+                let cols = matrix(k, n, l1.start_offset() + i * image).transpose(0, 1)?;
+                matmul((s2, &grad), (s1, &cols), (o, k, n))?
+            } else {
+                if let CpuStorage::F32(cols) = &mut cols {
+                    patches.unfold(x, cols);
+                }
+                matmul(
+                    (s2, &grad),
+                    (&cols, &matrix(k, n, 0).transpose(0, 1)?),
+                    (o, k, n),
+                )?
+            };
+            add_to(&mut dw, &part);
+        }
+        Ok((CpuStorage::F32(dw), self.weight.clone()))
     }
 }
 
@@ -17,7 +413,208 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
+    if fast(x) {
+        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+        let conv = Conv { stride, padding };
+        return match bias {
+            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, ConvBias(conv)),
+            None => x.apply_op2(&weight, conv),
+        };
+    }
     add_bias(x.conv2d(weight, padding, stride, 1, 1)?, bias)
+}
+
+fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        Some(b) => y.broadcast_add(&b.reshape((1, (), 1, 1))?),
+        None => Ok(y),
+    }
+}
+
+simd! {
+    fn add_scaled(y: &mut [f32], x: &[f32], w: f32) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += w * x;
+        }
+    }
+}
+
+simd! {
+    fn dot(x: &[f32], y: &[f32]) -> f32 {
+        let mut acc = [0.0_f32; 16];
+        let n = x.len() / 16 * 16;
+        for (x, y) in x[..n].chunks_exact(16).zip(y[..n].chunks_exact(16)) {
+            for ((a, &x), &y) in acc.iter_mut().zip(x).zip(y) {
+                *a += x * y;
+            }
+        }
+        acc.iter().sum::<f32>() + x[n..].iter().zip(&y[n..]).map(|(x, y)| x * y).sum::<f32>()
+    }
+}
+
+/// A depthwise convolution of stride 1 that keeps or shrinks the map.
+#[derive(Clone, Copy)]
+struct Depthwise {
+    kernel: usize,
+    padding: usize,
+}
+
+impl Depthwise {
+    fn out(&self, h: usize, w: usize) -> (usize, usize) {
+        (
+            h + 2 * self.padding + 1 - self.kernel,
+            w + 2 * self.padding + 1 - self.kernel,
+        )
+    }
+
+    /// For each tap: its index, and the runs of output and input (as offsets and length) that it connects.
+    fn each_run(&self, (h, w): (usize, usize), mut f: impl FnMut(usize, usize, usize, usize)) {
+        let (oh, ow) = self.out(h, w);
+        for ky in 0..self.kernel {
+            for oy in 0..oh {
+                let Some(iy) = (oy + ky).checked_sub(self.padding).filter(|&iy| iy < h) else {
+                    continue;
+                };
+                for kx in 0..self.kernel {
+                    let x0 = self.padding.saturating_sub(kx);
+                    let x1 = (w + self.padding).saturating_sub(kx).min(ow);
+                    if x0 < x1 {
+                        f(
+                            ky * self.kernel + kx,
+                            oy * ow + x0,
+                            iy * w + x0 + kx - self.padding,
+                            x1 - x0,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl CustomOp2 for Depthwise {
+    fn name(&self) -> &'static str {
+        "depthwise"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let (b, c, h, w) = l1.shape().dims4()?;
+        let (oh, ow) = self.out(h, w);
+        let taps = self.kernel * self.kernel;
+        let mut y = vec![0.0; b * c * oh * ow];
+        y.par_chunks_mut(oh * ow)
+            .zip(x.par_chunks(h * w))
+            .enumerate()
+            .for_each(|(i, (y, x))| {
+                let weight = &weight[i % c * taps..][..taps];
+                self.each_run((h, w), |k, o, i, len| {
+                    add_scaled(&mut y[o..o + len], &x[i..i + len], weight[k]);
+                });
+            });
+        Ok((CpuStorage::F32(y), Shape::from((b, c, oh, ow))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (x, w) = (x.detach(), w.detach());
+        let dx = w.apply_op2_no_bwd(
+            &grad,
+            &DepthwiseGradInput {
+                op: *self,
+                input: x.shape().clone(),
+            },
+        )?;
+        let dw = x.apply_op2_no_bwd(&grad, &DepthwiseGradWeight(*self))?;
+        Ok((Some(dx), Some(dw)))
+    }
+}
+
+struct DepthwiseGradInput {
+    op: Depthwise,
+    input: Shape,
+}
+
+impl CustomOp2 for DepthwiseGradInput {
+    fn name(&self) -> &'static str {
+        "depthwise-grad-input"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (weight, g) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let (b, c, h, w) = self.input.dims4()?;
+        let (oh, ow) = self.op.out(h, w);
+        let taps = self.op.kernel * self.op.kernel;
+        let mut dx = vec![0.0; b * c * h * w];
+        dx.par_chunks_mut(h * w)
+            .zip(g.par_chunks(oh * ow))
+            .enumerate()
+            .for_each(|(i, (dx, g))| {
+                let weight = &weight[i % c * taps..][..taps];
+                self.op.each_run((h, w), |k, o, i, len| {
+                    add_scaled(&mut dx[i..i + len], &g[o..o + len], weight[k]);
+                });
+            });
+        Ok((CpuStorage::F32(dx), self.input.clone()))
+    }
+}
+
+struct DepthwiseGradWeight(Depthwise);
+
+impl CustomOp2 for DepthwiseGradWeight {
+    fn name(&self) -> &'static str {
+        "depthwise-grad-weight"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, g) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let (b, c, h, w) = l1.shape().dims4()?;
+        let (oh, ow) = self.0.out(h, w);
+        let taps = self.0.kernel * self.0.kernel;
+        let mut dw = vec![0.0; c * taps];
+        dw.par_chunks_mut(taps)
+            .enumerate()
+            .for_each(|(channel, dw)| {
+                for image in 0..b {
+                    let plane = image * c + channel;
+                    let (x, g) = (
+                        &x[plane * h * w..][..h * w],
+                        &g[plane * oh * ow..][..oh * ow],
+                    );
+                    self.0.each_run((h, w), |k, o, i, len| {
+                        dw[k] += dot(&x[i..i + len], &g[o..o + len]);
+                    });
+                }
+            });
+        Ok((
+            CpuStorage::F32(dw),
+            Shape::from((c, 1, self.0.kernel, self.0.kernel)),
+        ))
+    }
 }
 
 /// Depthwise convolution of stride 1: x `(b, c, h, w)`, weight `(c, 1, k, k)` → `(b, c, h + 2p − k + 1, …)`.
@@ -27,16 +624,161 @@ pub fn depthwise_conv2d(
     bias: Option<&Tensor>,
     padding: usize,
 ) -> Result<Tensor> {
-    let groups = weight.dim(0)?;
+    let (groups, _, kernel, _) = weight.dims4()?;
+    if fast(x) {
+        let y = x
+            .contiguous()?
+            .apply_op2(&weight.contiguous()?, Depthwise { kernel, padding })?;
+        return add_bias(y, bias);
+    }
     add_bias(x.conv2d(weight, padding, 1, 1, groups)?, bias)
 }
 
-/// Transposed convolution, kernel 2, stride 2: x `(b, c, h, w)`, weight `(c, o, 2, 2)` → `(b, o, 2h, 2w)`.
+/// `(b, o·4, h, w)` with the four taps innermost → `(b, o, 2h, 2w)`; `back` is the inverse.
+#[derive(Clone, Copy)]
+struct Interleave {
+    back: bool,
+}
+
+impl CustomOp1 for Interleave {
+    fn name(&self) -> &'static str {
+        "interleave-2x2"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32s(s, l)?;
+        let (b, c, h, w) = l.shape().dims4()?;
+        let mut y = vec![0.0; x.len()];
+        let (o, h, w) = if self.back {
+            (c, h / 2, w / 2)
+        } else {
+            (c / 4, h, w)
+        };
+        let plane = 4 * h * w;
+        y.par_chunks_mut(plane)
+            .zip(x.par_chunks(plane))
+            .for_each(|(y, x)| {
+                for tap in 0..4 {
+                    let (ty, tx) = (tap / 2, tap % 2);
+                    for row in 0..h {
+                        let narrow = tap * h * w + row * w;
+                        let wide = (2 * row + ty) * 2 * w + tx;
+                        for col in 0..w {
+                            if self.back {
+                                y[narrow + col] = x[wide + 2 * col];
+                            } else {
+                                y[wide + 2 * col] = x[narrow + col];
+                            }
+                        }
+                    }
+                }
+            });
+        let shape = if self.back {
+            (b, 4 * o, h, w)
+        } else {
+            (b, o, 2 * h, 2 * w)
+        };
+        Ok((CpuStorage::F32(y), Shape::from(shape)))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let op = Self { back: !self.back };
+        Ok(Some(grad.contiguous()?.apply_op1_no_bwd(&op)?))
+    }
+}
+
+/// Transposed convolution, kernel 2, stride 2: x `(b, c, h, w)`, weight `(c, o, 2, 2)`, bias `(o)` → `(b, o, 2h, 2w)`.
 pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if fast(x) {
+        // Without overlap each input pixel makes its own four: a 1×1 convolution to 4·o channels, interleaved.
+        let (c, o, _, _) = weight.dims4()?;
+        let taps =
+            super::transpose_last(&weight.reshape((c, o * 4))?)?.reshape((o * 4, c, 1, 1))?;
+        let y = conv2d(x, &taps, None, 1, 0)?.apply_op1(Interleave { back: false })?;
+        return add_bias(y, bias);
+    }
     add_bias(x.conv_transpose2d(weight, 0, 0, 2, 1)?, bias)
 }
 
 /// Maximum over 2×2 tiles: `(b, c, h, w)` → `(b, c, h/2, w/2)`; h and w are even.
 pub fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
     x.max_pool2d(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor, Var};
+
+    use crate::nn::ops::check::gradients_agree;
+
+    fn randn(shape: &[usize]) -> Var {
+        Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+        assert_eq!(a.dims(), b.dims());
+        (a - b)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar()
+            .unwrap()
+    }
+
+    #[test]
+    fn conv2d_agrees_with_candle() {
+        for (k, stride, padding) in [
+            (1, 1, 0),
+            (3, 1, 1),
+            (3, 2, 1),
+            (7, 4, 3),
+            (2, 2, 0),
+            (8, 8, 0),
+            (1, 2, 0),
+        ] {
+            let (x, w) = (randn(&[2, 3, 16, 24]), randn(&[5, 3, k, k]));
+            let want = x.conv2d(&w, padding, stride, 1, 1).unwrap();
+            let got = super::conv2d(&x, &w, None, stride, padding).unwrap();
+            assert!(
+                largest_difference(&got, &want) < 1e-4,
+                "kernel {k}, stride {stride}"
+            );
+        }
+    }
+
+    #[test]
+    fn conv2d_gradients() {
+        for (k, stride, padding) in [(1, 1, 0), (3, 1, 1), (3, 2, 1), (7, 4, 3), (2, 2, 0)] {
+            let (x, w, b) = (randn(&[2, 2, 9, 8]), randn(&[3, 2, k, k]), randn(&[3]));
+            gradients_agree(&[&x, &w, &b], |v| {
+                super::conv2d(&v[0], &v[1], Some(&v[2]), stride, padding)
+            });
+        }
+    }
+
+    #[test]
+    fn depthwise_agrees_with_candle_and_has_gradients() {
+        for (k, padding) in [(7, 3), (3, 1), (3, 0)] {
+            let (x, w, b) = (randn(&[2, 3, 6, 9]), randn(&[3, 1, k, k]), randn(&[3]));
+            let want = x.conv2d(&w, padding, 1, 1, 3).unwrap();
+            let got = super::depthwise_conv2d(&x, &w, None, padding).unwrap();
+            assert!(largest_difference(&got, &want) < 1e-4);
+            gradients_agree(&[&x, &w, &b], |v| {
+                super::depthwise_conv2d(&v[0], &v[1], Some(&v[2]), padding)
+            });
+        }
+    }
+
+    #[test]
+    fn conv_transpose_agrees_with_candle_and_has_gradients() {
+        let (x, w, b) = (randn(&[2, 4, 3, 5]), randn(&[4, 3, 2, 2]), randn(&[3]));
+        let want = x.conv_transpose2d(&w, 0, 0, 2, 1).unwrap();
+        let got = super::conv_transpose_2x2(&x, &w, None).unwrap();
+        assert!(largest_difference(&got, &want) < 1e-4);
+        gradients_agree(&[&x, &w, &b], |v| {
+            super::conv_transpose_2x2(&v[0], &v[1], Some(&v[2]))
+        });
+    }
 }

@@ -1,9 +1,202 @@
 //! Norms. Variances are biased, statistics in f32.
+//!
+//! One pass forward and two backward, against candle's six and fifteen: at these widths a norm is bound by memory.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
+use rayon::prelude::{
+    IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
+};
+
+use super::cpu::{f32s, rows_per_task, simd};
+use super::fast;
+
+simd! {
+    fn norm_rows(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32]) {
+        let d = w.len();
+        for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            let (mean, inv) = moments(x, eps);
+            for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(w).zip(b) {
+                *y = (x - mean) * inv * w + b;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    // Sixteen partial sums: vectorisable, and kinder to rounding than one.
+    let mut acc = [0.0_f32; 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    for c in chunks {
+        for (a, &v) in acc.iter_mut().zip(c) {
+            *a += f(v);
+        }
+    }
+    acc.iter().sum::<f32>() + rest.iter().map(|&v| f(v)).sum::<f32>()
+}
+
+#[inline(always)]
+fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut acc = [0.0_f32; 16];
+    let n = x.len() / 16 * 16;
+    for (c, e) in x[..n].chunks_exact(16).zip(y[..n].chunks_exact(16)) {
+        for ((a, &v), &u) in acc.iter_mut().zip(c).zip(e) {
+            *a += f(v, u);
+        }
+    }
+    acc.iter().sum::<f32>()
+        + x[n..]
+            .iter()
+            .zip(&y[n..])
+            .map(|(&v, &u)| f(v, u))
+            .sum::<f32>()
+}
+
+#[inline(always)]
+fn moments(x: &[f32], eps: f32) -> (f32, f32) {
+    let n = x.len() as f32;
+    let mean = sum(x, |v| v) / n;
+    let var = sum(x, |v| (v - mean) * (v - mean)) / n;
+    (mean, 1.0 / (var + eps).sqrt())
+}
+
+simd! {
+    fn norm_rows_grad(x: &[f32], g: &[f32], w: &[f32], eps: f32, dx: &mut [f32]) {
+        let d = w.len();
+        let mut gw = vec![0.0_f32; d];
+        for ((x, g), dx) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
+            let (mean, inv) = moments(x, eps);
+            for ((o, &g), &w) in gw.iter_mut().zip(g).zip(w) {
+                *o = g * w;
+            }
+            let mean_g = sum(&gw, |v| v) / d as f32;
+            let mean_gx = sum2(&gw, x, |g, x| g * (x - mean)) * inv / d as f32;
+            for ((dx, &x), &gw) in dx.iter_mut().zip(x).zip(&gw) {
+                *dx = inv * (gw - mean_g - (x - mean) * inv * mean_gx);
+            }
+        }
+    }
+}
+
+simd! {
+    /// Adds `Σ g · x̂` to `dw` and `Σ g` to `db`.
+    fn norm_params_grad(x: &[f32], g: &[f32], eps: f32, dw: &mut [f32], db: &mut [f32]) {
+        let d = dw.len();
+        for (x, g) in x.chunks_exact(d).zip(g.chunks_exact(d)) {
+            let (mean, inv) = moments(x, eps);
+            for (((dw, db), &x), &g) in dw.iter_mut().zip(db.iter_mut()).zip(x).zip(g) {
+                *dw += g * (x - mean) * inv;
+                *db += g;
+            }
+        }
+    }
+}
+
+struct LayerNorm {
+    eps: f32,
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, w, b) = (f32s(s1, l1)?, f32s(s2, l2)?, f32s(s3, l3)?);
+        let chunk = rows_per_task(w.len()) * w.len();
+        let mut y = vec![0.0; x.len()];
+        y.par_chunks_mut(chunk)
+            .zip(x.par_chunks(chunk))
+            .for_each(|(y, x)| norm_rows(x, w, b, self.eps, y));
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (x, w, grad) = (x.detach(), w.detach(), grad.contiguous()?);
+        let dx = x.apply_op3_no_bwd(&grad, &w, &LayerNormGrad { eps: self.eps })?;
+        let params = x.apply_op2_no_bwd(&grad, &LayerNormParamsGrad { eps: self.eps })?;
+        Ok((Some(dx), Some(params.get(0)?), Some(params.get(1)?)))
+    }
+}
+
+struct LayerNormGrad {
+    eps: f32,
+}
+
+impl CustomOp3 for LayerNormGrad {
+    fn name(&self) -> &'static str {
+        "layer-norm-grad"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, g, w) = (f32s(s1, l1)?, f32s(s2, l2)?, f32s(s3, l3)?);
+        let chunk = rows_per_task(w.len()) * w.len();
+        let mut dx = vec![0.0; x.len()];
+        dx.par_chunks_mut(chunk)
+            .zip(x.par_chunks(chunk).zip(g.par_chunks(chunk)))
+            .for_each(|(dx, (x, g))| norm_rows_grad(x, g, w, self.eps, dx));
+        Ok((CpuStorage::F32(dx), l1.shape().clone()))
+    }
+}
+
+struct LayerNormParamsGrad {
+    eps: f32,
+}
+
+impl CustomOp2 for LayerNormParamsGrad {
+    fn name(&self) -> &'static str {
+        "layer-norm-params-grad"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, g) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let d = l1.dims().last().copied().unwrap_or(1);
+        let mut out = vec![0.0; 2 * d];
+        let (dw, db) = out.split_at_mut(d);
+        norm_params_grad(x, g, self.eps, dw, db);
+        Ok((CpuStorage::F32(out), Shape::from((2, d))))
+    }
+}
 
 /// Layer norm over the last axis: `(…, d)`, weight and bias `(d)`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if fast(x) {
+        return x.contiguous()?.apply_op3(
+            &weight.contiguous()?,
+            &bias.contiguous()?,
+            LayerNorm { eps: eps as f32 },
+        );
+    }
     let mean = x.mean_keepdim(D::Minus1)?;
     let centred = x.broadcast_sub(&mean)?;
     let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -15,15 +208,183 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// Layer norm over the channels of `(b, c, h, w)`, weight and bias `(c)`.
 pub fn layer_norm_2d(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let x = x.permute((0, 2, 3, 1))?.contiguous()?;
-    layer_norm(&x, weight, bias, eps)?
-        .permute((0, 3, 1, 2))?
-        .contiguous()
+    let (_, _, h, w) = x.dims4()?;
+    let x = super::nchw_to_tokens(x)?;
+    super::tokens_to_nchw(&layer_norm(&x, weight, bias, eps)?, (h, w))
+}
+
+simd! {
+    fn rms_rows(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+        let d = w.len();
+        for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            let inv = 1.0 / (sum(x, |v| v * v) / d as f32 + eps).sqrt();
+            for ((y, &x), &w) in y.iter_mut().zip(x).zip(w) {
+                *y = x * inv * w;
+            }
+        }
+    }
+}
+
+simd! {
+    /// Writes dx and adds `Σ g · x̂` to `dw`.
+    fn rms_rows_grad(x: &[f32], g: &[f32], w: &[f32], eps: f32, dx: &mut [f32], dw: &mut [f32]) {
+        let d = w.len();
+        for ((x, g), dx) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
+            let inv = 1.0 / (sum(x, |v| v * v) / d as f32 + eps).sqrt();
+            for (((dx, dw), (&x, &g)), &w) in dx.iter_mut().zip(dw.iter_mut()).zip(x.iter().zip(g)).zip(w) {
+                *dx = g * w;
+                *dw += g * x * inv;
+            }
+            let dot = sum2(dx, x, |g, x| g * x) * inv * inv / d as f32;
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx = inv * (*dx - x * dot);
+            }
+        }
+    }
+}
+
+struct RmsNorm {
+    eps: f32,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, w) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let chunk = rows_per_task(w.len()) * w.len();
+        let mut y = vec![0.0; x.len()];
+        y.par_chunks_mut(chunk)
+            .zip(x.par_chunks(chunk))
+            .for_each(|(y, x)| rms_rows(x, w, self.eps, y));
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (x, w, grad) = (x.detach(), w.detach(), grad.contiguous()?);
+        let both = x.apply_op3_no_bwd(&grad, &w, &RmsNormGrad { eps: self.eps })?;
+        let n = x.elem_count();
+        let dx = both.narrow(0, 0, n)?.reshape(x.shape())?;
+        let dw = both.narrow(0, n, w.elem_count())?;
+        Ok((Some(dx), Some(dw)))
+    }
+}
+
+struct RmsNormGrad {
+    eps: f32,
+}
+
+impl CustomOp3 for RmsNormGrad {
+    fn name(&self) -> &'static str {
+        "rms-norm-grad"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, g, w) = (f32s(s1, l1)?, f32s(s2, l2)?, f32s(s3, l3)?);
+        // Both gradients in one buffer, dx first: candle's operators return one tensor.
+        let mut out = vec![0.0; x.len() + w.len()];
+        let (dx, dw) = out.split_at_mut(x.len());
+        rms_rows_grad(x, g, w, self.eps, dx, dw);
+        let len = out.len();
+        Ok((CpuStorage::F32(out), Shape::from(len)))
+    }
 }
 
 /// RMS norm over the last axis: `(…, d)`, weight `(d)`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    if fast(x) {
+        return x
+            .contiguous()?
+            .apply_op2(&weight.contiguous()?, RmsNorm { eps: eps as f32 });
+    }
     let mean_sq = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(mean_sq + eps)?.sqrt()?)?
         .broadcast_mul(weight)
+}
+
+struct ColumnSum;
+
+impl CustomOp1 for ColumnSum {
+    fn name(&self) -> &'static str {
+        "column-sum"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32s(s, l)?;
+        let d = l.dims().last().copied().unwrap_or(1);
+        let mut out = vec![0.0; d];
+        column_sum_rows(x, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from(d)))
+    }
+}
+
+simd! {
+    fn column_sum_rows(x: &[f32], out: &mut [f32]) {
+        let d = out.len();
+        for row in x.chunks_exact(d) {
+            for (o, &v) in out.iter_mut().zip(row) {
+                *o += v;
+            }
+        }
+    }
+}
+
+/// Sums `(…, d)` to `(d)`; no gradient (it is part of one).
+pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1_no_bwd(&ColumnSum)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor, Var};
+
+    use crate::nn::ops::check::gradients_agree;
+
+    fn randn(shape: &[usize]) -> Var {
+        Var::from_tensor(&Tensor::randn(0.3_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn layer_norm_gradients() {
+        let (x, w, b) = (randn(&[5, 19]), randn(&[19]), randn(&[19]));
+        gradients_agree(&[&x, &w, &b], |v| {
+            super::layer_norm(&v[0], &v[1], &v[2], 1e-5)
+        });
+    }
+
+    #[test]
+    fn layer_norm_2d_gradients() {
+        let (x, w, b) = (randn(&[2, 7, 3, 4]), randn(&[7]), randn(&[7]));
+        gradients_agree(&[&x, &w, &b], |v| {
+            super::layer_norm_2d(&v[0], &v[1], &v[2], 1e-6)
+        });
+    }
+
+    #[test]
+    fn rms_norm_gradients() {
+        let (x, w) = (randn(&[5, 21]), randn(&[21]));
+        gradients_agree(&[&x, &w], |v| super::rms_norm(&v[0], &v[1], 1e-5));
+    }
 }

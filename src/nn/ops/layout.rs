@@ -1,0 +1,94 @@
+//! Transposes as blocked copies: candle's strided copy moves one value at a time when the inner axis is strided.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
+
+use super::cpu::f32s;
+use super::fast;
+
+const TILE: usize = 16;
+
+/// Transposes one `m × n` matrix.
+fn transpose(x: &[f32], m: usize, n: usize, y: &mut [f32]) {
+    for r0 in (0..m).step_by(TILE) {
+        for c0 in (0..n).step_by(TILE) {
+            for c in c0..(c0 + TILE).min(n) {
+                let out = &mut y[c * m + r0..c * m + (r0 + TILE).min(m)];
+                for (o, r) in out.iter_mut().zip(r0..) {
+                    *o = x[r * n + c];
+                }
+            }
+        }
+    }
+}
+
+struct TransposeLast;
+
+impl CustomOp1 for TransposeLast {
+    fn name(&self) -> &'static str {
+        "transpose-last"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32s(s, l)?;
+        let mut dims = l.dims().to_vec();
+        let rank = dims.len();
+        if rank < 2 {
+            bail!("a transpose takes at least two axes, got {dims:?}");
+        }
+        let (m, n) = (dims[rank - 2], dims[rank - 1]);
+        dims.swap(rank - 2, rank - 1);
+        let mut y = vec![0.0; x.len()];
+        if m * n > 0 {
+            y.par_chunks_mut(m * n)
+                .enumerate()
+                .for_each(|(i, y)| transpose(&x[i * m * n..(i + 1) * m * n], m, n, y));
+        }
+        Ok((CpuStorage::F32(y), Shape::from(dims)))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(grad.contiguous()?.apply_op1_no_bwd(&TransposeLast)?))
+    }
+}
+
+/// Swaps the last two axes and makes the result contiguous: `(…, m, n)` → `(…, n, m)`.
+pub fn transpose_last(x: &Tensor) -> Result<Tensor> {
+    if fast(x) {
+        return x.contiguous()?.apply_op1(TransposeLast);
+    }
+    let rank = x.rank();
+    x.transpose(rank - 2, rank - 1)?.contiguous()
+}
+
+/// `(b, c, h, w)` → `(b, h·w, c)`.
+pub fn nchw_to_tokens(x: &Tensor) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    transpose_last(&x.reshape((b, c, h * w))?)
+}
+
+/// `(b, h·w, c)` → `(b, c, h, w)`.
+pub fn tokens_to_nchw(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+    let (b, _, c) = x.dims3()?;
+    transpose_last(x)?.reshape((b, c, h, w))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor, Var};
+
+    use crate::nn::ops::check::gradients_agree;
+
+    #[test]
+    fn transpose_last_is_a_transpose_with_a_gradient() {
+        let x = Var::from_tensor(&Tensor::randn(0_f32, 1.0, (2, 19, 35), &Device::Cpu).unwrap())
+            .unwrap();
+        let want = x.transpose(1, 2).unwrap().contiguous().unwrap();
+        let got = super::transpose_last(&x).unwrap();
+        assert_eq!(
+            got.to_vec3::<f32>().unwrap(),
+            want.to_vec3::<f32>().unwrap()
+        );
+        gradients_agree(&[&x], |v| super::transpose_last(&v[0]));
+    }
+}
