@@ -121,8 +121,13 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// `weight (d)`.
     pub fn new(d: usize, eps: f64, vb: VarBuilder<'_>) -> Result<Self> {
+        Self::with_gain(d, eps, 1.0, vb)
+    }
+
+    /// `weight (d)`, which starts at `gain` where it is trained from nothing.
+    pub fn with_gain(d: usize, eps: f64, gain: f64, vb: VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            weight: vb.get_with_hints((d,), "weight", Init::Const(1.0))?,
+            weight: vb.get_with_hints((d,), "weight", Init::Const(gain))?,
             eps,
         })
     }

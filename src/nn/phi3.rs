@@ -1,0 +1,540 @@
+//! The language model: Phi-3 (Abdin et al. 2024), embeddings in, hidden states out.
+//!
+//! Released module: `Phi3Model` + `lm_head` (`model.*`, `lm_head.weight`). candle-transformers' Phi-3 takes ids only,
+//! gives logits only and knows no sliding window, while here visual features stand in the place of ids, the hidden
+//! states are what the masks are made from, and the window changes the answer. Rotary positions are of the rotate-half
+//! kind. Sampling, projection of the states and assembly of the sequence are left to others.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::{
+    config::Phi3Config,
+    layers::{Linear, RmsNorm},
+    ops,
+};
+
+/// Stands for −∞ in an additive mask: its exponential is exactly 0 in f32, and no row becomes NaN.
+pub const MASKED: f32 = -1e9;
+
+/// Keys and values of tokens already seen, with positions applied: `(b, kv heads, tokens, head)` each.
+#[derive(Clone, Debug)]
+struct Seen {
+    k: Tensor,
+    v: Tensor,
+}
+
+impl Seen {
+    fn extended(&self, k: &Tensor, v: &Tensor) -> Result<Self> {
+        Ok(Self {
+            k: Tensor::cat(&[&self.k, k], 2)?,
+            v: Tensor::cat(&[&self.v, v], 2)?,
+        })
+    }
+}
+
+/// What the model has seen. A clone is cheap (tensors are shared), so a prefix is run once and every phrase continues
+/// from its own clone; the prefix itself is never copied.
+#[derive(Clone, Debug, Default)]
+pub struct KvCache {
+    prefix: Vec<Seen>,
+    tail: Vec<Seen>,
+    prefix_len: usize,
+    len: usize,
+}
+
+impl KvCache {
+    /// Nothing seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tokens seen.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes everything seen so far the prefix that clones share.
+    ///
+    /// # Errors
+    /// If the tensors cannot be joined.
+    pub fn freeze(&mut self) -> Result<()> {
+        let tail = std::mem::take(&mut self.tail);
+        if self.prefix.is_empty() {
+            self.prefix = tail;
+        } else {
+            for (old, new) in self.prefix.iter_mut().zip(&tail) {
+                *old = old.extended(&new.k, &new.v)?;
+            }
+        }
+        self.prefix_len = self.len;
+        Ok(())
+    }
+}
+
+/// Cosines and sines of the positions, `(b or 1, 1, tokens, head/2)` each.
+#[derive(Clone, Debug)]
+struct Rotary {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rotary {
+    /// `positions`: `rows × tokens`, row-major.
+    fn new(
+        positions: &[usize],
+        rows: usize,
+        head: usize,
+        theta: f64,
+        device: &Device,
+    ) -> Result<Self> {
+        let half = head / 2;
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| (1.0 / theta.powf(2.0 * i as f64 / head as f64)) as f32)
+            .collect();
+        let angles: Vec<f32> = positions
+            .iter()
+            .flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f))
+            .collect();
+        let table = |f: fn(f32) -> f32| {
+            let values: Vec<f32> = angles.iter().map(|&a| f(a)).collect();
+            Tensor::from_vec(values, (rows, 1, positions.len() / rows, half), device)
+        };
+        Ok(Self {
+            cos: table(f32::cos)?,
+            sin: table(f32::sin)?,
+        })
+    }
+
+    /// `(b, h, n, d)` → the same, rotated.
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let half = x.dim(3)? / 2;
+        let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let left = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
+        let right = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
+        Tensor::cat(&[&left, &right], 3)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    input_norm: RmsNorm,
+    qkv: Linear,
+    out: Linear,
+    post_norm: RmsNorm,
+    gate_up: Linear,
+    down: Linear,
+    heads: usize,
+    kv_heads: usize,
+    head: usize,
+    hidden: usize,
+}
+
+impl Layer {
+    fn new(cfg: &Phi3Config, vb: &VarBuilder<'_>) -> Result<Self> {
+        let d = cfg.hidden_size;
+        let head = d / cfg.num_attention_heads;
+        let rows = d + 2 * cfg.num_key_value_heads * head;
+        let attn = vb.pp("self_attn");
+        Ok(Self {
+            input_norm: RmsNorm::new(d, cfg.rms_norm_eps, vb.pp("input_layernorm"))?,
+            qkv: Linear::no_bias(d, rows, attn.pp("qkv_proj"))?,
+            out: Linear::no_bias(d, d, attn.pp("o_proj"))?,
+            post_norm: RmsNorm::new(d, cfg.rms_norm_eps, vb.pp("post_attention_layernorm"))?,
+            gate_up: Linear::no_bias(d, 2 * cfg.intermediate_size, vb.pp("mlp.gate_up_proj"))?,
+            down: Linear::no_bias(cfg.intermediate_size, d, vb.pp("mlp.down_proj"))?,
+            heads: cfg.num_attention_heads,
+            kv_heads: cfg.num_key_value_heads,
+            head,
+            hidden: cfg.intermediate_size,
+        })
+    }
+
+    /// Query, key and value of the normed input, positions applied; heads second.
+    fn qkv(&self, x: &Tensor, rotary: &Rotary) -> Result<(Tensor, Tensor, Tensor)> {
+        let (b, n, d) = x.dims3()?;
+        let y = self.qkv.forward(&self.input_norm.forward(x)?)?;
+        let kv = self.kv_heads * self.head;
+        let part = |at: usize, width: usize, heads: usize| {
+            y.narrow(2, at, width)?
+                .reshape((b, n, heads, self.head))?
+                .transpose(1, 2)?
+                .contiguous()
+        };
+        let q = rotary.apply(&part(0, d, self.heads)?)?;
+        let k = rotary.apply(&part(d, kv, self.kv_heads)?)?;
+        Ok((q, k, part(d + kv, kv, self.kv_heads)?))
+    }
+
+    /// Repeats key or value heads so that every query head has one.
+    fn spread(&self, t: &Tensor) -> Result<Tensor> {
+        let groups = self.heads / self.kv_heads;
+        if groups == 1 {
+            return Ok(t.clone());
+        }
+        let (b, h, n, d) = t.dims4()?;
+        t.unsqueeze(2)?
+            .broadcast_as((b, h, groups, n, d))?
+            .contiguous()?
+            .reshape((b, h * groups, n, d))
+    }
+
+    fn finish(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let (b, n, d) = x.dims3()?;
+        let y = y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))?;
+        let x = (x + self.out.forward(&y)?)?;
+        let y = self.gate_up.forward(&self.post_norm.forward(&x)?)?;
+        let gate = y.narrow(2, 0, self.hidden)?.contiguous()?;
+        let up = y.narrow(2, self.hidden, self.hidden)?.contiguous()?;
+        x + self.down.forward(&(up * gate.silu()?)?)?
+    }
+
+    fn scale(&self) -> f64 {
+        1.0 / (self.head as f64).sqrt()
+    }
+
+    fn forward(&self, x: &Tensor, rotary: &Rotary, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (q, k, v) = self.qkv(x, rotary)?;
+        let y = ops::attention(&q, &self.spread(&k)?, &self.spread(&v)?, self.scale(), mask)?;
+        self.finish(x, &y)
+    }
+
+    /// As [`Layer::forward`], after the tokens of `prefix` and `tail`; returns the new tail as well.
+    fn forward_cached(
+        &self,
+        x: &Tensor,
+        rotary: &Rotary,
+        mask: Option<&Tensor>,
+        (prefix, tail): (Option<&Seen>, Option<&Seen>),
+    ) -> Result<(Tensor, Seen)> {
+        let (q, k, v) = self.qkv(x, rotary)?;
+        let tail = match tail {
+            Some(tail) => tail.extended(&k, &v)?,
+            None => Seen { k, v },
+        };
+        let (k, v) = (self.spread(&tail.k)?, self.spread(&tail.v)?);
+        let y = match prefix {
+            None => ops::attention(&q, &k, &v, self.scale(), mask)?,
+            Some(prefix) => {
+                // Joining prefix and tail would copy the prefix for every token; joining their scores does not.
+                let (pk, pv) = (self.spread(&prefix.k)?, self.spread(&prefix.v)?);
+                let split = pk.dim(2)?;
+                let scores = Tensor::cat(
+                    &[
+                        &q.matmul(&pk.transpose(2, 3)?)?,
+                        &q.matmul(&k.transpose(2, 3)?)?,
+                    ],
+                    3,
+                )?;
+                let scores = (scores * self.scale())?;
+                let scores = match mask {
+                    Some(mask) => scores.broadcast_add(mask)?,
+                    None => scores,
+                };
+                let p = ops::softmax_last(&scores)?;
+                let old = p.narrow(3, 0, split)?.contiguous()?.matmul(&pv)?;
+                let new = p
+                    .narrow(3, split, p.dim(3)? - split)?
+                    .contiguous()?
+                    .matmul(&v)?;
+                (old + new)?
+            }
+        };
+        Ok((self.finish(x, &y)?, tail))
+    }
+}
+
+/// The language model.
+#[derive(Clone, Debug)]
+pub struct Phi3 {
+    embed: Tensor,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Linear,
+    cfg: Phi3Config,
+}
+
+impl Phi3 {
+    /// `vb` stands at the root (names start with `model.` and `lm_head.`).
+    ///
+    /// # Errors
+    /// If a tensor is missing or misshapen, or the sizes do not divide.
+    pub fn new(cfg: &Phi3Config, vb: VarBuilder<'_>) -> Result<Self> {
+        let (heads, kv) = (cfg.num_attention_heads, cfg.num_key_value_heads);
+        if heads == 0
+            || kv == 0
+            || cfg.hidden_size % heads != 0
+            || heads % kv != 0
+            || (cfg.hidden_size / heads) % 2 != 0
+        {
+            candle_core::bail!(
+                "a language model of width {} cannot have {heads} heads over {kv}",
+                cfg.hidden_size
+            );
+        }
+        let model = vb.pp("model");
+        let layers = model.pp("layers");
+        Ok(Self {
+            // Wide enough that words stand out between visual tokens when trained from nothing.
+            embed: model.pp("embed_tokens").get_with_hints(
+                (cfg.vocab_size, cfg.hidden_size),
+                "weight",
+                Init::Randn {
+                    mean: 0.0,
+                    stdev: 0.4,
+                },
+            )?,
+            layers: (0..cfg.num_hidden_layers)
+                .map(|l| Layer::new(cfg, &layers.pp(l)))
+                .collect::<Result<_>>()?,
+            norm: RmsNorm::new(cfg.hidden_size, cfg.rms_norm_eps, model.pp("norm"))?,
+            head: Linear::no_bias(cfg.hidden_size, cfg.vocab_size, vb.pp("lm_head"))?,
+            cfg: cfg.clone(),
+        })
+    }
+
+    /// The same model with another head `(vocabulary, h)`.
+    #[must_use]
+    pub fn with_head(&self, weight: Tensor) -> Self {
+        Self {
+            head: Linear::from_parts(weight, None),
+            ..self.clone()
+        }
+    }
+
+    /// Width of the hidden states.
+    pub fn width(&self) -> usize {
+        self.cfg.hidden_size
+    }
+
+    /// Rows of the embedding.
+    pub fn vocabulary(&self) -> usize {
+        self.cfg.vocab_size
+    }
+
+    fn device(&self) -> &Device {
+        self.embed.device()
+    }
+
+    /// Ids → embeddings `(n, h)`.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.cfg.vocab_size) {
+            candle_core::bail!(
+                "token {id} is outside the vocabulary of {}",
+                self.cfg.vocab_size
+            );
+        }
+        if ids.is_empty() {
+            return Tensor::zeros((0, self.width()), self.embed.dtype(), self.device());
+        }
+        self.embed
+            .index_select(&Tensor::new(ids, self.device())?, 0)
+    }
+
+    fn rotary(&self, positions: &[usize], rows: usize) -> Result<Rotary> {
+        let head = self.cfg.hidden_size / self.cfg.num_attention_heads;
+        Rotary::new(positions, rows, head, self.cfg.rope_theta, self.device())
+    }
+
+    /// Causal mask of `n` new tokens after `start`, within the sliding window; `None` if nothing is hidden.
+    fn causal(&self, start: usize, n: usize) -> Result<Option<Tensor>> {
+        let total = start + n;
+        let window = self.cfg.sliding_window.unwrap_or(usize::MAX);
+        if n == 1 && total - 1 <= window {
+            return Ok(None);
+        }
+        let mut mask = vec![0_f32; n * total];
+        for (i, row) in mask.chunks_exact_mut(total).enumerate() {
+            let at = start + i;
+            row[..at.saturating_sub(window)].fill(MASKED);
+            row[at + 1..].fill(MASKED);
+        }
+        Tensor::from_vec(mask, (1, 1, n, total), self.device()).map(Some)
+    }
+
+    /// Every hidden state of embeddings `(b, n, h)` at positions 0…n−1: the embeddings, each layer's output except the
+    /// last one's, and the final, normed state.
+    ///
+    /// # Errors
+    /// If the width differs.
+    pub fn hidden_states(&self, embeds: &Tensor) -> Result<Vec<Tensor>> {
+        let n = embeds.dim(1)?;
+        let rotary = self.rotary(&(0..n).collect::<Vec<_>>(), 1)?;
+        let mask = self.causal(0, n)?;
+        let mut states = vec![embeds.clone()];
+        for layer in &self.layers {
+            let next = layer.forward(&states[states.len() - 1], &rotary, mask.as_ref())?;
+            states.push(next);
+        }
+        if let Some(last) = states.last_mut() {
+            *last = self.norm.forward(last)?;
+        }
+        Ok(states)
+    }
+
+    /// Continues after the cache's tokens: embeddings `(b, n, h)` → final, normed states `(b, n, h)`.
+    ///
+    /// # Errors
+    /// If the width differs from the model's or the batch from the cache's.
+    pub fn forward(&self, embeds: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        let n = embeds.dim(1)?;
+        let start = cache.len;
+        let positions: Vec<usize> = (start..start + n).collect();
+        let rotary = self.rotary(&positions, 1)?;
+        let mask = self.causal(start, n)?;
+        let mut x = embeds.clone();
+        let mut tail = Vec::with_capacity(self.layers.len());
+        for (l, layer) in self.layers.iter().enumerate() {
+            let seen = (cache.prefix.get(l), cache.tail.get(l));
+            let (y, new) = layer.forward_cached(&x, &rotary, mask.as_ref(), seen)?;
+            x = y;
+            tail.push(new);
+        }
+        cache.tail = tail;
+        cache.len = start + n;
+        self.norm.forward(&x)
+    }
+
+    /// Training on packed sequences: embeddings `(b, n, h)` with a position per token (`b × n`, row-major) and an
+    /// additive mask that broadcasts to `(b, heads, n, n)` → final, normed states. The sliding window is the mask's
+    /// business.
+    ///
+    /// # Errors
+    /// If a size differs.
+    pub fn forward_packed(
+        &self,
+        embeds: &Tensor,
+        positions: &[usize],
+        mask: &Tensor,
+    ) -> Result<Tensor> {
+        let (b, n, _) = embeds.dims3()?;
+        if positions.len() != b * n {
+            candle_core::bail!("{} positions for {b} × {n} tokens", positions.len());
+        }
+        let rotary = self.rotary(positions, b)?;
+        let mut x = embeds.clone();
+        for layer in &self.layers {
+            x = layer.forward(&x, &rotary, Some(mask))?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// Final states `(…, h)` → logits `(…, vocabulary)`.
+    ///
+    /// # Errors
+    /// If the width differs.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.head.forward(hidden)
+    }
+
+    /// The most likely next token of a state `(h)`; the first on ties.
+    ///
+    /// # Errors
+    /// If the width differs or a logit is not a number.
+    pub fn greedy(&self, hidden: &Tensor) -> Result<u32> {
+        let logits = self.logits(&hidden.unsqueeze(0)?)?.squeeze(0)?;
+        let logits: Vec<f32> = logits.to_dtype(DType::F32)?.to_vec1()?;
+        let mut best = 0;
+        for (i, &l) in logits.iter().enumerate() {
+            if !l.is_finite() {
+                candle_core::bail!("the language model produced a logit that is not a number");
+            }
+            if l > logits[best] {
+                best = i;
+            }
+        }
+        Ok(best as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_nn::VarMap;
+
+    use super::*;
+
+    fn tiny(window: Option<usize>) -> Phi3 {
+        let cfg = Phi3Config {
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            vocab_size: 11,
+            sliding_window: window,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+        };
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        Phi3::new(&cfg, vb).expect("the sizes divide")
+    }
+
+    fn far(a: &Tensor, b: &Tensor) -> f32 {
+        let d = (a - b).and_then(|d| d.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>());
+        d.expect("same shapes")
+    }
+
+    #[test]
+    fn a_frozen_prefix_changes_nothing() {
+        for window in [None, Some(4)] {
+            let model = tiny(window);
+            let x = model.embed(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).expect("ids");
+            let x = x.unsqueeze(0).expect("rank 2");
+            let states = model.hidden_states(&x).expect("whole");
+            let whole = &states[states.len() - 1];
+            let mut cache = KvCache::new();
+            let mut parts = vec![];
+            for (at, n) in [(0, 3), (3, 2), (5, 1), (6, 3)] {
+                let y = model.forward(&x.narrow(1, at, n).expect("inside"), &mut cache);
+                parts.push(y.expect("continues"));
+                if at < 5 {
+                    cache.freeze().expect("joins");
+                }
+            }
+            let parts = Tensor::cat(&parts, 1).expect("same width");
+            assert!(far(whole, &parts) < 1e-5);
+            assert_eq!(cache.len(), 9);
+        }
+    }
+
+    #[test]
+    fn packed_phrases_do_not_see_each_other() {
+        let model = tiny(None);
+        let ids = |ids: &[u32]| model.embed(ids).expect("ids").unsqueeze(0).expect("rank 2");
+        // Two phrases of two tokens behind one prefix of three.
+        let packed = ids(&[1, 2, 3, 4, 5, 6, 7]);
+        let segment = [0, 0, 0, 1, 1, 2, 2];
+        let mut mask = vec![MASKED; 49];
+        for i in 0..7 {
+            for j in 0..=i {
+                if segment[j] == 0 || segment[j] == segment[i] {
+                    mask[i * 7 + j] = 0.0;
+                }
+            }
+        }
+        let mask = Tensor::from_vec(mask, (1, 1, 7, 7), &Device::Cpu).expect("49 values");
+        let y = model
+            .forward_packed(&packed, &[0, 1, 2, 3, 4, 3, 4], &mask)
+            .expect("sizes agree");
+        let alone = model
+            .forward(&ids(&[1, 2, 3, 6, 7]), &mut KvCache::new())
+            .expect("ids");
+        let got = y.narrow(1, 5, 2).expect("inside");
+        assert!(far(&got, &alone.narrow(1, 3, 2).expect("inside")) < 1e-5);
+    }
+
+    #[test]
+    fn an_id_outside_the_vocabulary_is_an_error() {
+        let error = tiny(None).embed(&[11]).expect_err("only 11 rows");
+        assert!(error.to_string().contains("token 11"));
+    }
+}
