@@ -49,7 +49,10 @@ impl Layer {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, n, d) = x.dims3()?;
-        let split = |t: Tensor| t.reshape((b, n, self.heads, d / self.heads))?.transpose(1, 2);
+        let split = |t: Tensor| {
+            t.reshape((b, n, self.heads, d / self.heads))?
+                .transpose(1, 2)
+        };
         let y = self.norm1.forward(x)?;
         let scale = 1.0 / ((d / self.heads) as f64).sqrt();
         let y = ops::attention(
@@ -82,7 +85,11 @@ impl Clip {
     /// # Errors
     /// If a tensor is missing or misshapen, or the sizes do not divide.
     pub fn new(cfg: &ClipConfig, vb: VarBuilder<'_>) -> Result<Self> {
-        if cfg.heads == 0 || cfg.dim % cfg.heads != 0 || cfg.patch_size == 0 || cfg.layers == 0 {
+        if cfg.heads == 0
+            || !cfg.dim.is_multiple_of(cfg.heads)
+            || cfg.patch_size == 0
+            || cfg.layers == 0
+        {
             candle_core::bail!("CLIP of width {} cannot have {} heads", cfg.dim, cfg.heads);
         }
         let vb = vb.pp("vision_model");

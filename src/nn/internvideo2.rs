@@ -112,7 +112,11 @@ impl InternVideo2 {
     /// # Errors
     /// If a tensor is missing or misshapen, or the sizes do not divide.
     pub fn new(cfg: &InternVideo2Config, vb: VarBuilder<'_>) -> Result<Self> {
-        if cfg.heads == 0 || cfg.dim % cfg.heads != 0 || cfg.patch_size == 0 || cfg.depth == 0 {
+        if cfg.heads == 0
+            || !cfg.dim.is_multiple_of(cfg.heads)
+            || cfg.patch_size == 0
+            || cfg.depth == 0
+        {
             candle_core::bail!(
                 "InternVideo2 of width {} cannot have {} heads",
                 cfg.dim,

@@ -1,8 +1,14 @@
 //! Networks only: layers, kernels, weights. No video, no window, no project. Tensor names and shapes are the released
 //! ones, sizes come from [`config`], and every forward works at any size.
 
+pub mod clip;
 pub mod config;
+pub mod internvideo2;
 pub mod layers;
+pub mod multimodal;
 pub mod ops;
 pub mod parity;
+mod patch;
+pub mod phi3;
+pub mod tsf;
 pub mod weights;

@@ -102,10 +102,7 @@ impl Multimodal {
         if frames == 0 || (chunks * n) % frames != 0 {
             candle_core::bail!("{chunks} × {n} temporal tokens do not divide into {frames} frames");
         }
-        pool_grid(
-            &x.reshape((frames, chunks * n / frames, h))?,
-            self.pools.1,
-        )
+        pool_grid(&x.reshape((frames, chunks * n / frames, h))?, self.pools.1)
     }
 
     /// The visual block `(tokens, h)` of a video: spatial features `(f, g², d)`, temporal ones `(chunks, t · g², d)`.
@@ -367,9 +364,7 @@ pub fn gather(states: &Tensor, mask: &[bool], device: &Device) -> Result<Option<
     if at.is_empty() {
         return Ok(None);
     }
-    states
-        .index_select(&Tensor::new(at, device)?, 0)
-        .map(Some)
+    states.index_select(&Tensor::new(at, device)?, 0).map(Some)
 }
 
 #[cfg(test)]

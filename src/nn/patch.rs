@@ -23,11 +23,8 @@ impl Patches {
     ) -> Result<Self> {
         let shape = shape.into();
         let out = shape.dims()[0];
-        let weight = vb.get_with_hints(
-            shape,
-            "weight",
-            candle_nn::init::DEFAULT_KAIMING_UNIFORM,
-        )?;
+        let weight =
+            vb.get_with_hints(shape, "weight", candle_nn::init::DEFAULT_KAIMING_UNIFORM)?;
         let bias = if with_bias {
             Some(vb.get_with_hints((out,), "bias", Init::Const(0.0))?)
         } else {

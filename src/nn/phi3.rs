@@ -268,9 +268,9 @@ impl Phi3 {
         let (heads, kv) = (cfg.num_attention_heads, cfg.num_key_value_heads);
         if heads == 0
             || kv == 0
-            || cfg.hidden_size % heads != 0
-            || heads % kv != 0
-            || (cfg.hidden_size / heads) % 2 != 0
+            || !cfg.hidden_size.is_multiple_of(heads)
+            || !heads.is_multiple_of(kv)
+            || !(cfg.hidden_size / heads).is_multiple_of(2)
         {
             candle_core::bail!(
                 "a language model of width {} cannot have {heads} heads over {kv}",

@@ -21,7 +21,7 @@ macro_rules! cases {
     };
 }
 
-cases!();
+cases!(clip_vision, internvideo2, multimodal_embedding, phi3, tsf);
 
 #[test]
 fn every_case_reads_and_its_metadata_equals_the_json_beside_it() {
