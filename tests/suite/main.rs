@@ -9,3 +9,5 @@ mod layering;
 
 /// Stored cases of the released code.
 mod parity;
+/// The inference thread: cancel, stale answers, panics, exactly one end.
+mod worker;

@@ -1,0 +1,85 @@
+//! What the inference thread needs of an engine, so that its promises can be proved with a fake one.
+
+use crossbeam_channel::Sender;
+
+use crate::task::{CancelToken, JobId, Progress, Request, Update};
+
+/// Whether a task has more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Call [`Backend::advance`] again.
+    More,
+    /// The task is done.
+    Done,
+}
+
+/// Does the work. Lives on the inference thread and never leaves it, so it need not be `Send`.
+pub trait Backend {
+    /// A request in the middle of being answered. Another one may be started and finished between two pieces of it.
+    type Task;
+
+    /// Takes up a request; quick, the work is for [`Backend::advance`].
+    ///
+    /// # Errors
+    /// One sentence for the user.
+    fn start(&mut self, request: Request) -> anyhow::Result<Self::Task>;
+
+    /// Does one piece (a frame, or the whole of a short request) and tells its results to `out`.
+    ///
+    /// # Errors
+    /// One sentence for the user, or [`crate::task::Cancelled`] anywhere in the chain.
+    fn advance(&mut self, task: &mut Self::Task, out: &mut Output<'_>) -> anyhow::Result<Flow>;
+
+    /// Called after a panic: forget whatever may be half made.
+    fn recover(&mut self);
+}
+
+/// Where a task sends what it has.
+pub struct Output<'a> {
+    pub(super) job: JobId,
+    pub(super) cancel: CancelToken,
+    pub(super) updates: &'a Sender<Update>,
+    pub(super) wake: &'a (dyn Fn() + Send),
+}
+
+/// Sends and wakes; a receiver that is gone has lost interest, which the queue tells the thread as well.
+pub(super) fn send(updates: &Sender<Update>, wake: &(dyn Fn() + Send), update: Update) {
+    if updates.send(update).is_ok() {
+        wake();
+    }
+}
+
+impl Output<'_> {
+    /// The job that is being worked on.
+    pub fn job(&self) -> JobId {
+        self.job
+    }
+
+    /// Sends an update; blocks while the receiver is far behind.
+    pub fn send(&self, update: Update) {
+        send(self.updates, self.wake, update);
+    }
+
+    /// Sends a warning of one sentence.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.send(Update::Warning {
+            job: self.job,
+            text: text.into(),
+        });
+    }
+
+    /// What blocking functions report to and look at.
+    pub fn progress(&self) -> Progress<'static> {
+        let (job, updates) = (self.job, self.updates.clone());
+        Progress::new(self.cancel.clone(), move |done, total, stage| {
+            let update = Update::Progress {
+                job,
+                done,
+                total,
+                stage: stage.to_owned(),
+            };
+            // Progress is the one thing that may be lost: the next report is newer.
+            drop(updates.try_send(update));
+        })
+    }
+}
