@@ -180,4 +180,57 @@ pub struct Document {
     pub thresholds: Thresholds,
     /// The model that was used.
     pub model: String,
+    /// The lowest id that no object ever had. Grows with each object, never falls: an id is not given twice.
+    #[serde(default)]
+    pub next_id: u32,
+}
+
+impl Document {
+    /// A document without objects.
+    pub fn new(video: VideoInfo, model: impl Into<String>, thresholds: Thresholds) -> Self {
+        Self {
+            video,
+            objects: Vec::new(),
+            emissions: Vec::new(),
+            thresholds,
+            model: model.into(),
+            next_id: 1,
+        }
+    }
+
+    /// The object with this id.
+    pub fn object(&self, id: ObjectId) -> Option<&Object> {
+        self.objects.iter().find(|o| o.id == id)
+    }
+
+    /// The mask of an object on a frame.
+    pub fn mask(&self, id: ObjectId, frame: FrameIndex) -> Option<&FrameMask> {
+        self.object(id)?.frames.get(&frame)
+    }
+
+    /// An id that no object of this document has or had; ids start at 1.
+    pub fn next_object_id(&self) -> ObjectId {
+        let used = self.objects.iter().map(|o| o.id.0.saturating_add(1)).max();
+        ObjectId(self.next_id.max(used.unwrap_or(1)).max(1))
+    }
+
+    /// An object without masks, with the next id and that id's colour; it is not in the document yet (see
+    /// [`super::Edit::add_object`]).
+    pub fn new_object(&self, phrase: impl Into<String>) -> Object {
+        let id = self.next_object_id();
+        let phrase = phrase.into();
+        Object {
+            id,
+            name: if phrase.is_empty() {
+                format!("object {}", id.0)
+            } else {
+                phrase.clone()
+            },
+            phrase,
+            colour: id.0.saturating_sub(1),
+            visible: true,
+            locked: false,
+            frames: BTreeMap::new(),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::geometry::{BoxPx, Size};
 
 /// What can be wrong with a mask that came from outside.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MaskError {
     /// The runs do not add up to the frame's pixels.
     #[error("the mask's runs cover {got} pixels, its frame has {expected}")]
@@ -20,6 +20,14 @@ pub enum MaskError {
     BadCounts {
         /// Byte offset.
         at: usize,
+    },
+    /// Two masks of different frames were put together.
+    #[error("a mask of {}×{} pixels does not fit one of {}×{}", a.width, a.height, b.width, b.height)]
+    SizesDiffer {
+        /// Frame size of the first.
+        a: Size,
+        /// Frame size of the second.
+        b: Size,
     },
 }
 
@@ -119,6 +127,9 @@ impl Rle {
     /// Tight box of the set pixels, `None` if there is none.
     pub fn bounding_box(&self) -> Option<BoxPx> {
         let h = u64::from(self.size.height);
+        if h == 0 {
+            return None;
+        }
         let (mut x1, mut y1, mut x2, mut y2) = (u64::MAX, u64::MAX, 0_u64, 0_u64);
         let mut at = 0_u64;
         for (i, &count) in self.counts.iter().enumerate() {

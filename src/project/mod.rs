@@ -1,12 +1,28 @@
 //! What the user makes: pure data and pure functions. No I/O, no threads, no models.
 
+mod bitmap;
 mod document;
+mod drift;
+mod edit;
 mod geometry;
+mod history;
 mod mask;
+mod palette;
+mod rle_ops;
+mod rle_text;
+mod select;
+#[cfg(test)]
+mod tests;
 
+pub use bitmap::{BrushMode, Components, Connectivity};
 pub use document::{
     Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal, Provenance,
     Thresholds, VideoInfo,
 };
+pub use drift::{WORTH_A_LOOK, measure, measure_all, next_worth_a_look};
+pub use edit::{Author, Edit, EditError, apply};
 pub use geometry::{BoxPx, PointPx, Size};
+pub use history::History;
 pub use mask::{Bitmap, MaskError, Rle};
+pub use palette::colour_rgb;
+pub use select::{kept, offered, select};

@@ -1,0 +1,187 @@
+//! Signs that a carried mask may have drifted, and where to look next. Pure functions of masks and scores; leaves
+//! running the model to the inference room.
+//!
+//! Each sign is a ramp between a value that is normal (0) and one that is clearly odd (1):
+//!
+//! | sign | measured | 0 | 1 |
+//! |---|---|---|---|
+//! | object score | fall since the frame before | 0.1 | 0.5 |
+//! | | or: how low it is while a mask is drawn | 0.8 | 0.3 |
+//! | predicted IoU | its value, while a mask is drawn | 0.8 | 0.4 |
+//! | area jump | larger area / smaller area, on a log scale | 1.2 | 2.5 |
+//! | | or: the mask appeared or vanished | – | always |
+//! | centroid jump | distance / square root of the mean area | 0.25 | 1.0 |
+//! | box against mask | IoU of the mask's tight box and the given box | 0.8 | 0.4 |
+
+use super::{
+    document::{DriftSignal, FrameIndex, FrameMask, Object},
+    geometry::BoxPx,
+};
+
+/// A frame whose strongest sign reaches this is worth a look.
+pub const WORTH_A_LOOK: f32 = 0.5;
+
+/// 0 at `normal` (and beyond), 1 at `odd` (and beyond); either may be the larger. Not a number is odd.
+fn ramp(value: f32, normal: f32, odd: f32) -> f32 {
+    let t = (value - normal) / (odd - normal);
+    if t.is_nan() { 1.0 } else { t.clamp(0.0, 1.0) }
+}
+
+/// The signs of one mask, given the mask of the frame before (if it has one) and the box that should hold it (an
+/// emission's or a proposal's, if there is one).
+pub fn measure(
+    before: Option<&FrameMask>,
+    now: &FrameMask,
+    expected: Option<BoxPx>,
+) -> DriftSignal {
+    let drawn = !now.rle.is_empty();
+    let mut out = DriftSignal::default();
+    if drawn {
+        out.object_score = ramp(now.score, 0.8, 0.3);
+        out.predicted_iou = ramp(now.iou, 0.8, 0.4);
+        if let (Some(b), Some(e)) = (now.rle.bounding_box(), expected) {
+            out.box_mask = ramp(b.iou(e), 0.8, 0.4);
+        }
+    }
+    if let Some(before) = before {
+        let fall = ramp(before.score - now.score, 0.1, 0.5);
+        out.object_score = out.object_score.max(fall);
+        let (a, b) = (before.rle.area() as f32, now.rle.area() as f32);
+        out.area_jump = match (a > 0.0, b > 0.0) {
+            (true, true) => ramp((a.max(b) / a.min(b)).ln(), 1.2_f32.ln(), 2.5_f32.ln()),
+            (false, false) => 0.0,
+            _ => 1.0,
+        };
+        if let (Some(p), Some(q)) = (before.rle.centroid(), now.rle.centroid()) {
+            let distance = (p.x - q.x).hypot(p.y - q.y);
+            out.centroid_jump = ramp(distance / (0.5 * (a + b)).sqrt(), 0.25, 1.0);
+        }
+    }
+    out
+}
+
+/// The signs of every frame of an object that no person made or accepted; those frames have none. A frame is compared
+/// with the frame right before it only: across a gap, jumps say nothing.
+pub fn measure_all(object: &Object) -> Vec<(FrameIndex, DriftSignal)> {
+    let mut out = Vec::with_capacity(object.frames.len());
+    let mut before: Option<(FrameIndex, &FrameMask)> = None;
+    for (&frame, mask) in &object.frames {
+        let neighbour = before
+            .filter(|(f, _)| f.0.checked_add(1) == Some(frame.0))
+            .map(|(_, m)| m);
+        let signal = if mask.anchor {
+            DriftSignal::default()
+        } else {
+            measure(neighbour, mask, None)
+        };
+        out.push((frame, signal));
+        before = Some((frame, mask));
+    }
+    out
+}
+
+/// The first frame after `from` that is worth a look: its recorded signs reach [`WORTH_A_LOOK`] and no person has made
+/// or accepted it yet. `None` if there is none up to the end.
+pub fn next_worth_a_look(object: &Object, from: FrameIndex) -> Option<FrameIndex> {
+    let next = FrameIndex(from.0.checked_add(1)?);
+    object
+        .frames
+        .range(next..)
+        .find(|(_, m)| !m.anchor && m.drift.total() >= WORTH_A_LOOK)
+        .map(|(&f, _)| f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::{Bitmap, ObjectId, Provenance, Rle, Size};
+
+    const S: Size = Size {
+        width: 100,
+        height: 100,
+    };
+
+    fn mask(b: [f32; 4], score: f32, iou: f32) -> FrameMask {
+        FrameMask {
+            rle: Rle::from_bitmap(&Bitmap::from_box(S, BoxPx::from_array(b))),
+            score,
+            iou,
+            provenance: Provenance::Propagated,
+            anchor: false,
+            drift: DriftSignal::default(),
+        }
+    }
+
+    #[test]
+    fn steady_motion_is_no_sign() {
+        let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let b = mask([13.0, 10.0, 34.0, 30.0], 0.97, 0.9);
+        assert_eq!(measure(Some(&a), &b, None).total(), 0.0);
+        let same = b.rle.bounding_box();
+        assert_eq!(measure(Some(&a), &b, same).total(), 0.0);
+    }
+
+    #[test]
+    fn each_sign_answers_to_its_own_cause() {
+        let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let grown = mask([6.0, 6.0, 34.0, 34.0], 0.98, 0.9);
+        let s = measure(Some(&a), &grown, None);
+        assert!(s.area_jump > 0.6 && s.area_jump < 0.7, "{s:?}");
+        assert_eq!((s.centroid_jump, s.object_score), (0.0, 0.0));
+
+        let jumped = mask([40.0, 10.0, 60.0, 30.0], 0.98, 0.9);
+        let s = measure(Some(&a), &jumped, None);
+        assert_eq!((s.area_jump, s.centroid_jump), (0.0, 1.0));
+
+        let unsure = mask([10.0, 10.0, 30.0, 30.0], 0.68, 0.6);
+        let s = measure(Some(&a), &unsure, None);
+        assert!((s.object_score - 0.5).abs() < 1e-5, "{s:?}");
+        assert!((s.predicted_iou - 0.5).abs() < 1e-5, "{s:?}");
+
+        let elsewhere = BoxPx::from_array([60.0, 60.0, 80.0, 80.0]);
+        assert_eq!(measure(None, &a, Some(elsewhere)).box_mask, 1.0);
+    }
+
+    #[test]
+    fn vanishing_is_a_sign_and_staying_away_is_none() {
+        let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let gone = mask([0.0; 4], 0.01, 0.1);
+        let s = measure(Some(&a), &gone, None);
+        assert_eq!((s.area_jump, s.object_score), (1.0, 1.0));
+        assert_eq!(measure(Some(&gone), &gone, None).total(), 0.0);
+        assert_eq!(measure(Some(&gone), &a, None).area_jump, 1.0);
+        let broken = mask([10.0, 10.0, 30.0, 30.0], f32::NAN, 0.9);
+        assert_eq!(measure(None, &broken, None).object_score, 1.0);
+    }
+
+    #[test]
+    fn the_next_look_skips_anchors_and_never_goes_back() {
+        let mut object = Object {
+            id: ObjectId(1),
+            name: String::new(),
+            phrase: String::new(),
+            colour: 0,
+            visible: true,
+            locked: false,
+            frames: std::collections::BTreeMap::new(),
+        };
+        let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let far = mask([60.0, 10.0, 80.0, 30.0], 0.98, 0.9);
+        for (f, m) in [(0, &a), (1, &a), (2, &far), (3, &a), (7, &far)] {
+            object.frames.insert(FrameIndex(f), m.clone());
+        }
+        let signs = measure_all(&object);
+        for (f, s) in signs {
+            object.frames.get_mut(&f).unwrap().drift = s;
+        }
+        let next = |o: &Object, f| next_worth_a_look(o, FrameIndex(f)).map(|f| f.0);
+        assert_eq!(next(&object, 0), Some(2));
+        assert_eq!(next(&object, 2), Some(3));
+        // Frame 7 stands across a gap.
+        assert_eq!(next(&object, 3), None);
+        object.frames.get_mut(&FrameIndex(2)).unwrap().anchor = true;
+        assert_eq!(next(&object, 0), Some(3));
+        assert_eq!(next(&object, u32::MAX), None);
+        assert_eq!(measure_all(&object)[2].1, DriftSignal::default());
+    }
+}
