@@ -11,6 +11,7 @@ mod log;
 mod optim;
 mod params;
 pub mod pictures;
+pub mod synth;
 
 pub use job::{Budget, Job};
 pub use log::Log;

@@ -1,0 +1,181 @@
+//! Properties of generated clips that training and evaluation rely on.
+
+use super::{
+    Clip, HELD_OUT, Motion, PhraseKind, SynthOptions, Vocabulary, generate, training_seed,
+};
+
+fn small(phrases: usize) -> SynthOptions {
+    SynthOptions {
+        width: 96,
+        height: 80,
+        frames: 4,
+        phrases,
+        ..SynthOptions::default()
+    }
+}
+
+fn clips(n: u64, options: &SynthOptions) -> Vec<Clip> {
+    (0..n).map(|s| generate(s, options)).collect()
+}
+
+#[test]
+fn a_seed_is_a_clip() {
+    let options = small(4);
+    let (a, b) = (generate(5, &options), generate(5, &options));
+    assert_eq!(a.frames, b.frames);
+    assert_eq!(a.ids, b.ids);
+    assert_eq!(a.phrases, b.phrases);
+    assert_ne!(a.frames, generate(6, &options).frames);
+}
+
+#[test]
+fn the_first_clip_is_the_same_on_every_platform() {
+    let clip = generate(1, &small(4));
+    let sum: u64 = clip
+        .frames
+        .iter()
+        .flatten()
+        .zip(1_u64..)
+        .map(|(&v, i)| u64::from(v) * (i % 251))
+        .sum();
+    assert_eq!(sum, FIRST_CLIP_SUM);
+}
+const FIRST_CLIP_SUM: u64 = 0;
+
+#[test]
+fn training_never_draws_a_held_out_seed() {
+    for run in [0, 1, 77, u64::MAX] {
+        for n in [0, 1, 999_999_999, u64::MAX] {
+            assert!(training_seed(run, n) < HELD_OUT);
+        }
+    }
+}
+
+#[test]
+fn boxes_and_areas_are_those_of_the_masks() {
+    for clip in clips(6, &small(0)) {
+        for object in &clip.objects {
+            for (f, ids) in clip.ids.iter().enumerate() {
+                let area = ids.iter().filter(|v| **v == object.id).count();
+                assert_eq!(area as u32, object.areas[f]);
+                assert_eq!(object.boxes[f].is_some(), area > 0);
+                if let Some([x1, y1, x2, y2]) = object.boxes[f] {
+                    assert!(x1 < x2 && x2 <= 96.0 && y1 < y2 && y2 <= 80.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn phrases_mean_what_they_say() {
+    let mut kinds = std::collections::BTreeMap::new();
+    for clip in clips(120, &small(12)) {
+        for phrase in &clip.phrases {
+            *kinds.entry(phrase.kind).or_insert(0) += 1;
+            let s = phrase.slots;
+            let fits = |o: &super::ObjectInfo| {
+                s.colour.is_none_or(|c| c == o.colour)
+                    && s.shape.is_none_or(|v| v == o.shape)
+                    && s.texture.is_none_or(|t| t == o.texture)
+                    && s.motion.is_none_or(|m| {
+                        o.motion == m || (m.word().len() > 14 && o.motion.word().len() > 14)
+                    })
+            };
+            for object in &clip.objects {
+                let meant = phrase.referents.contains(&object.id);
+                if s.superlative.is_none() {
+                    assert_eq!(
+                        meant,
+                        fits(object) && object.ever_visible(),
+                        "{phrase:?} {object:?}"
+                    );
+                } else {
+                    assert!(!meant || fits(object));
+                }
+            }
+            assert_eq!(
+                phrase.referents.is_empty(),
+                phrase.kind == PhraseKind::NoMatch
+            );
+        }
+    }
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    let total: i32 = kinds.values().sum();
+    assert!(
+        kinds[&PhraseKind::NoMatch] * 6 > total,
+        "{kinds:?} of {total}"
+    );
+}
+
+#[test]
+fn straight_motions_go_where_they_say() {
+    let options = SynthOptions {
+        camera: 0.0,
+        objects: [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        radius: (14.0, 30.0),
+        frames: 8,
+        ..small(0)
+    };
+    let mut seen = 0;
+    for clip in clips(60, &options) {
+        let o = &clip.objects[0];
+        let (Some(Some(a)), Some(Some(b)), Some((dx, dy))) =
+            (o.boxes.first(), o.boxes.last(), o.motion.direction())
+        else {
+            continue;
+        };
+        // Objects may leave the frame; what is left of them still lies on the right side.
+        let moved = (b[0] + b[2] - a[0] - a[2], b[1] + b[3] - a[1] - a[3]);
+        assert!(
+            dx == 0 || moved.0 * f32::from(dx) > 0.0,
+            "{:?} {moved:?}",
+            o.motion
+        );
+        assert!(
+            dy == 0 || moved.1 * f32::from(dy) > 0.0,
+            "{:?} {moved:?}",
+            o.motion
+        );
+        seen += 1;
+    }
+    assert!(seen > 10);
+}
+
+#[test]
+fn the_core_vocabulary_stays_in_its_bounds() {
+    let options = SynthOptions {
+        vocabulary: Vocabulary::Core,
+        ..small(6)
+    };
+    for clip in clips(40, &options) {
+        for o in &clip.objects {
+            assert!(Vocabulary::Core.shapes().contains(&o.shape));
+            assert!(Vocabulary::Core.colours().contains(&o.colour));
+            assert!(o.motion != Motion::Circling && o.motion != Motion::Spinning);
+        }
+    }
+}
+
+#[test]
+fn written_clips_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let clip = generate(3, &small(3));
+    super::write_clip(dir.path(), 3, &clip).unwrap();
+    let file: super::ClipFile =
+        serde_json::from_slice(&std::fs::read(dir.path().join("clip.json")).unwrap()).unwrap();
+    assert_eq!(
+        (file.width, file.height, file.frames, file.seed),
+        (96, 80, 4, 3)
+    );
+    assert_eq!(file.objects, clip.objects);
+    assert_eq!(file.phrases, clip.phrases);
+    let png = std::fs::File::open(dir.path().join("masks/00002.png")).unwrap();
+    let mut reader = png::Decoder::new(std::io::BufReader::new(png))
+        .read_info()
+        .unwrap();
+    let mut ids = vec![0; 96 * 80];
+    reader.next_frame(&mut ids).unwrap();
+    assert_eq!(ids, clip.ids[2]);
+    assert!(image::open(dir.path().join("frames/00003.jpg")).is_ok());
+}
