@@ -34,7 +34,9 @@ pub(super) fn distance(shape: Shape, x: f32, y: f32, wave: &Wave) -> f32 {
         Shape::Moon => (length(x, y) - 0.95).max(0.8 - length(x - 0.5, y)),
         Shape::Arrow => {
             let shaft = boxed(x + 0.35, y, 0.6, 0.22);
-            let head = (std::f32::consts::FRAC_1_SQRT_2 * (x - 0.95) + std::f32::consts::FRAC_1_SQRT_2 * y.abs()).max(0.2 - x);
+            let head = (std::f32::consts::FRAC_1_SQRT_2 * (x - 0.95)
+                + std::f32::consts::FRAC_1_SQRT_2 * y.abs())
+            .max(0.2 - x);
             shaft.min(head)
         }
         Shape::Person => person(x, y),
