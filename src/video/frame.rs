@@ -1,5 +1,6 @@
 //! What a frame is, and what a source of frames promises.
 
+use super::FrameTable;
 use crate::project::{FrameIndex, Size, VideoInfo};
 
 /// What can go wrong with a video.
@@ -29,6 +30,22 @@ pub enum VideoError {
         /// Number of frames.
         frames: u32,
     },
+}
+
+impl VideoError {
+    pub(super) fn open(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::Open {
+            path: path.display().to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn decode(index: FrameIndex, reason: impl Into<String>) -> Self {
+        Self::Decode {
+            index: index.0,
+            reason: reason.into(),
+        }
+    }
 }
 
 /// Interleaved 8-bit RGB, row-major, as displayed.
@@ -76,6 +93,57 @@ pub struct Frame {
     pub pixels: Pixels,
 }
 
+impl Frame {
+    /// Size as displayed: `coded_size` turned by `rotation`.
+    pub fn displayed_size(&self) -> Size {
+        displayed_size(self.coded_size, self.rotation)
+    }
+
+    /// Bytes of memory the pixels take.
+    pub fn bytes(&self) -> usize {
+        match &self.pixels {
+            Pixels::Yuv420 { y, u, v, .. } => y.len() + u.len() + v.len(),
+            Pixels::Rgb(rgb) => rgb.len(),
+        }
+    }
+}
+
+/// `coded` after `rotation` quarter turns.
+pub(super) fn displayed_size(coded: Size, rotation: u8) -> Size {
+    if rotation.is_multiple_of(2) {
+        coded
+    } else {
+        Size::new(coded.height, coded.width)
+    }
+}
+
+/// What a caller wants of the frames that are decoded on the way to another.
+pub trait OnTheWay {
+    /// Whether the frame should be handed to [`OnTheWay::keep`]. Asked before its pixels are copied.
+    fn wants(&mut self, index: FrameIndex) -> bool;
+
+    /// Takes a frame that was wanted.
+    fn keep(&mut self, frame: Frame);
+
+    /// Whether to stop before the frame asked for is reached. Asked once per decoded frame.
+    fn give_up(&mut self) -> bool;
+}
+
+/// Wants nothing and never gives up.
+pub(super) struct Straight;
+
+impl OnTheWay for Straight {
+    fn wants(&mut self, _: FrameIndex) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: Frame) {}
+
+    fn give_up(&mut self) -> bool {
+        false
+    }
+}
+
 /// A source of frames, addressed by display index. Sequential access is cheap; any other may cost one group of pictures.
 pub trait FrameSource: Send {
     /// Identity, displayed size and length.
@@ -89,6 +157,32 @@ pub trait FrameSource: Send {
     /// # Errors
     /// [`VideoError`] if the index is past the end or the frame cannot be decoded.
     fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError>;
+
+    /// Like [`FrameSource::frame`], for callers with a use for the frames that have to be decoded first. `Ok(None)` if
+    /// `on_the_way` gave up; asking again then goes on from where it stopped.
+    ///
+    /// # Errors
+    /// As [`FrameSource::frame`].
+    fn walk_to(
+        &mut self,
+        index: FrameIndex,
+        on_the_way: &mut dyn OnTheWay,
+    ) -> Result<Option<Frame>, VideoError> {
+        if on_the_way.give_up() {
+            return Ok(None);
+        }
+        self.frame(index).map(Some)
+    }
+
+    /// A second reader of the same video with a position of its own, if one can be had cheaply.
+    fn second_reader(&self) -> Option<Box<dyn FrameSource>> {
+        None
+    }
+
+    /// The frame table, if the source has one worth keeping in the project.
+    fn table(&self) -> Option<&FrameTable> {
+        None
+    }
 
     /// Things worth telling the user (a truncated file, skipped frames).
     fn warnings(&self) -> &[String] {

@@ -11,3 +11,5 @@ mod layering;
 mod parity;
 /// The inference thread: cancel, stale answers, panics, exactly one end.
 mod worker;
+/// Opening, exact seeking, damaged files, the decoder thread.
+mod video;

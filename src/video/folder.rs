@@ -1,0 +1,247 @@
+//! A folder of JPEG and PNG images as a clip, in natural order of the file names; a single image is a clip of one frame.
+//! Works without FFmpeg.
+
+use std::{
+    cmp::Ordering,
+    fs,
+    io::{BufReader, Read as _},
+    path::{Path, PathBuf},
+};
+
+use image::{DynamicImage, ImageDecoder as _, ImageReader, metadata::Orientation};
+
+use super::{Frame, FrameSource, Pixels, VideoError};
+use crate::project::{FrameIndex, Size, VideoInfo};
+
+/// Images carry no time: they are taken to be this many per second (the rate of the DAVIS data set).
+const FPS: f64 = 24.0;
+
+/// Images in a folder, or one image.
+pub struct FolderSource {
+    info: VideoInfo,
+    files: Vec<PathBuf>,
+}
+
+impl FolderSource {
+    /// Opens all images directly inside `dir`.
+    ///
+    /// # Errors
+    /// [`VideoError::Open`] if there is none, if one is damaged, or if they differ in size: the first odd one is named,
+    /// because a mask of one size says nothing about a picture of another.
+    pub fn open(dir: &Path) -> Result<Self, VideoError> {
+        let files = image_files(dir).map_err(|e| VideoError::open(dir, e.to_string()))?;
+        Self::from_files(dir, files)
+    }
+
+    /// Opens one image as a clip of one frame.
+    ///
+    /// # Errors
+    /// [`VideoError::Open`] if it cannot be read.
+    pub fn open_image(file: &Path) -> Result<Self, VideoError> {
+        Self::from_files(file, vec![file.to_owned()])
+    }
+
+    fn from_files(path: &Path, files: Vec<PathBuf>) -> Result<Self, VideoError> {
+        let Some(first) = files.first() else {
+            return Err(VideoError::open(
+                path,
+                "the folder holds no JPEG or PNG images",
+            ));
+        };
+        let size = displayed_size(first).map_err(|e| VideoError::open(first, e))?;
+        for file in &files[1..] {
+            let other = displayed_size(file).map_err(|e| VideoError::open(file, e))?;
+            if other != size {
+                let reason = format!(
+                    "{} is {}×{} but the first image is {}×{}; the images of a clip have to be of one size",
+                    file_name(file),
+                    other.width,
+                    other.height,
+                    size.width,
+                    size.height
+                );
+                return Err(VideoError::open(path, reason));
+            }
+        }
+        let frames = u32::try_from(files.len())
+            .map_err(|_too_big| VideoError::open(path, "the folder holds too many images"))?;
+        Ok(Self {
+            info: VideoInfo {
+                path: path.display().to_string(),
+                size,
+                frames,
+                fps: FPS,
+                hash: String::new(),
+            },
+            files,
+        })
+    }
+
+    /// File names in frame order, without the folder.
+    pub fn file_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.files.iter().map(|f| file_name(f))
+    }
+}
+
+impl FrameSource for FolderSource {
+    fn info(&self) -> &VideoInfo {
+        &self.info
+    }
+
+    fn pts_secs(&self, index: FrameIndex) -> Option<f64> {
+        (index.0 < self.info.frames).then(|| f64::from(index.0) / FPS)
+    }
+
+    fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError> {
+        let Some(file) = self.files.get(index.0 as usize) else {
+            return Err(VideoError::OutOfRange {
+                index: index.0,
+                frames: self.info.frames,
+            });
+        };
+        let failed =
+            |reason: String| VideoError::decode(index, format!("{}: {reason}", file_name(file)));
+        let (image, orientation) = decode(file).map_err(failed)?;
+        let mut image = image;
+        image.apply_orientation(orientation);
+        let rgb = image.into_rgb8();
+        let size = Size::new(rgb.width(), rgb.height());
+        if size != self.info.size {
+            return Err(failed(
+                "its size has changed since the folder was opened".into(),
+            ));
+        }
+        Ok(Frame {
+            index,
+            pts_secs: f64::from(index.0) / FPS,
+            coded_size: size,
+            rotation: 0,
+            pixels: Pixels::Rgb(rgb.into_raw()),
+        })
+    }
+
+    fn second_reader(&self) -> Option<Box<dyn FrameSource>> {
+        Some(Box::new(Self {
+            info: self.info.clone(),
+            files: self.files.clone(),
+        }))
+    }
+}
+
+/// JPEG and PNG files directly inside `dir`, by natural order of their names. Hidden files are none of the clip.
+pub(super) fn image_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let known = path.extension().is_some_and(|e| {
+            ["jpg", "jpeg", "png"]
+                .iter()
+                .any(|known| e.eq_ignore_ascii_case(known))
+        });
+        if known && !file_name(&path).starts_with('.') && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort_by(|a, b| natural_order(&file_name(a), &file_name(b)));
+    Ok(files)
+}
+
+/// Whether the file begins like a JPEG or a PNG, whatever its name.
+pub(super) fn is_image(file: &Path) -> bool {
+    let mut head = [0; 8];
+    let read = fs::File::open(file).and_then(|mut f| f.read_exact(&mut head));
+    read.is_ok() && (head.starts_with(b"\xff\xd8\xff") || &head == b"\x89PNG\r\n\x1a\n")
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn decoder(file: &Path) -> Result<impl image::ImageDecoder + use<>, String> {
+    let reader = fs::File::open(file).map_err(|e| e.to_string())?;
+    ImageReader::new(BufReader::new(reader))
+        .with_guessed_format()
+        .map_err(|e| e.to_string())?
+        .into_decoder()
+        .map_err(|e| e.to_string())
+}
+
+fn displayed_size(file: &Path) -> Result<Size, String> {
+    let mut decoder = decoder(file)?;
+    let (w, h) = decoder.dimensions();
+    let turned = matches!(
+        decoder.orientation(),
+        Ok(Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH)
+    );
+    Ok(if turned {
+        Size::new(h, w)
+    } else {
+        Size::new(w, h)
+    })
+}
+
+fn decode(file: &Path) -> Result<(DynamicImage, Orientation), String> {
+    let mut decoder = decoder(file)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    Ok((image, orientation))
+}
+
+/// Compares names so that runs of digits count as numbers: `f2` before `f10`.
+fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut x, mut y) = (a, b);
+    while let (Some(p), Some(q)) = (x.chars().next(), y.chars().next()) {
+        let order = if p.is_ascii_digit() && q.is_ascii_digit() {
+            let (m, n) = (take_digits(&mut x), take_digits(&mut y));
+            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
+        } else {
+            x = &x[p.len_utf8()..];
+            y = &y[q.len_utf8()..];
+            p.cmp(&q)
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    // `f1` and `f01` count the same: any fixed order will do.
+    x.len().cmp(&y.len()).then_with(|| a.cmp(b))
+}
+
+/// Cuts the leading digits off `s` and gives them without leading zeros.
+fn take_digits<'a>(s: &mut &'a str) -> &'a str {
+    let end = s.find(|c: char| !c.is_ascii_digit()).unwrap_or(s.len());
+    let (digits, rest) = s.split_at(end);
+    *s = rest;
+    digits.trim_start_matches('0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_by_their_numbers() {
+        let mut names = [
+            "f10.png", "f2.png", "f1.png", "f01.png", "e9.png", "f2b.png", "f.png",
+        ];
+        names.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(
+            names,
+            [
+                "e9.png", "f.png", "f01.png", "f1.png", "f2.png", "f2b.png", "f10.png"
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_longer_than_any_integer_sort_too() {
+        let a = format!("{}1.png", "9".repeat(40));
+        let b = format!("{}2.png", "9".repeat(40));
+        assert_eq!(natural_order(&a, &b), Ordering::Less);
+    }
+}
