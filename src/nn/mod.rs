@@ -10,5 +10,6 @@ pub mod ops;
 pub mod parity;
 mod patch;
 pub mod phi3;
+pub mod sam2;
 pub mod tsf;
 pub mod weights;

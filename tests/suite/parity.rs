@@ -21,7 +21,15 @@ macro_rules! cases {
     };
 }
 
-cases!(clip_vision, internvideo2, multimodal_embedding, phi3, tsf);
+cases!(
+    clip_vision,
+    internvideo2,
+    multimodal_embedding,
+    phi3,
+    sam2_image_encoder,
+    sam2_prompt_mask_decoder,
+    tsf,
+);
 
 #[test]
 fn every_case_reads_and_its_metadata_equals_the_json_beside_it() {
