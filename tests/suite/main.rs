@@ -9,6 +9,8 @@ mod layering;
 
 /// Stored cases of the released code.
 mod parity;
+/// The project file: kills, write protection.
+mod store;
 /// The inference thread: cancel, stale answers, panics, exactly one end.
 mod worker;
 /// Opening, exact seeking, damaged files, the decoder thread.
