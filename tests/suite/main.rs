@@ -4,6 +4,9 @@
     reason = "a test that unwraps nothing proves nothing; a panic is the report"
 )]
 
+/// Helpers: an adapter and pictures drawn with it.
+#[cfg(feature = "gui")]
+mod gpu;
 /// Rooms only look down.
 mod layering;
 
@@ -15,3 +18,6 @@ mod store;
 mod worker;
 /// Opening, exact seeking, damaged files, the decoder thread.
 mod video;
+/// Shaders are valid, match the Rust side and the CPU twins.
+#[cfg(feature = "gui")]
+mod shaders;
