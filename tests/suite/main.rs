@@ -9,15 +9,14 @@
 mod gpu;
 /// Rooms only look down.
 mod layering;
-
 /// Stored cases of the released code.
 mod parity;
-/// The project file: kills, write protection.
-mod store;
-/// The inference thread: cancel, stale answers, panics, exactly one end.
-mod worker;
-/// Opening, exact seeking, damaged files, the decoder thread.
-mod video;
 /// Shaders are valid, match the Rust side and the CPU twins.
 #[cfg(feature = "gui")]
 mod shaders;
+/// The project file: kills, write protection.
+mod store;
+/// Opening, exact seeking, damaged files, the decoder thread.
+mod video;
+/// The inference thread: cancel, stale answers, panics, exactly one end.
+mod worker;
