@@ -10,6 +10,7 @@ pub mod ops;
 pub mod parity;
 mod patch;
 pub mod phi3;
+pub mod pixels;
 pub mod sam2;
 pub mod tsf;
 pub mod weights;

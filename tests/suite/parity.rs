@@ -26,6 +26,7 @@ cases!(
     internvideo2,
     multimodal_embedding,
     phi3,
+    preprocessing,
     sam2_image_encoder,
     sam2_prompt_mask_decoder,
     tsf,

@@ -7,6 +7,7 @@
 mod case;
 mod detector;
 mod lang;
+mod pixel;
 mod report;
 mod sam;
 
@@ -114,7 +115,7 @@ pub fn run_case(case: &Case) -> Report {
         report.uncovered.push("unknown kind of case".into());
         return report;
     };
-    let runners = [detector::run, sam::run, lang::run];
+    let runners = [detector::run, sam::run, lang::run, pixel::run];
     for run in runners {
         match run(kind, case, &mut report) {
             Ok(false) => {}
