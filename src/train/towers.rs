@@ -1,0 +1,289 @@
+//! Stage "towers": both vision towers learn what things are called, before any language. Every token that lies on an
+//! object tells its colour, shape, texture, motion and box through heads that are dropped afterwards.
+//!
+//! The recipe replaces the web-scale pre-training that the released towers come with. Leaves everything behind the towers
+//! to the language stage, which freezes them.
+
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use super::{
+    AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult,
+    attributes::{DenseHead, DenseWeights, Targets, owners},
+    checkpoint,
+    synth::{self, Clip, SynthOptions, Vocabulary},
+};
+use crate::{
+    infer::{
+        model::ModelInfo,
+        preprocess::{spread_frames, tower_input},
+    },
+    nn::{clip, internvideo2},
+    project::Size,
+    video::RgbFrame,
+};
+
+/// Name of the stage, its checkpoint and its log.
+pub const STAGE: &str = "towers";
+
+/// Clips of a step.
+const CLIPS: usize = 8;
+/// Frames of a clip that the spatial tower sees.
+const SPATIAL_FRAMES: usize = 2;
+/// Clips of a step that the temporal tower sees: a chunk costs it ten times a frame.
+const TEMPORAL_CLIPS: usize = 4;
+/// Steps between lines of the log, checkpoints and validations.
+const REPORT_EVERY: u64 = 20;
+const SAVE_EVERY: u64 = 100;
+const VALIDATE_EVERY: u64 = 300;
+/// Held-out clips of a validation.
+const HELD_OUT_CLIPS: u64 = 24;
+
+const SPATIAL: DenseWeights = DenseWeights {
+    classes: [1.0, 1.0, 0.6, 0.0],
+    boxes: 4.0,
+    travel: 0.0,
+};
+const TEMPORAL: DenseWeights = DenseWeights {
+    classes: [0.5, 0.5, 0.2, 2.0],
+    boxes: 4.0,
+    travel: 8.0,
+};
+
+/// Frames of a clip as the towers see them.
+pub(super) struct TowerFrames {
+    /// Indices of the encoder frames.
+    pub(super) indices: Vec<usize>,
+    /// Spatial tower's input `(f, 3, s, s)`.
+    pub(super) spatial: Tensor,
+    /// Temporal tower's input `(1, f, 3, s, s)`.
+    pub(super) temporal: Tensor,
+}
+
+/// One frame of a clip as an image.
+pub(super) fn image(clip: &Clip, frame: usize) -> RgbFrame {
+    RgbFrame {
+        size: Size {
+            width: clip.width as u32,
+            height: clip.height as u32,
+        },
+        data: clip.frames[frame].clone(),
+    }
+}
+
+/// Makes the towers' inputs of a clip.
+pub(super) fn tower_frames(clip: &Clip, info: &ModelInfo, job: &Job) -> TrainResult<TowerFrames> {
+    let indices: Vec<usize> = spread_frames(clip.frames.len() as u32, info.config.visual.num_frames)
+        .into_iter()
+        .map(|f| f.0 as usize)
+        .collect();
+    let (mut spatial, mut temporal) = (vec![], vec![]);
+    for &frame in &indices {
+        let image = image(clip, frame);
+        let (side, norm) = (info.config.clip.image_size, &info.preprocess.clip);
+        spatial.push(tower_input(&image, side, norm, &job.device)?);
+        let (side, norm) = (info.config.internvideo2.img_size, &info.preprocess.internvideo2);
+        temporal.push(tower_input(&image, side, norm, &job.device)?);
+    }
+    Ok(TowerFrames {
+        indices,
+        spatial: Tensor::cat(&spatial, 0)?,
+        temporal: Tensor::cat(&temporal, 0)?.unsqueeze(0)?,
+    })
+}
+
+/// Both towers under their released names.
+pub(super) struct Towers {
+    /// Spatial tower.
+    pub(super) spatial: clip::Clip,
+    /// Temporal tower.
+    pub(super) temporal: internvideo2::InternVideo2,
+}
+
+impl Towers {
+    /// Builds them from the parameters.
+    pub(super) fn new(info: &ModelInfo, params: &Params) -> TrainResult<Self> {
+        let model = params.var_builder().pp("model");
+        Ok(Self {
+            spatial: clip::Clip::new(&info.config.clip, model.pp("image_vision_tower.vision_tower"))?,
+            temporal: internvideo2::InternVideo2::new(
+                &info.config.internvideo2,
+                model.pp("vision_tower.vision_encoder"),
+            )?,
+        })
+    }
+}
+
+struct Stage<'a> {
+    info: &'a ModelInfo,
+    job: &'a Job,
+    towers: Towers,
+    heads: (DenseHead, DenseHead),
+    sides: (usize, usize),
+    options: SynthOptions,
+}
+
+/// Sums of a few steps.
+#[derive(Default)]
+struct Tally {
+    loss: f64,
+    steps: f64,
+    hits: [[(f64, f64); 4]; 2],
+    boxes: [f64; 2],
+}
+
+impl Tally {
+    fn fields(&self) -> Vec<(&'static str, f64)> {
+        let rate = |tower: usize, class: usize| {
+            let (right, counted) = self.hits[tower][class];
+            right / counted.max(1.0)
+        };
+        vec![
+            ("loss", self.loss / self.steps.max(1.0)),
+            ("colour", rate(0, 0)),
+            ("shape", rate(0, 1)),
+            ("texture", rate(0, 2)),
+            ("box", self.boxes[0] / self.steps.max(1.0)),
+            ("video_colour", rate(1, 0)),
+            ("video_shape", rate(1, 1)),
+            ("motion", rate(1, 3)),
+            ("video_box", self.boxes[1] / self.steps.max(1.0)),
+        ]
+    }
+}
+
+impl Stage<'_> {
+    /// Loss of the clips with these seeds.
+    fn loss(&self, seeds: &[u64], tally: &mut Tally) -> TrainResult<Tensor> {
+        let (mut images, mut chunks) = (vec![], vec![]);
+        let (mut spatial, mut temporal) = (Targets::default(), Targets::default());
+        for (i, &seed) in seeds.iter().enumerate() {
+            let clip = synth::generate(seed, &self.options);
+            let frames = tower_frames(&clip, self.info, self.job)?;
+            for k in 0..SPATIAL_FRAMES {
+                // Over the clips every encoder frame is seen.
+                let at = (i + k * frames.indices.len() / SPATIAL_FRAMES) % frames.indices.len();
+                let frame = frames.indices[at];
+                images.push(frames.spatial.narrow(0, at, 1)?);
+                spatial.add(&clip, &owners(&clip, frame, self.sides.0), &[frame]);
+            }
+            if i < TEMPORAL_CLIPS {
+                for &frame in &frames.indices {
+                    let owners = owners(&clip, frame, self.sides.1);
+                    temporal.add(&clip, &owners, &frames.indices);
+                }
+                chunks.push(frames.temporal);
+            }
+        }
+        let flat = |x: Tensor| x.flatten(0, 1);
+        let a = flat(self.towers.spatial.forward(&Tensor::cat(&images, 0)?)?)?;
+        let a = self.heads.0.loss(&a, &spatial, SPATIAL)?;
+        let b = flat(self.towers.temporal.forward(&Tensor::cat(&chunks, 0)?)?)?;
+        let b = self.heads.1.loss(&b, &temporal, TEMPORAL)?;
+        let loss = (&a.loss + &b.loss)?;
+        tally.loss += f64::from(loss.to_scalar::<f32>()?);
+        tally.steps += 1.0;
+        for (tower, part) in [a, b].iter().enumerate() {
+            tally.boxes[tower] += part.box_error;
+            for (sum, hit) in tally.hits[tower].iter_mut().zip(part.hits) {
+                *sum = (sum.0 + hit.0, sum.1 + hit.1);
+            }
+        }
+        Ok(loss)
+    }
+
+    fn validate(&self) -> TrainResult<Tally> {
+        let mut tally = Tally::default();
+        let seeds: Vec<u64> = (0..HELD_OUT_CLIPS).map(|i| synth::HELD_OUT + i).collect();
+        for seeds in seeds.chunks(TEMPORAL_CLIPS) {
+            self.loss(seeds, &mut tally)?;
+        }
+        Ok(tally)
+    }
+}
+
+/// Trains the towers of `info` and leaves `towers.checkpoint.safetensors` in the job's folder.
+///
+/// # Errors
+/// If a file cannot be written, the checkpoint does not fit, or the loss diverges.
+pub fn run(job: &mut Job, info: &ModelInfo, vocabulary: Vocabulary) -> TrainResult<()> {
+    let params = Params::new(job.seed, &job.device);
+    let towers = Towers::new(info, &params)?;
+    let aux = params.var_builder().pp("aux");
+    let (c, v) = (&info.config.clip, &info.config.internvideo2);
+    let heads = (
+        DenseHead::new(c.dim, 1, &aux.pp("spatial"))?,
+        DenseHead::new(v.dim, info.config.visual.num_frames, &aux.pp("temporal"))?,
+    );
+    for path in &job.init {
+        params.fill(&checkpoint::weights(path, &job.device)?)?;
+    }
+    let group = Group {
+        vars: params.all(),
+        lr_scale: 1.0,
+    };
+    let mut adam = AdamW::new(vec![group], AdamConfig::default())?;
+    let path = checkpoint::path_in(&job.out, STAGE);
+    let mut log = Log::open(&job.out, STAGE, job.resume)?;
+    if job.resume && path.exists() {
+        let state = checkpoint::load(&path, &params, &mut adam)?;
+        job.budget.resume_at(state.step, state.secs);
+        log.note(state.step, "resumed")?;
+    }
+    let schedule = Schedule {
+        peak: 1.5e-3,
+        floor: 2e-5,
+        warmup_steps: 60,
+    };
+    let seed = job.seed;
+    let budget = &mut job.budget.clone();
+    let stage = Stage {
+        info,
+        job,
+        towers,
+        heads,
+        sides: (c.image_size / c.patch_size, v.img_size / v.patch_size),
+        options: SynthOptions {
+            vocabulary,
+            phrases: 0,
+            ..SynthOptions::default()
+        },
+    };
+    let state = |step: u64, secs: f64| checkpoint::State {
+        stage: STAGE.into(),
+        step,
+        secs,
+        seed,
+        extra: serde_json::Value::Null,
+    };
+    let mut tally = Tally::default();
+    while let Some(step) = budget.next_step() {
+        let first = step * CLIPS as u64;
+        let seeds: Vec<u64> = (first..first + CLIPS as u64)
+            .map(|n| synth::training_seed(seed, n))
+            .collect();
+        let loss = stage.loss(&seeds, &mut tally)?;
+        let lr = schedule.at(step, budget.progress());
+        if !tally.loss.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        let report = adam.step(&loss.backward()?, lr)?;
+        let done = step + 1;
+        if done % REPORT_EVERY == 0 {
+            let mut fields = std::mem::take(&mut tally).fields();
+            fields.extend([("lr", lr), ("grad", report.grad_norm)]);
+            log.line("train", done, budget.secs(), &fields)?;
+        }
+        if done % SAVE_EVERY == 0 {
+            checkpoint::save(&path, &params, &adam, &state(done, budget.secs()))?;
+        }
+        if done % VALIDATE_EVERY == 0 {
+            let started = Instant::now();
+            log.line("val", done, budget.secs(), &stage.validate()?.fields())?;
+            budget.excuse(started.elapsed());
+        }
+    }
+    log.line("val", budget.step(), budget.secs(), &stage.validate()?.fields())?;
+    checkpoint::save(&path, &params, &adam, &state(budget.step(), budget.secs()))
+}
