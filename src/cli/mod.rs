@@ -2,6 +2,7 @@
 
 pub mod parity;
 mod synth;
+mod train;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -19,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Write synthetic clips with exact masks and phrases.
     Synth(synth::SynthArgs),
+    /// Train one stage of a model.
+    Train(train::TrainArgs),
     /// Run stored cases of the released code and report every stage.
     #[command(hide = true)]
     Parity {
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Synth(args) => synth::run(&args).map(|()| true),
+        Command::Train(args) => train::run(args).map(|()| true),
         Command::Parity { folder } => {
             let outcome = parity::run_folder(&folder, &mut std::io::stdout().lock())?;
             Ok(outcome.failed == 0)

@@ -41,7 +41,11 @@ pub(super) fn owners(clip: &Clip, frame: usize, side: usize) -> Vec<u8> {
             let total: u32 = counts.iter().sum();
             let best = (1..16).max_by_key(|&i| counts[i]).unwrap_or(0);
             let enough = counts[best] as f32 >= LEAST_COVER * total.max(1) as f32;
-            out.push(if enough && counts[best] > 0 { best as u8 } else { 0 });
+            out.push(if enough && counts[best] > 0 {
+                best as u8
+            } else {
+                0
+            });
         }
     }
     out
@@ -82,11 +86,13 @@ impl Targets {
             self.classes[1].push(class(1, |o| o.shape.index()));
             self.classes[2].push(class(2, |o| o.texture.index()));
             self.classes[3].push(class(3, |o| o.motion.index()));
-            self.weights.push(if object.is_some() { 1.0 } else { BACKGROUND });
+            self.weights
+                .push(if object.is_some() { 1.0 } else { BACKGROUND });
             for &frame in frames {
                 let found = object.and_then(|o| centre_box(clip, o, frame));
                 self.boxes.extend(found.unwrap_or_default());
-                self.counts.extend([f32::from(u8::from(found.is_some())); 4]);
+                self.counts
+                    .extend([f32::from(u8::from(found.is_some())); 4]);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! Every tensor has the name that the released files give it, so stages that run one after another, and the program
 //! itself, meet in one flat name space. What only training needs lives under `aux.` and never leaves a checkpoint.
 
+mod attributes;
 pub mod checkpoint;
 mod job;
 mod log;
@@ -12,6 +13,7 @@ mod optim;
 mod params;
 pub mod pictures;
 pub mod synth;
+pub mod towers;
 
 pub use job::{Budget, Job};
 pub use log::Log;

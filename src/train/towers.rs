@@ -74,16 +74,20 @@ pub(super) fn image(clip: &Clip, frame: usize) -> RgbFrame {
 
 /// Makes the towers' inputs of a clip.
 pub(super) fn tower_frames(clip: &Clip, info: &ModelInfo, job: &Job) -> TrainResult<TowerFrames> {
-    let indices: Vec<usize> = spread_frames(clip.frames.len() as u32, info.config.visual.num_frames)
-        .into_iter()
-        .map(|f| f.0 as usize)
-        .collect();
+    let indices: Vec<usize> =
+        spread_frames(clip.frames.len() as u32, info.config.visual.num_frames)
+            .into_iter()
+            .map(|f| f.0 as usize)
+            .collect();
     let (mut spatial, mut temporal) = (vec![], vec![]);
     for &frame in &indices {
         let image = image(clip, frame);
         let (side, norm) = (info.config.clip.image_size, &info.preprocess.clip);
         spatial.push(tower_input(&image, side, norm, &job.device)?);
-        let (side, norm) = (info.config.internvideo2.img_size, &info.preprocess.internvideo2);
+        let (side, norm) = (
+            info.config.internvideo2.img_size,
+            &info.preprocess.internvideo2,
+        );
         temporal.push(tower_input(&image, side, norm, &job.device)?);
     }
     Ok(TowerFrames {
@@ -106,7 +110,10 @@ impl Towers {
     pub(super) fn new(info: &ModelInfo, params: &Params) -> TrainResult<Self> {
         let model = params.var_builder().pp("model");
         Ok(Self {
-            spatial: clip::Clip::new(&info.config.clip, model.pp("image_vision_tower.vision_tower"))?,
+            spatial: clip::Clip::new(
+                &info.config.clip,
+                model.pp("image_vision_tower.vision_tower"),
+            )?,
             temporal: internvideo2::InternVideo2::new(
                 &info.config.internvideo2,
                 model.pp("vision_tower.vision_encoder"),
@@ -284,6 +291,11 @@ pub fn run(job: &mut Job, info: &ModelInfo, vocabulary: Vocabulary) -> TrainResu
             budget.excuse(started.elapsed());
         }
     }
-    log.line("val", budget.step(), budget.secs(), &stage.validate()?.fields())?;
+    log.line(
+        "val",
+        budget.step(),
+        budget.secs(),
+        &stage.validate()?.fields(),
+    )?;
     checkpoint::save(&path, &params, &adam, &state(budget.step(), budget.secs()))
 }

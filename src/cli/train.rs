@@ -1,0 +1,91 @@
+//! `sparrow train STAGE`: one stage of training. Stages meet in their checkpoints; see [`crate::train`].
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    infer::model::{self, ModelInfo},
+    train::{Budget, Job, synth::Vocabulary, towers},
+};
+
+/// What can be trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Both vision towers, on words of tokens.
+    Towers,
+}
+
+/// Words that objects are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Words {
+    /// The easiest to tell apart.
+    Core,
+    /// All.
+    Full,
+}
+
+/// Arguments of `train`.
+#[derive(Args)]
+pub(super) struct TrainArgs {
+    /// Stage.
+    #[arg(value_enum)]
+    stage: Stage,
+    /// Folder for the checkpoint, the log and pictures.
+    #[arg(long)]
+    out: PathBuf,
+    /// Model whose sizes and words are trained.
+    #[arg(long, default_value = "nano")]
+    model: String,
+    /// Stop after this many steps.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Stop after this many minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Continue from the checkpoint in the folder.
+    #[arg(long)]
+    resume: bool,
+    /// Weights or checkpoints to start from; later ones win.
+    #[arg(long)]
+    init: Vec<PathBuf>,
+    /// Seed of weights and clips.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Words that objects are drawn from.
+    #[arg(long, value_enum, default_value = "full")]
+    words: Words,
+    /// Threads that generate clips.
+    #[arg(long, default_value_t = 1)]
+    generators: usize,
+    /// auto, cpu, cuda or metal.
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// Runs the stage.
+pub(super) fn run(args: TrainArgs) -> Result<()> {
+    ensure!(
+        args.steps.is_some() || args.minutes.is_some(),
+        "say how long to train: --steps N or --minutes M"
+    );
+    let info = ModelInfo::by_id(&args.model)?;
+    let mut job = Job {
+        budget: Budget::new(args.steps, args.minutes),
+        out: args.out,
+        resume: args.resume,
+        init: args.init,
+        device: model::device(&args.device)?,
+        seed: args.seed,
+        generators: args.generators,
+    };
+    let words = match args.words {
+        Words::Core => Vocabulary::Core,
+        Words::Full => Vocabulary::Full,
+    };
+    match args.stage {
+        Stage::Towers => towers::run(&mut job, &info, words),
+    }
+    .with_context(|| format!("training in {} stopped", job.out.display()))
+}
