@@ -1,7 +1,9 @@
 //! Frames by display index: sources (FFmpeg, image folder, synthetic), the frame table, the decoder thread and its
 //! cache. Leaves drawing to `render` and resizing for networks to [`crate::infer`].
 
+mod cache;
 mod convert;
+mod decoder;
 #[cfg(feature = "ffmpeg")]
 mod ffmpeg;
 mod folder;
@@ -13,6 +15,7 @@ mod table;
 use std::path::Path;
 
 pub use convert::{to_rgb, to_rgb_scaled};
+pub use decoder::{Decoder, Wake};
 #[cfg(feature = "ffmpeg")]
 pub use ffmpeg::FfmpegSource;
 pub use folder::FolderSource;

@@ -5,6 +5,7 @@
 mod clips;
 #[cfg(feature = "ffmpeg")]
 mod damaged;
+mod decoder;
 #[cfg(feature = "ffmpeg")]
 mod exact;
 mod folder;

@@ -1,0 +1,508 @@
+//! The decoder thread: owns a source and its cache, decodes the frame that is wanted *now*, then its neighbours in the
+//! direction of movement, then thumbnails. The handle never waits: it takes what is there and asks for the rest.
+//!
+//! The wanted frame lives in a latest-wins slot. A newer wish breaks off the decoding of an older one, but never twice
+//! in a row: someone who scrubs without pause still sees frames go by.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    Frame, FrameSource, FrameTable, OnTheWay, RgbFrame, VideoError,
+    cache::{Direction, Failed, Fetch, FrameCache, Reach},
+    convert::to_rgb_scaled,
+};
+use crate::project::{FrameIndex, Size, VideoInfo};
+
+/// Called from the decoder thread when there is something new to look at.
+pub type Wake = Box<dyn Fn() + Send>;
+
+/// Handle on a decoder thread. Dropping it stops the thread at the next decoded frame, without waiting for it.
+pub struct Decoder {
+    shared: Arc<Shared>,
+    /// Wakes the thread; closed by dropping.
+    bell: Sender<()>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    stop: AtomicBool,
+}
+
+struct State {
+    info: Option<VideoInfo>,
+    table: Option<Arc<FrameTable>>,
+    pts_secs: Arc<[f64]>,
+    wanted: Option<u32>,
+    direction: Direction,
+    cache: FrameCache,
+    frame_bytes: usize,
+    failed: Failed,
+    newest: Option<Arc<Frame>>,
+    warnings: Vec<String>,
+    error: Option<String>,
+    thumbnails: Thumbnails,
+}
+
+#[derive(Default)]
+struct Thumbnails {
+    size: Option<Size>,
+    waiting: VecDeque<u32>,
+    done: BTreeMap<u32, Arc<RgbFrame>>,
+}
+
+/// What the thread does next.
+enum Job {
+    Show(Fetch),
+    Prefetch(Fetch),
+    Thumbnail(u32, Size),
+}
+
+impl Decoder {
+    /// Starts a thread that opens `path` (see [`super::open`]) and keeps up to `budget_bytes` of decoded pixels.
+    pub fn open(path: PathBuf, budget_bytes: usize, wake: Wake) -> Self {
+        Self::spawn(move || super::open(&path), budget_bytes, wake)
+    }
+
+    /// Starts a thread with the source that `open` gives; `open` itself runs on the thread too, since opening reads the
+    /// whole file's packets.
+    pub fn spawn(
+        open: impl FnOnce() -> Result<Box<dyn FrameSource>, VideoError> + Send + 'static,
+        budget_bytes: usize,
+        wake: Wake,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                info: None,
+                table: None,
+                pts_secs: Arc::new([]),
+                wanted: None,
+                direction: Direction::Still,
+                cache: FrameCache::new(budget_bytes),
+                frame_bytes: 0,
+                failed: Failed::new(),
+                newest: None,
+                warnings: Vec::new(),
+                error: None,
+                thumbnails: Thumbnails::default(),
+            }),
+            stop: AtomicBool::new(false),
+        });
+        // One ring is as good as ten: the state says what to do.
+        let (bell, rings) = bounded(1);
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            rings,
+            wake,
+        };
+        let started = thread::Builder::new()
+            .name("decoder".to_owned())
+            .spawn(move || worker.run(open));
+        if let Err(e) = started {
+            shared.lock().error = Some(format!("the decoder thread does not start: {e}"));
+        }
+        Self { shared, bell }
+    }
+
+    /// Identity, size and length; `None` until the video is open.
+    pub fn info(&self) -> Option<VideoInfo> {
+        self.shared.lock().info.clone()
+    }
+
+    /// The frame table, for sources that have one.
+    pub fn table(&self) -> Option<Arc<FrameTable>> {
+        self.shared.lock().table.clone()
+    }
+
+    /// Presentation time of a frame in seconds; `None` until the video is open and past its end.
+    pub fn pts_secs(&self, index: FrameIndex) -> Option<f64> {
+        self.shared.lock().pts_secs.get(index.0 as usize).copied()
+    }
+
+    /// Presentation times of all frames in seconds; empty until the video is open.
+    pub fn all_pts_secs(&self) -> Arc<[f64]> {
+        Arc::clone(&self.shared.lock().pts_secs)
+    }
+
+    /// Says which frame the user wants to see now. Replaces the last wish; indices past the end mean the last frame.
+    pub fn request(&self, index: FrameIndex) {
+        let mut state = self.shared.lock();
+        let last = state.info.as_ref().map(|i| i.frames.saturating_sub(1));
+        let index = last.map_or(index.0, |last| index.0.min(last));
+        match state.wanted {
+            Some(before) if before == index => return,
+            Some(before) if before < index => state.direction = Direction::Forward,
+            Some(_) => state.direction = Direction::Backward,
+            None => {}
+        }
+        state.wanted = Some(index);
+        if let Some(frame) = state.cache.get(index) {
+            state.newest = Some(frame);
+        }
+        drop(state);
+        self.ring();
+    }
+
+    /// The frame if it is decoded already.
+    pub fn get(&self, index: FrameIndex) -> Option<Arc<Frame>> {
+        self.shared.lock().cache.get(index.0)
+    }
+
+    /// The best frame to draw right now: the wanted one, or else the one decoded last.
+    pub fn newest(&self) -> Option<Arc<Frame>> {
+        self.shared.lock().newest.clone()
+    }
+
+    /// Asks for small pictures of these frames, no larger than `size` and of the video's shape. They come one by one when
+    /// there is nothing better to do. Replaces the list asked for before.
+    pub fn request_thumbnails(&self, frames: &[FrameIndex], size: Size) {
+        let mut state = self.shared.lock();
+        let thumbnails = &mut state.thumbnails;
+        if thumbnails.size != Some(size) {
+            thumbnails.done.clear();
+            thumbnails.size = Some(size);
+        }
+        thumbnails
+            .done
+            .retain(|&i, _| frames.contains(&FrameIndex(i)));
+        let done = &thumbnails.done;
+        let missing = frames.iter().map(|f| f.0);
+        thumbnails.waiting = missing.filter(|i| !done.contains_key(i)).collect();
+        drop(state);
+        self.ring();
+    }
+
+    /// The small picture of a frame if it is ready.
+    pub fn thumbnail(&self, index: FrameIndex) -> Option<Arc<RgbFrame>> {
+        self.shared.lock().thumbnails.done.get(&index.0).cloned()
+    }
+
+    /// Things worth telling the user about the file.
+    pub fn warnings(&self) -> Vec<String> {
+        self.shared.lock().warnings.clone()
+    }
+
+    /// Why the video, or the frame wanted now, cannot be shown.
+    pub fn error(&self) -> Option<String> {
+        self.shared.lock().error.clone()
+    }
+
+    /// Ranges of frames that can be shown at once, ascending.
+    pub fn cached(&self) -> Vec<Range<u32>> {
+        self.shared.lock().cache.ranges()
+    }
+
+    /// Bytes of decoded pixels held.
+    pub fn cached_bytes(&self) -> usize {
+        self.shared.lock().cache.used()
+    }
+
+    fn ring(&self) {
+        // Full means that it rings already; closed, that the thread has ended and said why.
+        self.bell.try_send(()).ok();
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        // The closing of the bell wakes a sleeping thread.
+    }
+}
+
+impl Shared {
+    /// The lock is held for bookkeeping only, never while decoding, so waiting for it is no wait.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    /// Whether the wanted frame still has to be decoded.
+    fn is_waiting(&self) -> bool {
+        self.wanted
+            .is_some_and(|w| !self.cache.contains(w) && !self.failed.contains(&w))
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::new(self.cache.room(self.frame_bytes))
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let frames = self.info.as_ref()?.frames;
+        if let Some(wanted) = self.wanted.map(|w| w.min(frames.saturating_sub(1))) {
+            if self.is_waiting() {
+                return Some(Job::Show(Fetch {
+                    index: wanted,
+                    keep: self.reach().keep_before(wanted),
+                }));
+            }
+            let done = |i: u32| self.cache.contains(i) || self.failed.contains(&i);
+            if let Some(fetch) = self.reach().next(wanted, frames, self.direction, done) {
+                return Some(Job::Prefetch(fetch));
+            }
+        }
+        let size = self.thumbnails.size?;
+        let &index = self.thumbnails.waiting.front()?;
+        Some(Job::Thumbnail(index, size))
+    }
+}
+
+/// Why a walk may be broken off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until the end.
+    Finish,
+    /// Until another frame is wanted than this.
+    WhileWanted(u32),
+    /// Until a frame is wanted that is not there.
+    WhileIdle,
+}
+
+/// Puts what is met on the way into the cache.
+struct Way<'a> {
+    shared: &'a Shared,
+    keep: Range<u32>,
+    patience: Patience,
+    last_kept: Option<Arc<Frame>>,
+}
+
+impl OnTheWay for Way<'_> {
+    fn wants(&mut self, index: FrameIndex) -> bool {
+        self.keep.contains(&index.0) && !self.shared.lock().cache.contains(index.0)
+    }
+
+    fn keep(&mut self, frame: Frame) {
+        let frame = Arc::new(frame);
+        self.shared.lock().cache.insert(Arc::clone(&frame));
+        self.last_kept = Some(frame);
+    }
+
+    fn give_up(&mut self) -> bool {
+        if self.shared.stopped() {
+            return true;
+        }
+        match self.patience {
+            Patience::Finish => false,
+            Patience::WhileWanted(index) => self.shared.lock().wanted != Some(index),
+            Patience::WhileIdle => self.shared.lock().is_waiting(),
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    rings: Receiver<()>,
+    wake: Wake,
+}
+
+impl Worker {
+    fn run(self, open: impl FnOnce() -> Result<Box<dyn FrameSource>, VideoError>) {
+        // A panic below us (a codec's corner case) must not leave the window waiting for ever.
+        let end = catch_unwind(AssertUnwindSafe(|| match open() {
+            Ok(source) => self.serve(source),
+            Err(e) => self.fail(e.to_string()),
+        }));
+        if let Err(panic) = end {
+            self.fail(format!(
+                "the decoder crashed: {}",
+                panic_text(panic.as_ref())
+            ));
+        }
+    }
+
+    fn fail(&self, reason: String) {
+        self.shared.lock().error = Some(reason);
+        (self.wake)();
+    }
+
+    fn serve(&self, mut source: Box<dyn FrameSource>) {
+        self.introduce(source.as_ref());
+        let mut thumbnail_source = None;
+        let mut interrupted = false;
+        while !self.shared.stopped() {
+            let job = self.shared.lock().next_job();
+            match job {
+                Some(Job::Show(fetch)) => {
+                    interrupted = self.show(source.as_mut(), &fetch, interrupted);
+                }
+                Some(Job::Prefetch(fetch)) => {
+                    self.fetch(source.as_mut(), &fetch, Patience::WhileIdle);
+                }
+                Some(Job::Thumbnail(index, size)) => {
+                    // A reader of its own, so that the main one stays where the user is.
+                    let reader = thumbnail_source.get_or_insert_with(|| source.second_reader());
+                    let reader = reader.as_deref_mut().unwrap_or(source.as_mut());
+                    self.make_thumbnail(reader, index, size);
+                }
+                None => {
+                    thumbnail_source = None;
+                    if self.rings.recv().is_err() {
+                        return;
+                    }
+                }
+            }
+            self.repeat_warnings(source.as_ref());
+        }
+    }
+
+    fn introduce(&self, source: &dyn FrameSource) {
+        let info = source.info().clone();
+        let pts_secs = (0..info.frames)
+            .map(|i| source.pts_secs(FrameIndex(i)).unwrap_or(0.0))
+            .collect();
+        let mut state = self.shared.lock();
+        if let Some(wanted) = &mut state.wanted {
+            *wanted = (*wanted).min(info.frames.saturating_sub(1));
+        }
+        // Until a frame says better: 4:2:0.
+        state.frame_bytes = (info.size.area() * 3 / 2) as usize;
+        state.info = Some(info);
+        state.table = source.table().map(|t| Arc::new(t.clone()));
+        state.pts_secs = pts_secs;
+        state.warnings = source.warnings().to_vec();
+        drop(state);
+        (self.wake)();
+    }
+
+    fn repeat_warnings(&self, source: &dyn FrameSource) {
+        let mut state = self.shared.lock();
+        if state.warnings != source.warnings() {
+            state.warnings = source.warnings().to_vec();
+            drop(state);
+            (self.wake)();
+        }
+    }
+
+    /// Decodes the wanted frame; true if it was broken off.
+    fn show(&self, source: &mut dyn FrameSource, fetch: &Fetch, interrupted: bool) -> bool {
+        let patience = if interrupted {
+            Patience::Finish
+        } else {
+            Patience::WhileWanted(fetch.index)
+        };
+        let gave_up = self.fetch(source, fetch, patience);
+        (self.wake)();
+        gave_up
+    }
+
+    /// Decodes a frame into the cache; true if it was broken off.
+    fn fetch(&self, source: &mut dyn FrameSource, fetch: &Fetch, patience: Patience) -> bool {
+        let mut way = Way {
+            shared: &self.shared,
+            keep: fetch.keep.clone(),
+            patience,
+            last_kept: None,
+        };
+        let end = source.walk_to(FrameIndex(fetch.index), &mut way);
+        let last_kept = way.last_kept;
+        let mut state = self.shared.lock();
+        let shown = match end {
+            Ok(Some(frame)) => {
+                let frame = Arc::new(frame);
+                state.frame_bytes = frame.bytes();
+                state.cache.insert(Arc::clone(&frame));
+                if state.wanted == Some(fetch.index) {
+                    state.error = None;
+                }
+                Some(frame)
+            }
+            Ok(None) if patience != Patience::WhileIdle => last_kept,
+            Ok(None) => None,
+            Err(e) => {
+                state.failed.insert(fetch.index);
+                if state.wanted == Some(fetch.index) {
+                    state.error = Some(e.to_string());
+                }
+                None
+            }
+        };
+        let gave_up = patience != Patience::WhileIdle && shown.is_none();
+        // What was fetched ahead of time is not to be looked at yet, unless it has become wanted meanwhile.
+        if let Some(frame) = shown
+            && (patience != Patience::WhileIdle || state.wanted == Some(fetch.index))
+        {
+            state.newest = Some(frame);
+        }
+        gave_up
+    }
+
+    fn make_thumbnail(&self, source: &mut dyn FrameSource, index: u32, size: Size) {
+        let cached = self.shared.lock().cache.get(index);
+        let frame = match cached {
+            Some(frame) => Some(frame),
+            None => {
+                let mut way = Way {
+                    shared: &self.shared,
+                    keep: 0..0,
+                    patience: Patience::WhileIdle,
+                    last_kept: None,
+                };
+                match source.walk_to(FrameIndex(index), &mut way) {
+                    Ok(Some(frame)) => Some(Arc::new(frame)),
+                    // Something more urgent came; the list is still there.
+                    Ok(None) => return,
+                    Err(_) => None,
+                }
+            }
+        };
+        // Scaling happens outside the lock.
+        let picture = frame.map(|f| to_rgb_scaled(&f, fit(f.displayed_size(), size)));
+        let mut state = self.shared.lock();
+        let thumbnails = &mut state.thumbnails;
+        // The list may be another by now.
+        if thumbnails.size == Some(size) && thumbnails.waiting.front() == Some(&index) {
+            thumbnails.waiting.pop_front();
+            if let Some(picture) = picture {
+                thumbnails.done.insert(index, Arc::new(picture));
+            }
+        }
+        drop(state);
+        (self.wake)();
+    }
+}
+
+/// The largest size of `shape`'s shape within `limit`, at least 1×1.
+fn fit(shape: Size, limit: Size) -> Size {
+    let scale = (f64::from(limit.width) / f64::from(shape.width.max(1)))
+        .min(f64::from(limit.height) / f64::from(shape.height.max(1)));
+    let side = |v: u32| ((f64::from(v) * scale).round() as u32).max(1);
+    Size::new(side(shape.width), side(shape.height))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thumbnails_keep_the_shape() {
+        let limit = Size::new(100, 60);
+        assert_eq!(fit(Size::new(1920, 1080), limit), Size::new(100, 56));
+        assert_eq!(fit(Size::new(1080, 1920), limit), Size::new(34, 60));
+        assert_eq!(fit(Size::new(4000, 1), limit), Size::new(100, 1));
+    }
+}
