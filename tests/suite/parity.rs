@@ -29,6 +29,7 @@ cases!(
     preprocessing,
     sam2_image_encoder,
     sam2_prompt_mask_decoder,
+    sam2_video_text,
     tsf,
 );
 

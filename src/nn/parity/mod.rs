@@ -10,6 +10,7 @@ mod lang;
 mod pixel;
 mod report;
 mod sam;
+mod sam_video;
 
 pub use case::{Case, ParityError};
 pub use report::{Report, Stage};
@@ -115,7 +116,13 @@ pub fn run_case(case: &Case) -> Report {
         report.uncovered.push("unknown kind of case".into());
         return report;
     };
-    let runners = [detector::run, sam::run, lang::run, pixel::run];
+    let runners = [
+        detector::run,
+        sam::run,
+        sam_video::run,
+        lang::run,
+        pixel::run,
+    ];
     for run in runners {
         match run(kind, case, &mut report) {
             Ok(false) => {}

@@ -4,7 +4,11 @@
 //! `s` is read from the tensor, so the same weights run at any multiple of 32 pixels. Everything is differentiable. Each
 //! file holds one part under its released name.
 
+pub mod bank;
 pub mod mask_decoder;
+pub mod memory;
+pub mod memory_attention;
+pub mod memory_encoder;
 pub mod neck;
 pub mod position;
 pub mod prompt_encoder;
@@ -16,11 +20,14 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+pub use bank::FrameInfo;
 pub use mask_decoder::{DecodeOptions, MaskOutput};
+pub use memory::{BankEntry, Decoded, Memory};
 pub use prompt_encoder::Prompts;
 
 use self::{
     mask_decoder::{HighRes, MaskDecoder},
+    memory::MemoryParts,
     neck::Neck,
     position::GridCache,
     prompt_encoder::PromptEncoder,
@@ -86,6 +93,7 @@ pub struct Sam2 {
     pub mask_decoder: MaskDecoder,
     high_res: HighRes,
     no_mem_embed: Tensor,
+    memory: MemoryParts,
     sine: GridCache,
     cfg: Sam2Config,
 }
@@ -106,6 +114,7 @@ impl Sam2 {
             mask_decoder: MaskDecoder::new(cfg, vb.pp("sam_mask_decoder"))?,
             high_res: HighRes::new(cfg, vb.pp("sam_mask_decoder"))?,
             no_mem_embed: vb.get_with_hints((1, 1, d), "no_mem_embed", small)?,
+            memory: MemoryParts::new(cfg, vb)?,
             sine: GridCache::default(),
             cfg: cfg.clone(),
         })
