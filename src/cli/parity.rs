@@ -7,7 +7,10 @@ use std::{io::Write, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::nn::parity::{Case, Report, run_case};
+use crate::{
+    eval::parity::metrics,
+    nn::parity::{Case, Kind, Report, run_case},
+};
 
 /// How a folder went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,7 @@ pub fn run_folder(folder: &Path, out: &mut dyn Write) -> Result<Outcome> {
 /// Runs one case file.
 pub fn run_file(path: &Path) -> Report {
     match Case::read(path) {
+        Ok(case) if Kind::of(&case) == Some(Kind::Metrics) => run_metrics(path),
         Ok(case) => run_case(&case),
         Err(error) => {
             let mut report = Report::new(path.file_stem().unwrap_or_default().to_string_lossy());
@@ -76,4 +80,18 @@ pub fn run_file(path: &Path) -> Report {
             report
         }
     }
+}
+
+/// The case of metrics, which the evaluation room compares.
+fn run_metrics(path: &Path) -> Report {
+    let mut report = Report::new(path.file_stem().unwrap_or_default().to_string_lossy());
+    match metrics(path) {
+        Ok(stages) => {
+            for stage in stages {
+                report.push(&stage.name, stage.error, stage.tolerance, None);
+            }
+        }
+        Err(error) => report.stopped = Some(error.to_string()),
+    }
+    report
 }

@@ -24,6 +24,7 @@ macro_rules! cases {
 cases!(
     clip_vision,
     internvideo2,
+    metrics,
     multimodal_embedding,
     phi3,
     preprocessing,
