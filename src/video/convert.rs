@@ -102,6 +102,46 @@ pub fn to_rgb(frame: &Frame) -> RgbFrame {
     }
 }
 
+/// RGB to BT.709 limited range 4:2:0; the chroma of a block is that of its mean colour.
+#[cfg(feature = "ffmpeg")]
+pub(super) fn to_yuv420(rgb: &RgbFrame) -> Pixels {
+    const KR: f32 = 0.2126;
+    const KB: f32 = 0.0722;
+    let (w, h) = (rgb.size.width as usize, rgb.size.height as usize);
+    let pixels = rgb.data.as_chunks::<3>().0;
+    let luma = |[r, g, b]: [f32; 3]| KR * r + (1.0 - KR - KB) * g + KB * b;
+    let y = pixels
+        .iter()
+        .map(|p| (16.5 + luma(p.map(f32::from)) * (219.0 / 255.0)) as u8)
+        .collect();
+    let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
+    let mut u = Vec::with_capacity(cw * ch);
+    let mut v = Vec::with_capacity(cw * ch);
+    for row in (0..h).step_by(2) {
+        for column in (0..w).step_by(2) {
+            // At odd edges the block's last row or column counts twice.
+            let (below, right) = ((row + 1).min(h - 1), (column + 1).min(w - 1));
+            let corners = [(row, column), (row, right), (below, column), (below, right)];
+            let mean = corners.iter().fold([0.0; 3], |sum, &(y, x)| {
+                let p = pixels[y * w + x];
+                [0, 1, 2].map(|c| sum[c] + f32::from(p[c]) / 4.0)
+            });
+            let grey = luma(mean);
+            let chroma =
+                |c: f32, k: f32| (128.5 + (c - grey) / (2.0 * (1.0 - k)) * (224.0 / 255.0)) as u8;
+            u.push(chroma(mean[2], KB));
+            v.push(chroma(mean[0], KR));
+        }
+    }
+    Pixels::Yuv420 {
+        y,
+        u,
+        v,
+        full_range: false,
+        bt709: true,
+    }
+}
+
 /// One row with half as many chroma samples.
 fn rgb_row(matrix: &Matrix, luma: &[u8], u: &[u8], v: &[u8], out: &mut [u8]) {
     let pairs = luma.len() / 2;
@@ -403,6 +443,33 @@ mod tests {
             assert_eq!(a.size, b.size);
             for (x, y) in a.data.iter().zip(&b.data) {
                 assert!(x.abs_diff(*y) <= 1, "rotation {rotation}");
+            }
+        }
+    }
+
+    #[cfg(feature = "ffmpeg")]
+    #[test]
+    fn rgb_survives_the_way_there_and_back() {
+        let size = Size::new(5, 3);
+        for colour in [
+            [255, 0, 0],
+            [0, 255, 0],
+            [0, 0, 255],
+            [255; 3],
+            [0; 3],
+            [90, 140, 33],
+        ] {
+            let rgb = RgbFrame {
+                size,
+                data: colour.repeat(15),
+            };
+            let back = to_rgb(&frame(size, 0, to_yuv420(&rgb)));
+            for (a, b) in rgb.data.iter().zip(&back.data) {
+                assert!(
+                    a.abs_diff(*b) <= 3,
+                    "{colour:?} became {:?}",
+                    &back.data[..3]
+                );
             }
         }
     }

@@ -5,6 +5,8 @@ mod cache;
 mod convert;
 mod decoder;
 #[cfg(feature = "ffmpeg")]
+mod encode;
+#[cfg(feature = "ffmpeg")]
 mod ffmpeg;
 mod folder;
 mod frame;
@@ -16,6 +18,8 @@ use std::path::Path;
 
 pub use convert::{to_rgb, to_rgb_scaled};
 pub use decoder::{Decoder, Wake};
+#[cfg(feature = "ffmpeg")]
+pub use encode::{EncodeError, EncodeOptions, VideoWriter};
 #[cfg(feature = "ffmpeg")]
 pub use ffmpeg::FfmpegSource;
 pub use folder::FolderSource;

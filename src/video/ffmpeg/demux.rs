@@ -1,7 +1,7 @@
 //! Opening a container with FFmpeg and reading its packets once into a [`FrameTable`]. Every way in which a file can be
 //! no video ends here in one sentence. Decoding is left to the parent module.
 
-use std::{fs, io::Read as _, path::Path, sync::Once};
+use std::{fs, io::Read as _, path::Path};
 
 use video_rs::ffmpeg::{
     Dictionary, Error, Packet, Rational,
@@ -24,10 +24,7 @@ pub(super) struct Scan {
 
 /// Opens the container at `path`; nothing but this one file is ever read.
 pub(super) fn open_input(path: &Path) -> Result<format::context::Input, VideoError> {
-    static INIT: Once = Once::new();
-    // FFmpeg prints to stderr by itself; what matters comes back as errors and warnings.
-    INIT.call_once(|| video_rs::ffmpeg::log::set_level(video_rs::ffmpeg::log::Level::Quiet));
-
+    super::quiet();
     let name = path
         .to_str()
         .filter(|name| !name.contains('\0'))

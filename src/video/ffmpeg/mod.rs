@@ -11,7 +11,7 @@ mod pixels;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use video_rs::ffmpeg::{Error, Packet, codec, decoder, error::EAGAIN, format, frame};
@@ -30,6 +30,12 @@ const REORDER_SLACK: u32 = 16;
 
 /// Packets of no known frame that are skipped after a seek before the landing counts as failed.
 const MAX_UNKNOWN_PACKETS: u32 = 256;
+
+/// Keeps FFmpeg from printing to stderr by itself; what matters comes back as errors and warnings.
+pub(super) fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| log::set_level(log::Level::Quiet));
+}
 
 /// How a picture has to be turned for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,5 +7,7 @@ mod clips;
 mod damaged;
 mod decoder;
 #[cfg(feature = "ffmpeg")]
+mod encode;
+#[cfg(feature = "ffmpeg")]
 mod exact;
 mod folder;
