@@ -130,8 +130,10 @@ pub trait OnTheWay {
 }
 
 /// Wants nothing and never gives up.
+#[cfg(feature = "ffmpeg")]
 pub(super) struct Straight;
 
+#[cfg(feature = "ffmpeg")]
 impl OnTheWay for Straight {
     fn wants(&mut self, _: FrameIndex) -> bool {
         false

@@ -139,6 +139,7 @@ impl FrameTable {
     }
 
     /// Display index of the packet with these marks.
+    #[cfg(feature = "ffmpeg")]
     pub(super) fn find(&self, pts: i64, pos: i64) -> Option<u32> {
         let from = self.frames.partition_point(|f| f.pts < pts);
         let same = self.frames[from..].iter().take_while(|f| f.pts == pts);
@@ -154,6 +155,7 @@ impl FrameTable {
     }
 
     /// Mean frames per second, if there is more than one frame.
+    #[cfg(feature = "ffmpeg")]
     pub(super) fn mean_fps(&self) -> Option<f64> {
         let span = self.pts_secs(self.len().checked_sub(1)?)?;
         (span > 0.0).then(|| f64::from(self.len() - 1) / span)
@@ -196,6 +198,7 @@ mod tests {
         assert_eq!(t.keys(), [0, 5]);
         assert_eq!(t.pts_secs(6), Some(0.6));
         assert_eq!(t.pts_secs(7), None);
+        #[cfg(feature = "ffmpeg")]
         assert_eq!(t.mean_fps(), Some(10.0));
     }
 
@@ -215,6 +218,7 @@ mod tests {
         assert_eq!(t.start_for(1), Some(1));
     }
 
+    #[cfg(feature = "ffmpeg")]
     #[test]
     fn equal_time_stamps_are_told_apart_by_position() {
         let frames = vec![entry(0, 0, true), entry(5, 1, false), entry(5, 2, false)];

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Once},
 };
 
-use video_rs::ffmpeg::{Error, Packet, codec, decoder, error::EAGAIN, format, frame};
+use video_rs::ffmpeg::{Error, Packet, codec, decoder, error::EAGAIN, format, frame, log};
 
 use self::demux::{Patience, Read};
 use super::{
