@@ -107,6 +107,9 @@ pub struct ProposerConfig {
     pub num_feature_levels: usize,
     /// Queries, equal to the two-stage proposals.
     pub num_queries: usize,
+    /// Channels of the feature maps; `d_model` if absent.
+    #[serde(default)]
+    pub in_channels: Option<usize>,
     /// Hidden width of the box heads.
     #[serde(default)]
     pub box_mlp_hidden: Option<usize>,

@@ -23,6 +23,8 @@ macro_rules! cases {
 
 cases!(
     clip_vision,
+    ddetr_single_level,
+    ddetr_three_levels,
     internvideo2,
     metrics,
     multimodal_embedding,
