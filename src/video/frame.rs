@@ -119,7 +119,8 @@ pub(super) fn displayed_size(coded: Size, rotation: u8) -> Size {
 
 /// What a caller wants of the frames that are decoded on the way to another.
 pub trait OnTheWay {
-    /// Whether the frame should be handed to [`OnTheWay::keep`]. Asked before its pixels are copied.
+    /// Whether the frame should be handed to [`OnTheWay::keep`]. Asked before it is decoded, and again before its pixels
+    /// are copied.
     fn wants(&mut self, index: FrameIndex) -> bool;
 
     /// Takes a frame that was wanted.

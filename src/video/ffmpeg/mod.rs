@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Once},
 };
 
-use video_rs::ffmpeg::{Error, Packet, codec, decoder, error::EAGAIN, format, frame, log};
+use video_rs::ffmpeg::{Discard, Error, Packet, codec, decoder, error::EAGAIN, format, frame, log};
 
 use self::demux::{Patience, Read};
 use super::{
@@ -81,6 +81,8 @@ pub struct FfmpegSource {
     floor: u32,
     /// Decoding order of the last packet handed to the decoder.
     fed: Option<u32>,
+    /// Frames below this display index may have been left out since the last seek.
+    thinned: u32,
     /// Frames that no attempt could decode.
     lost: BTreeSet<u32>,
 }
@@ -161,6 +163,7 @@ impl FfmpegSource {
             base: 0,
             floor: 0,
             fed: None,
+            thinned: 0,
             lost: BTreeSet::new(),
         })
     }
@@ -168,7 +171,7 @@ impl FfmpegSource {
     /// Decodes up to the first picture, which tells the size.
     fn decode_first(&mut self) -> Result<(), VideoError> {
         let mut picture = frame::Video::empty();
-        let Some(index) = self.next_picture(&mut picture) else {
+        let Some(index) = self.next_picture(&mut picture, &mut |_| false) else {
             return Err(VideoError::open(
                 &self.path,
                 "none of its frames can be decoded; the file is damaged",
@@ -200,7 +203,7 @@ impl FfmpegSource {
         let mut picture = frame::Video::empty();
         let mut last = None;
         self.floor = 0;
-        while let Some(index) = self.next_picture(&mut picture) {
+        while let Some(index) = self.next_picture(&mut picture, &mut |_| false) {
             let guess = (f64::from(index) * step) as i64;
             // The decoder's best guess serves as long as it moves forward.
             let pts = match (picture.timestamp(), last) {
@@ -242,6 +245,7 @@ impl FfmpegSource {
         self.base = 0;
         self.floor = 0;
         self.fed = None;
+        self.thinned = 0;
         Ok(())
     }
 
@@ -278,6 +282,7 @@ impl FfmpegSource {
         self.peeked = None;
         self.staged = None;
         self.fed = None;
+        self.thinned = 0;
         // Containers may index other times than the ones they show, so look where it really landed.
         let mut unknown = 0;
         let mut patience = Patience::default();
@@ -305,7 +310,7 @@ impl FfmpegSource {
 
     /// Whether decoding on from here reaches `index` at least as soon as a seek would.
     fn is_ahead(&self, index: u32, start: Option<u32>) -> bool {
-        if index < self.floor {
+        if index < self.floor.max(self.thinned) {
             return false;
         }
         if self.table.is_counted() {
@@ -316,8 +321,10 @@ impl FfmpegSource {
         self.fed.is_none_or(|fed| start_order <= fed + 4)
     }
 
-    /// The next packet of the stream, its time stamp replaced by its display index.
-    fn next_packet(&mut self) -> Option<Packet> {
+    /// The next packet of the stream, its time stamp replaced by its display index. If `spare` says that nobody wants
+    /// to see the frame, the decoder may leave it out if no other refers to it: about half the work in a group of
+    /// pictures with B-frames.
+    fn next_packet(&mut self, spare: &mut dyn FnMut(u32) -> bool) -> Option<Packet> {
         if let Some(staged) = self.staged.take() {
             return Some(staged);
         }
@@ -338,17 +345,24 @@ impl FfmpegSource {
             if !self.table.is_counted() {
                 let index = self.identify(&packet);
                 packet.set_pts(index.map(i64::from));
+                let mut discard = Discard::Default;
                 if let Some(index) = index {
                     self.fed = Some(self.table.frames()[index as usize].order);
+                    // Only H.264 marks such frames reliably in every decoder version.
+                    if self.codec == codec::Id::H264 && !self.permissive && spare(index) {
+                        discard = Discard::NonReference;
+                        self.thinned = self.thinned.max(index + 1);
+                    }
                 }
+                self.decoder.skip_frame(discard);
             }
             return Some(packet);
         }
     }
 
     /// Hands the next packet to the decoder; at the end, tells it so. False if the decoder is too full.
-    fn feed(&mut self) -> bool {
-        let Some(packet) = self.next_packet() else {
+    fn feed(&mut self, spare: &mut dyn FnMut(u32) -> bool) -> bool {
+        let Some(packet) = self.next_packet(spare) else {
             self.draining = true;
             // An error here means that it was told before.
             self.decoder.send_eof().ok();
@@ -365,7 +379,11 @@ impl FfmpegSource {
     }
 
     /// The next picture out of the decoder and its display index; `None` at the end.
-    fn next_picture(&mut self, picture: &mut frame::Video) -> Option<u32> {
+    fn next_picture(
+        &mut self,
+        picture: &mut frame::Video,
+        spare: &mut dyn FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let mut refused = 0;
         loop {
             match self.decoder.receive_frame(picture) {
@@ -374,7 +392,7 @@ impl FfmpegSource {
                 Err(_) if self.draining => return None,
                 Err(_) => {
                     // A decoder that neither gives nor takes is stuck on this packet.
-                    refused = if self.feed() { 0 } else { refused + 1 };
+                    refused = if self.feed(spare) { 0 } else { refused + 1 };
                     if refused > 8 {
                         self.staged = None;
                     }
@@ -420,7 +438,8 @@ impl FfmpegSource {
                 return Ok(RunEnd::GaveUp);
             }
             let expected = self.floor;
-            let Some(index) = self.next_picture(&mut picture) else {
+            let mut spare = |i| i < wanted && !way.wants(FrameIndex(i));
+            let Some(index) = self.next_picture(&mut picture, &mut spare) else {
                 skipped.extend(expected..self.table.len());
                 return Ok(RunEnd::Missed);
             };
