@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use crate::train::{
     pictures::{PALETTE, Picture, sheet},
-    synth::{Clip, SynthOptions, Vocabulary, generate, write_clip},
+    synth::{Clip, SynthOptions, Vocabulary, generate, sample, write_clip},
 };
 
 /// Arguments of `sparrow synth`.
@@ -40,6 +40,9 @@ pub(super) struct SynthArgs {
     /// Also write an overview picture of the first clips here.
     #[arg(long)]
     sheet: Option<PathBuf>,
+    /// Write the plan of the bundled sample clip instead: fixed objects and motions.
+    #[arg(long)]
+    sample: bool,
     /// Write into a folder that is not empty.
     #[arg(long)]
     force: bool,
@@ -69,7 +72,11 @@ pub(super) fn run(args: &SynthArgs) -> Result<()> {
     let mut rows = Vec::new();
     for n in 0..args.clips {
         let seed = args.seed.wrapping_add(n);
-        let clip = generate(seed, &options);
+        let clip = if args.sample {
+            sample(seed, &options)
+        } else {
+            generate(seed, &options)
+        };
         write_clip(&args.out.join(format!("{seed:010}")), seed, &clip)?;
         if args.sheet.is_some() && rows.len() < 12 {
             rows.extend(overview(&clip));

@@ -7,12 +7,14 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
-    train::{Budget, Job, synth::Vocabulary, towers},
+    train::{Budget, Job, segmenter, synth::Vocabulary, towers},
 };
 
 /// What can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Stage {
+    /// Segmenter and proposer on one trunk, on masks and boxes.
+    Segmenter,
     /// Both vision towers, on words of tokens.
     Towers,
 }
@@ -85,6 +87,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         Words::Full => Vocabulary::Full,
     };
     match args.stage {
+        Stage::Segmenter => segmenter::run(&mut job, &info),
         Stage::Towers => towers::run(&mut job, &info, words),
     }
     .with_context(|| format!("training in {} stopped", job.out.display()))

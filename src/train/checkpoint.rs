@@ -183,7 +183,19 @@ fn strip(tensors: &HashMap<String, Tensor>, prefix: &str) -> HashMap<String, Ten
 /// # Errors
 /// If the file cannot be read.
 pub fn weights(path: &Path, device: &Device) -> TrainResult<HashMap<String, Tensor>> {
+    read(path, device).map(|(tensors, _)| tensors)
+}
+
+/// [`weights`], and where the run stood if the file is a checkpoint.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read(path: &Path, device: &Device) -> TrainResult<(HashMap<String, Tensor>, Option<State>)> {
     let (tensors, metadata) = read_all(path, device)?;
+    let state = metadata.get(STATE_KEY).and_then(|text| {
+        let json: serde_json::Value = serde_json::from_str(text).ok()?;
+        serde_json::from_value(json["state"].clone()).ok()
+    });
     let tensors = if metadata.contains_key(STATE_KEY) {
         strip(&tensors, "param/")
     } else {
@@ -194,7 +206,7 @@ pub fn weights(path: &Path, device: &Device) -> TrainResult<HashMap<String, Tens
     for (name, tensor) in sorted {
         out.insert(name, tensor.to_dtype(DType::F32)?);
     }
-    Ok(out)
+    Ok((out, state))
 }
 
 /// Writes finished weights as f16, with `metadata` in the header.

@@ -7,11 +7,13 @@
 
 mod attributes;
 pub mod checkpoint;
+mod fused;
 mod job;
 mod log;
 mod optim;
 mod params;
 pub mod pictures;
+pub mod segmenter;
 pub mod synth;
 pub mod towers;
 

@@ -192,7 +192,19 @@ impl Clip {
 pub fn generate(seed: u64, options: &SynthOptions) -> Clip {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scene = scene::Scene::new(options, &mut rng);
-    let drawn = render::render(&scene, options, &mut rng);
+    finish(&scene, options, &mut rng)
+}
+
+/// Makes the clip that the program shows on its first start: fixed objects and motions, details from `seed`.
+pub fn sample(seed: u64, options: &SynthOptions) -> Clip {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let scene = scene::Scene::sample(options, &mut rng);
+    finish(&scene, options, &mut rng)
+}
+
+/// Draws a scene, looks at what is visible and speaks about it.
+fn finish(scene: &scene::Scene, options: &SynthOptions, rng: &mut ChaCha8Rng) -> Clip {
+    let drawn = render::render(scene, options, rng);
     let least = (80.0 * scene::unit(options) * scene::unit(options)) as u32;
     let objects: Vec<ObjectInfo> = scene
         .things
@@ -226,13 +238,7 @@ pub fn generate(seed: u64, options: &SynthOptions) -> Clip {
         if phrases.len() == options.phrases {
             break;
         }
-        let drawn = phrases::phrase(
-            &objects,
-            size,
-            &options.language,
-            options.vocabulary,
-            &mut rng,
-        );
+        let drawn = phrases::phrase(&objects, size, &options.language, options.vocabulary, rng);
         if let Some(phrase) = drawn
             && said.insert(phrase.words.clone())
         {

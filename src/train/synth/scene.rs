@@ -120,7 +120,14 @@ impl Scene {
             let Some((x, y)) = place else { continue };
             places.push((x, y, radius));
             let (shape, colour) = looks(options.vocabulary, &things, rng);
-            things.push(thing(options, shape, colour, radius, (x, y), rng));
+            let look = Look {
+                shape,
+                colour,
+                texture: Texture::ALL[pick(rng, &[0.4, 0.12, 0.14, 0.12, 0.12, 0.1])],
+                motion: Motion::ALL[pick(rng, &options.vocabulary.motions())],
+                compound: chance(rng, options.compound),
+            };
+            things.push(thing(options, look, radius, (x, y), rng));
         }
         if chance(rng, 0.85) {
             things.sort_by(|a, b| b.radius.total_cmp(&a.radius));
@@ -173,6 +180,82 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// A fixed plan that shows what phrases are for: five objects, no two of one colour, each with a motion of its own.
+    /// One passes in front of another.
+    pub(super) fn sample(options: &SynthOptions, rng: &mut ChaCha8Rng) -> Self {
+        let unit = unit(options);
+        let (w, h) = (options.width as f32, options.height as f32);
+        let plan = [
+            (
+                Shape::Square,
+                Colour::Blue,
+                Texture::Plain,
+                Motion::Still,
+                38.0,
+                (0.42, 0.66),
+            ),
+            (
+                Shape::Ring,
+                Colour::Yellow,
+                Texture::Plain,
+                Motion::Growing,
+                24.0,
+                (0.84, 0.34),
+            ),
+            (
+                Shape::Star,
+                Colour::Green,
+                Texture::Striped,
+                Motion::Up,
+                34.0,
+                (0.66, 0.60),
+            ),
+            (
+                Shape::Heart,
+                Colour::Pink,
+                Texture::Plain,
+                Motion::Down,
+                30.0,
+                (0.14, 0.34),
+            ),
+            (
+                Shape::Circle,
+                Colour::Red,
+                Texture::Dotted,
+                Motion::Right,
+                30.0,
+                (0.38, 0.46),
+            ),
+        ];
+        let things = plan.map(|(shape, colour, texture, motion, radius, (x, y))| {
+            let look = Look {
+                shape,
+                colour,
+                texture,
+                motion,
+                compound: false,
+            };
+            thing(options, look, radius * unit, (x * w, y * h), rng)
+        });
+        Self {
+            things: things.into(),
+            background: Background::new(options.width, options.height, unit, rng),
+            cameras: vec![
+                Camera {
+                    dx: 0.0,
+                    dy: 0.0,
+                    zoom: 1.0
+                };
+                options.frames
+            ],
+            noise: 1.5,
+            blur: false,
+            light: None,
+        }
+    }
+}
+
 /// Shape and colour; often those of an earlier object, or words of place and motion would never be needed.
 fn looks(vocabulary: Vocabulary, earlier: &[Thing], rng: &mut ChaCha8Rng) -> (Shape, Colour) {
     let mut shape = one_of(rng, vocabulary.shapes());
@@ -199,24 +282,38 @@ fn wave(rng: &mut ChaCha8Rng, amplitudes: [f32; 3]) -> Wave {
     }
 }
 
-fn thing(
-    options: &SynthOptions,
+/// What is settled about an object before the rest is drawn.
+#[derive(Clone, Copy, Debug)]
+struct Look {
     shape: Shape,
     colour: Colour,
+    texture: Texture,
+    motion: Motion,
+    /// Has extra parts.
+    compound: bool,
+}
+
+fn thing(
+    options: &SynthOptions,
+    look: Look,
     radius: f32,
     at: (f32, f32),
     rng: &mut ChaCha8Rng,
 ) -> Thing {
-    let texture = Texture::ALL[pick(rng, &[0.4, 0.12, 0.14, 0.12, 0.12, 0.1])];
+    let Look {
+        shape,
+        colour,
+        texture,
+        mut motion,
+        compound,
+    } = look;
     let first = shade(colour, rng);
     let second = second_shade(first, rng);
     let paint = Paint::new(texture, first, second, rng);
-    let weights = options.vocabulary.motions();
-    let mut motion = Motion::ALL[pick(rng, &weights)];
     if motion == Motion::Spinning && matches!(shape, Shape::Circle | Shape::Ring) {
         motion = Motion::Still;
     }
-    let parts = if chance(rng, options.compound) {
+    let parts = if compound {
         (0..rng.random_range(1..4))
             .map(|_| part(options, first, rng))
             .collect()

@@ -1,0 +1,137 @@
+//! Training-only heads under `aux.`: what a cell of the pyramid, or a proposal, must know of the object it belongs to.
+//!
+//! They make the shared trunk carry colour and shape, which masks alone never ask for and phrases need later.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::{
+    nn::{layers::Linear, ops},
+    train::{
+        fused::{weighted_bce, weighted_ce, weighted_l1},
+        synth::{Colour, Shape},
+    },
+};
+
+/// What each cell of one pyramid level should say. Cells are rows of the image batch, row-major.
+#[derive(Clone, Default)]
+pub(super) struct CellTargets {
+    /// Part of the cell that is covered by any object.
+    pub(super) cover: Vec<f32>,
+    /// Cells that belong to one object: their places, its colour, shape and distances left, top, right, bottom from
+    /// the cell's centre to its box, in image sides.
+    pub(super) owned: Vec<OwnedCell>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct OwnedCell {
+    pub(super) cell: u32,
+    pub(super) colour: u32,
+    pub(super) shape: u32,
+    pub(super) sides: [f32; 4],
+}
+
+const COLOURS: usize = Colour::ALL.len();
+const SHAPES: usize = Shape::ALL.len();
+
+/// Weighted terms of one level, for the sum and for the log.
+pub(super) struct HeadLoss {
+    pub(super) dense: Tensor,
+    pub(super) attributes: Option<Tensor>,
+}
+
+/// Heads of the three pyramid levels and of the proposals.
+pub(super) struct AuxHeads {
+    cover: Vec<Linear>,
+    /// Strides 8 and 16.
+    sides: Vec<Linear>,
+    colour: Vec<Linear>,
+    shape: Vec<Linear>,
+    query_colour: Linear,
+    query_shape: Linear,
+}
+
+impl AuxHeads {
+    pub(super) fn new(d: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+        let vb = vb.pp("aux");
+        let each = |name: &str, levels: std::ops::Range<usize>, o: usize| {
+            levels
+                .map(|l| Linear::new(d, o, vb.pp(format!("{name}.{l}"))))
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Self {
+            cover: each("cover", 0..3, 1)?,
+            sides: each("sides", 1..3, 4)?,
+            colour: each("colour", 1..3, COLOURS)?,
+            shape: each("shape", 1..3, SHAPES)?,
+            query_colour: Linear::new(d, COLOURS, vb.pp("query_colour"))?,
+            query_shape: Linear::new(d, SHAPES, vb.pp("query_shape"))?,
+        })
+    }
+
+    /// Loss of pyramid level `level` (0 = stride 4): map `(b, d, h, w)`.
+    pub(super) fn level(
+        &self,
+        level: usize,
+        map: &Tensor,
+        targets: &CellTargets,
+    ) -> Result<HeadLoss> {
+        let (b, d, h, w) = map.dims4()?;
+        let tokens = ops::nchw_to_tokens(map)?.reshape((b * h * w, d))?;
+        let n = targets.cover.len();
+        let cover = weighted_bce(
+            &self.cover[level].forward(&tokens)?,
+            targets.cover.clone(),
+            vec![1.0 / n as f32; n],
+        )?;
+        if level == 0 || targets.owned.is_empty() {
+            return Ok(HeadLoss {
+                dense: cover,
+                attributes: None,
+            });
+        }
+        let cells: Vec<u32> = targets.owned.iter().map(|c| c.cell).collect();
+        let k = cells.len();
+        let cells = Tensor::from_vec(cells, k, map.device())?;
+        let owned = tokens.index_select(&cells, 0)?;
+        let mean = |n: usize| vec![1.0 / n as f32; n];
+        let sides = weighted_l1(
+            &self.sides[level - 1].forward(&owned)?,
+            targets.owned.iter().flat_map(|c| c.sides).collect(),
+            mean(4 * k),
+        )?;
+        let colour = weighted_ce(
+            &self.colour[level - 1].forward(&owned)?,
+            targets.owned.iter().map(|c| c.colour).collect(),
+            mean(k),
+        )?;
+        let shape = weighted_ce(
+            &self.shape[level - 1].forward(&owned)?,
+            targets.owned.iter().map(|c| c.shape).collect(),
+            mean(k),
+        )?;
+        Ok(HeadLoss {
+            dense: (cover + (sides * 2.0)?)?,
+            attributes: Some((colour + shape)?),
+        })
+    }
+
+    /// Loss of matched proposals: features `(k, d)`, their objects' colour and shape classes.
+    pub(super) fn queries(
+        &self,
+        features: &Tensor,
+        colours: Vec<u32>,
+        shapes: Vec<u32>,
+    ) -> Result<Tensor> {
+        let k = colours.len();
+        let mean = || vec![1.0 / k.max(1) as f32; k];
+        let colour = weighted_ce(&self.query_colour.forward(features)?, colours, mean())?;
+        colour + weighted_ce(&self.query_shape.forward(features)?, shapes, mean())?
+    }
+
+    /// Colour and shape classes read from proposals `(k, d)`: what validation counts.
+    pub(super) fn read_queries(&self, features: &Tensor) -> Result<(Vec<u32>, Vec<u32>)> {
+        let read = |head: &Linear| head.forward(features)?.argmax(1)?.to_vec1::<u32>();
+        Ok((read(&self.query_colour)?, read(&self.query_shape)?))
+    }
+}

@@ -1,0 +1,302 @@
+//! Stage "segmenter": SAM2 and the proposer learn together on one trunk, with heads that make the trunk know colour and
+//! shape.
+//!
+//! Image mode comes first. Three-frame clips from the start end in "everything is the object": memory has nothing to
+//! remember before masks exist. The largest images come last, because every stage must end at the size it is used at.
+
+mod batch;
+mod heads;
+mod model;
+mod proposals;
+mod validate;
+
+use std::{collections::HashMap, time::Instant};
+
+use candle_core::Tensor;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use self::{
+    batch::{Batch, BatchSpec, make},
+    model::{Nets, PROPOSER_PREFIX, SAM_PREFIX},
+};
+use super::{
+    AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult, checkpoint,
+    synth::{SynthOptions, training_seed},
+};
+use crate::{infer::model::ModelInfo, nn::deformable_detr};
+
+/// Name of the stage, its checkpoint and its log.
+pub const STAGE: &str = "segmenter";
+
+/// Steps between lines of the log, and between checkpoints.
+const REPORT_EVERY: u64 = 10;
+const SAVE_EVERY: u64 = 100;
+/// Seconds between validations.
+const VALIDATE_SECS: f64 = 300.0;
+/// Clips that one step may take seeds for.
+const SEEDS_PER_STEP: u64 = 64;
+/// Starting probability that a place or query holds an object.
+const PRIOR: f32 = 0.08;
+/// Spread of the prompt's Fourier code. SAM draws it with 1.0; its stored buffer may hold anything, and a slower code is
+/// what a grid of 16 × 16 can resolve.
+const PROMPT_SPREAD: f64 = 0.5;
+
+/// What is trained while a part of the budget is spent.
+struct Phase {
+    /// Ends at this fraction of the budget.
+    until: f64,
+    clips: usize,
+    frames: usize,
+    px: usize,
+    objects: usize,
+    /// Smallest radius in pixels of a 256-pixel frame.
+    smallest: f32,
+}
+
+const PHASES: &[Phase] = &[
+    Phase {
+        until: 0.40,
+        clips: 16,
+        frames: 1,
+        px: 128,
+        objects: 4,
+        smallest: 22.0,
+    },
+    Phase {
+        until: 0.64,
+        clips: 6,
+        frames: 3,
+        px: 128,
+        objects: 3,
+        smallest: 20.0,
+    },
+    Phase {
+        until: 0.80,
+        clips: 4,
+        frames: 3,
+        px: 192,
+        objects: 3,
+        smallest: 16.0,
+    },
+    Phase {
+        until: 1.00,
+        clips: 3,
+        frames: 3,
+        px: 256,
+        objects: 3,
+        smallest: 16.0,
+    },
+];
+
+fn phase_at(progress: f64) -> &'static Phase {
+    PHASES
+        .iter()
+        .find(|p| progress < p.until)
+        .unwrap_or(&PHASES[PHASES.len() - 1])
+}
+
+fn spec(phase: &Phase) -> BatchSpec {
+    BatchSpec {
+        clips: phase.clips,
+        frames: phase.frames,
+        px: phase.px,
+        objects: phase.objects,
+        synth: SynthOptions {
+            radius: (phase.smallest, 100.0),
+            ..SynthOptions::default()
+        },
+    }
+}
+
+/// Seed of its first clip and what a batch should look like.
+type Order = (u64, BatchSpec);
+
+/// Starts the thread that prepares batches.
+fn generator() -> TrainResult<(Sender<Order>, Receiver<Batch>)> {
+    let (ask, asked) = bounded::<Order>(2);
+    let (give, given) = bounded(2);
+    std::thread::Builder::new()
+        .name("synth".into())
+        .spawn(move || {
+            for (seed, spec) in asked {
+                if give.send(make(seed, &spec)).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|e| TrainError::Content(format!("cannot start the generator: {e}")))?;
+    Ok((ask, given))
+}
+
+/// Values that layers do not tell.
+fn initialise(params: &Params, info: &ModelInfo) -> TrainResult<()> {
+    for (name, value) in deformable_detr::initial_values(&info.config.proposer, PRIOR)? {
+        params.set(&format!("{PROPOSER_PREFIX}.{name}"), &value)?;
+    }
+    let code =
+        format!("{SAM_PREFIX}.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix");
+    if let Some(var) = params.get(&code) {
+        params.set(&code, &(var.as_tensor().detach() * PROMPT_SPREAD)?)?;
+    }
+    Ok(())
+}
+
+/// Drawn once and kept: the prompt code must not move under the decoder.
+fn is_buffer(name: &str) -> bool {
+    name.ends_with("positional_encoding_gaussian_matrix")
+}
+
+/// Trains the stage.
+///
+/// # Errors
+/// If a file cannot be read or written, or the loss diverges.
+pub fn run(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
+    let params = Params::new(job.seed, &job.device);
+    let nets = Nets::new(&info.config, &params)?;
+    initialise(&params, info)?;
+    for path in &job.init {
+        let (filled, left) = params.fill(&checkpoint::weights(path, &job.device)?)?;
+        tracing::info!(target: "train", "{}: {filled} tensors, {} start fresh", path.display(), left.len());
+    }
+    let groups = vec![Group {
+        vars: params.matching(|n| !is_buffer(n)),
+        lr_scale: 1.0,
+    }];
+    let mut adam = AdamW::new(groups, AdamConfig::default())?;
+    let mut state = checkpoint::State {
+        stage: STAGE.into(),
+        seed: job.seed,
+        ..checkpoint::State::default()
+    };
+    let path = checkpoint::path_in(&job.out, STAGE);
+    if job.resume {
+        state = checkpoint::load(&path, &params, &mut adam)?;
+        job.budget.resume_at(state.step, state.secs);
+    }
+    let mut log = Log::open(&job.out, STAGE, job.resume)?;
+    log.note(
+        state.step,
+        &format!("{} parameters, from step {}", params.count(), state.step),
+    )?;
+    train(job, &params, &nets, &mut adam, &mut log, &mut state)?;
+    state.secs = job.budget.secs();
+    checkpoint::save(&path, &params, &adam, &state)?;
+    let px = info.config.sam2.image_size;
+    let objectness = validate::report(&nets, job, px, 100, &mut log)?;
+    state.extra = serde_json::json!({ "thresholds": { "objectness": objectness } });
+    checkpoint::save(&path, &params, &adam, &state)
+}
+
+fn train(
+    job: &mut Job,
+    params: &Params,
+    nets: &Nets,
+    adam: &mut AdamW,
+    log: &mut Log,
+    state: &mut checkpoint::State,
+) -> TrainResult<()> {
+    let schedule = Schedule {
+        peak: 1.5e-3,
+        floor: 2e-5,
+        warmup_steps: 60,
+    };
+    let path = checkpoint::path_in(&job.out, STAGE);
+    let (ask, given) = generator()?;
+    let order = |step: u64, progress: f64| {
+        let seed = training_seed(job.seed, step * SEEDS_PER_STEP);
+        ask.send((seed, spec(phase_at(progress))))
+            .map_err(|e| TrainError::Content(format!("the generator has stopped: {e}")))
+    };
+    order(state.step, job.budget.progress())?;
+    let mut sums = Sums::default();
+    let mut validated = job.budget.secs();
+    while let Some(step) = job.budget.next_step() {
+        let progress = job.budget.progress();
+        let batch = given
+            .recv()
+            .map_err(|e| TrainError::Content(format!("the generator has stopped: {e}")))?;
+        order(step + 1, progress)?;
+        let started = Instant::now();
+        let (loss, terms) = nets.loss(&batch, &job.device)?;
+        let value = model::scalar(&loss)?;
+        let forward = started.elapsed().as_secs_f64();
+        if !value.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        let grads = loss.backward()?;
+        let backward = started.elapsed().as_secs_f64() - forward;
+        let lr = schedule.at(step, progress);
+        let report = adam.step(&grads, lr)?;
+        let whole = started.elapsed().as_secs_f64();
+        sums.add(&terms);
+        sums.add(&[
+            ("loss", value),
+            ("norm", report.grad_norm),
+            ("fwd_s", forward),
+            ("bwd_s", backward),
+            ("opt_s", whole - forward - backward),
+        ]);
+        if (step + 1).is_multiple_of(REPORT_EVERY) {
+            let mut fields = sums.take();
+            fields.push(("px", batch.px as f64));
+            fields.push(("lr", lr));
+            log.line("train", step + 1, job.budget.secs(), &fields)?;
+        }
+        if (step + 1).is_multiple_of(SAVE_EVERY) {
+            state.step = step + 1;
+            state.secs = job.budget.secs();
+            checkpoint::save(&path, params, adam, state)?;
+        }
+        if job.budget.secs() - validated > VALIDATE_SECS {
+            validate::report(nets, job, batch.px, 16, log)?;
+            validated = job.budget.secs();
+        }
+    }
+    state.step = job.budget.step();
+    Ok(())
+}
+
+/// Means of named values since the last report.
+#[derive(Default)]
+struct Sums {
+    names: Vec<&'static str>,
+    values: HashMap<&'static str, (f64, f64)>,
+}
+
+impl Sums {
+    fn add(&mut self, terms: &[(&'static str, f64)]) {
+        for (name, value) in terms {
+            let entry = self.values.entry(name).or_insert_with(|| {
+                self.names.push(name);
+                (0.0, 0.0)
+            });
+            entry.0 += value;
+            entry.1 += 1.0;
+        }
+    }
+
+    fn take(&mut self) -> Vec<(&'static str, f64)> {
+        let values = std::mem::take(&mut self.values);
+        std::mem::take(&mut self.names)
+            .into_iter()
+            .filter_map(|n| values.get(n).map(|(sum, count)| (n, sum / count)))
+            .collect()
+    }
+}
+
+/// Tensors of the stage that are shipped: everything but what only training needs.
+pub fn shipped(tensors: &HashMap<String, Tensor>) -> std::collections::BTreeMap<String, Tensor> {
+    let mut names: Vec<_> = tensors
+        .keys()
+        .filter(|n| !n.starts_with("aux."))
+        .cloned()
+        .collect();
+    names.sort();
+    names
+        .into_iter()
+        .filter_map(|n| tensors.get(&n).map(|t| (n.clone(), t.clone())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
