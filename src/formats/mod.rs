@@ -1,1 +1,301 @@
 //! Dataset import and export, one file per format. Leaves pixels on screen and models to others.
+//!
+//! [`export`] writes beside the wanted place, reads everything back, compares it pixel by pixel with the document, and
+//! only then gives it its name: an export is there whole and correct, or not at all. What a format cannot hold is not
+//! dropped silently: the report lists each [`Loss`].
+
+pub mod coco;
+mod coco_json;
+pub mod davis;
+mod error;
+mod export;
+pub mod labels;
+mod loss;
+mod polygon;
+pub mod synth;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use crate::project::{Document, FrameIndex, Size};
+
+pub use coco::Coco;
+pub use davis::Davis;
+pub use error::FormatError;
+pub use export::{ExportReport, export};
+pub use loss::Loss;
+
+/// Interleaved 8-bit RGB, row-major: what an export asks for when images travel with the masks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rgb {
+    /// Size.
+    pub size: Size,
+    /// `height × width × 3` bytes.
+    pub data: Vec<u8>,
+}
+
+/// Gives the frame with this index, or a clause saying why not.
+pub type FrameReader<'a> = dyn FnMut(FrameIndex) -> Result<Rgb, String> + 'a;
+
+/// Hears `(done, total)` and answers whether to go on.
+pub type Watcher<'a> = dyn FnMut(u64, u64) -> bool + 'a;
+
+/// What to do when the wanted place is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it and fail.
+    #[default]
+    Refuse,
+    /// Put the new export in the place of an earlier one. A folder that holds anything else is never replaced.
+    Replace,
+}
+
+/// How an export is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// Only masks that a person made or accepted.
+    pub verified_only: bool,
+    /// Name of the sequence; by default the video's file name without its extension.
+    pub sequence: Option<String>,
+    /// Name of the split that the sequence is listed under.
+    pub split: String,
+    /// What to do when the wanted place is taken.
+    pub existing: Existing,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self {
+            verified_only: false,
+            sequence: None,
+            split: "train".to_owned(),
+            existing: Existing::Refuse,
+        }
+    }
+}
+
+impl ExportOptions {
+    /// The sequence's name as a folder name: letters, digits, `.`, `_` and `-`.
+    pub fn sequence_name(&self, doc: &Document) -> String {
+        let file = doc.video.path.rsplit(['/', '\\']).find(|p| !p.is_empty());
+        let wanted = match (&self.sequence, file) {
+            (Some(name), _) => name.as_str(),
+            (None, Some(file)) => Path::new(file)
+                .file_stem()
+                .and_then(|s| s.to_str())
+                .unwrap_or(file),
+            (None, None) => "video",
+        };
+        plain_name(wanted, "video")
+    }
+
+    fn split_name(&self) -> String {
+        plain_name(&self.split, "train")
+    }
+}
+
+/// `name` with everything but letters, digits, `.`, `_` and `-` replaced; never a hidden or parent folder.
+fn plain_name(name: &str, otherwise: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            let keep = c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+            if keep { c } else { '_' }
+        })
+        .collect();
+    let plain = plain.trim_start_matches('.');
+    if plain.is_empty() {
+        otherwise.to_owned()
+    } else {
+        plain.to_owned()
+    }
+}
+
+/// What an import brings.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The document; its video is the dataset's image folder, if there is one.
+    pub document: Document,
+    /// What the dataset has and the document has not, or what was guessed; one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What a format's writer is handed.
+pub struct ExportJob<'a> {
+    /// What to write.
+    pub doc: &'a Document,
+    /// How.
+    pub options: &'a ExportOptions,
+    /// An empty folder to write into.
+    pub dir: PathBuf,
+    /// Where frames come from, if images travel with the masks.
+    pub images: Option<&'a mut FrameReader<'a>>,
+    /// Who watches.
+    pub watch: &'a mut Watcher<'a>,
+}
+
+impl ExportJob<'_> {
+    fn step(&mut self, done: u64, total: u64) -> Result<(), FormatError> {
+        if (self.watch)(done, total) {
+            Ok(())
+        } else {
+            Err(FormatError::Cancelled)
+        }
+    }
+}
+
+/// Masks by object and frame, as they must come back from a written dataset: ids as the format's reader gives them.
+pub type Kept =
+    std::collections::BTreeMap<(crate::project::ObjectId, FrameIndex), crate::project::Rle>;
+
+/// A dataset format.
+pub trait Format: Sync {
+    /// The name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// One line for a list.
+    fn title(&self) -> &'static str;
+
+    /// The files and folders that an export puts at the top of its folder.
+    fn top_level(&self) -> &'static [&'static str];
+
+    /// The masks without empty ones that a written dataset holds, and what is lost of the document.
+    ///
+    /// # Errors
+    /// [`FormatError::Document`] if the document's masks are damaged.
+    fn plan(
+        &self,
+        doc: &Document,
+        options: &ExportOptions,
+    ) -> Result<(Kept, Vec<Loss>), FormatError>;
+
+    /// Writes the dataset. Use [`export`], which adds everything that makes it safe.
+    ///
+    /// # Errors
+    /// [`FormatError`] if a file cannot be written, a frame cannot be read, or the watcher says stop.
+    fn write(&self, job: &mut ExportJob<'_>) -> Result<(), FormatError>;
+
+    /// Names of the sequences in a dataset, sorted.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is no dataset of this format.
+    fn sequences(&self, path: &Path) -> Result<Vec<String>, FormatError>;
+
+    /// Reads one sequence.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is not there or damaged.
+    fn read(&self, path: &Path, sequence: &str) -> Result<Imported, FormatError>;
+}
+
+/// Every format.
+pub const FORMATS: &[&dyn Format] = &[&Coco, &Davis];
+
+/// The format of that name.
+///
+/// # Errors
+/// [`FormatError::UnknownFormat`], which lists the names there are.
+pub fn by_name(name: &str) -> Result<&'static dyn Format, FormatError> {
+    FORMATS
+        .iter()
+        .copied()
+        .find(|f| f.name() == name)
+        .ok_or_else(|| FormatError::UnknownFormat(name.to_owned()))
+}
+
+/// Reads a dataset's only sequence, or the one named.
+///
+/// # Errors
+/// [`FormatError`]; of several sequences one must be named, and the error lists them.
+pub fn import(
+    format: &dyn Format,
+    path: &Path,
+    sequence: Option<&str>,
+) -> Result<Imported, FormatError> {
+    let names = format.sequences(path)?;
+    let chosen = match (sequence, names.as_slice()) {
+        (Some(name), _) if names.iter().any(|n| n == name) => name,
+        (None, [only]) => only,
+        (_, []) => return Err(FormatError::NoSequence(path.to_path_buf())),
+        _ => {
+            return Err(FormatError::WhichSequence {
+                names: names.join(", "),
+                path: path.to_path_buf(),
+            });
+        }
+    };
+    format.read(path, chosen)
+}
+
+/// A side longer than this is refused: beyond it a frame's pixels no longer fit what masks count with.
+pub(crate) const MAX_SIDE: u32 = 32_767;
+
+/// Files of a folder with one of the extensions, sorted by name.
+pub(crate) fn files_with(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, FormatError> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| FormatError::io(dir, &e))? {
+        let path = entry.map_err(|e| FormatError::io(dir, &e))?.path();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if extensions
+            .iter()
+            .any(|wanted| extension.eq_ignore_ascii_case(wanted))
+        {
+            out.push(path);
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// Folders inside a folder, sorted by name; none if it cannot be listed.
+pub(crate) fn folders_in(dir: &Path) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .collect();
+    out.sort();
+    out
+}
+
+/// A path's last part as text.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A file name without its extension.
+pub(crate) fn file_stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| FormatError::io(dir, &e))?;
+    }
+    std::fs::write(path, bytes).map_err(|e| FormatError::io(path, &e))
+}
+
+/// A frame as JPEG bytes of the quality that video datasets ship with.
+pub(super) fn jpeg(rgb: &Rgb, frame: FrameIndex) -> Result<Vec<u8>, FormatError> {
+    let mut bytes = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95)
+        .encode(
+            &rgb.data,
+            rgb.size.width,
+            rgb.size.height,
+            image::ExtendedColorType::Rgb8,
+        )
+        .map_err(|e| FormatError::Frame {
+            frame,
+            reason: e.to_string(),
+        })?;
+    Ok(bytes)
+}

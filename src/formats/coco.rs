@@ -1,0 +1,462 @@
+//! COCO, one image per frame: `annotations/instances_SPLIT.json`, images (if wanted) under `images/SEQUENCE/00000.jpg`.
+//!
+//! Segmentations are compressed run lengths as text, so holes and separate parts stay, and objects may overlap.
+//! `iscrowd` is 0: scorers match crowds differently. `track_id` is the object's id; `tracks` (as in TAO) holds names and
+//! phrases; `attributes` holds provenance, anchor and predicted IoU. An object's name is its category. Images are the
+//! frames that somebody or something has looked at; `file_name` is `SEQUENCE/00000.jpg`.
+//!
+//! Read are also foreign files: uncompressed run lengths, polygons, annotations without tracks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE,
+    coco_json::{Annotation, Category, Counts, File, Image, Info, Segmentation, Track, Video},
+    file_stem, files_with, jpeg, loss, polygon, write_file,
+};
+use crate::project::{
+    Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
+    VideoInfo,
+};
+
+/// Frame rate of datasets that do not say.
+const FPS: f64 = 25.0;
+
+/// The format.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Coco;
+
+fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
+    mask.anchor || !options.verified_only
+}
+
+fn provenance_text(provenance: Provenance) -> &'static str {
+    match provenance {
+        Provenance::Human => "human",
+        Provenance::Model => "model",
+        Provenance::Propagated => "propagated",
+    }
+}
+
+fn build(doc: &Document, options: &ExportOptions) -> File {
+    let sequence = options.sequence_name(doc);
+    let size = doc.video.size;
+    let mut frames: BTreeMap<FrameIndex, Vec<(ObjectId, u64, &FrameMask)>> = BTreeMap::new();
+    let mut categories: Vec<Category> = Vec::new();
+    let mut tracks = Vec::new();
+    for object in &doc.objects {
+        let name = match object.name.as_str() {
+            "" => "object",
+            name => name,
+        };
+        let known = categories.iter().find(|c| c.name == name).map(|c| c.id);
+        let category_id = known.unwrap_or_else(|| {
+            let id = categories.len() as u64 + 1;
+            categories.push(Category {
+                id,
+                name: name.to_owned(),
+                supercategory: String::new(),
+            });
+            id
+        });
+        tracks.push(Track {
+            id: object.id.0,
+            video_id: 1,
+            category_id,
+            name: object.name.clone(),
+            phrase: object.phrase.clone(),
+        });
+        for (&frame, mask) in object.frames.iter().filter(|(_, m)| wanted(m, options)) {
+            frames
+                .entry(frame)
+                .or_default()
+                .push((object.id, category_id, mask));
+        }
+    }
+    let (mut images, mut annotations) = (Vec::new(), Vec::new());
+    for (frame, masks) in frames {
+        let image_id = images.len() as u64 + 1;
+        images.push(Image {
+            id: image_id,
+            file_name: format!("{sequence}/{:05}.jpg", frame.0),
+            width: size.width,
+            height: size.height,
+            video_id: Some(1),
+            frame_index: Some(frame.0),
+        });
+        for (id, category_id, mask) in masks {
+            let Some(b) = mask.rle.bounding_box() else {
+                continue;
+            };
+            let attributes = [
+                ("anchor", Value::from(mask.anchor)),
+                ("iou", Value::from(mask.iou)),
+                ("provenance", provenance_text(mask.provenance).into()),
+            ];
+            annotations.push(Annotation {
+                id: annotations.len() as u64 + 1,
+                image_id,
+                category_id,
+                segmentation: Segmentation::Runs {
+                    size: [size.height, size.width],
+                    counts: Counts::Text(mask.rle.to_coco_string()),
+                },
+                area: mask.rle.area() as f64,
+                bbox: [b.x1, b.y1, b.width(), b.height()].map(f64::from).into(),
+                iscrowd: Value::from(0),
+                track_id: Some(id.0),
+                score: Some(mask.score),
+                attributes: attributes.map(|(k, v)| (k.to_owned(), v)).into(),
+            });
+        }
+    }
+    let v = &doc.video;
+    File {
+        info: Info {
+            description: "Exported by Sparrow".to_owned(),
+            version: "1.0".to_owned(),
+        },
+        licenses: Vec::new(),
+        videos: vec![Video {
+            id: 1,
+            name: sequence,
+            width: size.width,
+            height: size.height,
+            length: v.frames,
+            fps: Some(v.fps),
+            path: v.path.clone(),
+            hash: v.hash.clone(),
+        }],
+        images,
+        tracks,
+        annotations,
+        categories,
+    }
+}
+
+impl Format for Coco {
+    fn name(&self) -> &'static str {
+        "coco"
+    }
+
+    fn title(&self) -> &'static str {
+        "COCO: run lengths per frame, with tracks"
+    }
+
+    fn top_level(&self) -> &'static [&'static str] {
+        &["annotations", "images"]
+    }
+
+    fn plan(
+        &self,
+        doc: &Document,
+        options: &ExportOptions,
+    ) -> Result<(Kept, Vec<Loss>), FormatError> {
+        let mut kept = Kept::new();
+        for object in &doc.objects {
+            for (&frame, mask) in &object.frames {
+                mask.rle
+                    .check()
+                    .map_err(|source| FormatError::Document { frame, source })?;
+                if wanted(mask, options) && !mask.rle.is_empty() {
+                    kept.insert((object.id, frame), mask.rle.clone());
+                }
+            }
+        }
+        Ok((kept, loss::common(doc, options.verified_only)))
+    }
+
+    fn write(&self, job: &mut ExportJob<'_>) -> Result<(), FormatError> {
+        let file = build(job.doc, job.options);
+        let name = format!("annotations/instances_{}.json", job.options.split_name());
+        let path = job.dir.join(name);
+        let mut text = serde_json::to_vec(&file)
+            .map_err(|e| FormatError::damaged(&path, format!("cannot be written ({e})")))?;
+        text.push(b'\n');
+        write_file(&path, &text)?;
+        let frames: Vec<(String, FrameIndex)> = file
+            .images
+            .into_iter()
+            .map(|i| (i.file_name, FrameIndex(i.frame_index.unwrap_or(0))))
+            .collect();
+        let total = frames.len() as u64;
+        for (done, (name, frame)) in frames.into_iter().enumerate() {
+            job.step(done as u64, total)?;
+            let Some(read) = &mut job.images else {
+                break;
+            };
+            let rgb = read(frame).map_err(|reason| FormatError::Frame { frame, reason })?;
+            write_file(&job.dir.join("images").join(name), &jpeg(&rgb, frame)?)?;
+        }
+        Ok(())
+    }
+
+    fn sequences(&self, path: &Path) -> Result<Vec<String>, FormatError> {
+        let mut names = BTreeSet::new();
+        for path in json_files(path)? {
+            let file = load(&path)?;
+            names.extend(sequence_names(&path, &file).into_iter().map(|(n, _)| n));
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn read(&self, path: &Path, name: &str) -> Result<Imported, FormatError> {
+        for json in json_files(path)? {
+            let file = load(&json)?;
+            let found = sequence_names(&json, &file)
+                .into_iter()
+                .find(|(n, _)| n == name);
+            if let Some((name, video)) = found {
+                return Reading::new(&json, &file, video)?.document(&name);
+            }
+        }
+        Err(FormatError::NoSequence(path.join(name)))
+    }
+}
+
+/// The annotation files of a dataset folder, or the file itself.
+fn json_files(path: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    if path.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let inside = path.join("annotations");
+    let dir = if inside.is_dir() { &inside } else { path };
+    let files = files_with(dir, &["json"])?;
+    if files.is_empty() {
+        return Err(FormatError::NotADataset {
+            format: "coco",
+            reason: "no annotations/*.json".to_owned(),
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(files)
+}
+
+fn load(path: &Path) -> Result<File, FormatError> {
+    let bytes = std::fs::read(path).map_err(|e| FormatError::io(path, &e))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| FormatError::damaged(path, format!("not a COCO file ({e})")))
+}
+
+/// The videos of a file by name; a file without videos is one sequence, called like the file.
+fn sequence_names(path: &Path, file: &File) -> Vec<(String, Option<u64>)> {
+    if file.videos.is_empty() {
+        return vec![(file_stem(path), None)];
+    }
+    let name = |v: &Video| {
+        if v.name.is_empty() {
+            v.id.to_string()
+        } else {
+            v.name.clone()
+        }
+    };
+    file.videos.iter().map(|v| (name(v), Some(v.id))).collect()
+}
+
+struct Reading<'a> {
+    path: &'a Path,
+    file: &'a File,
+    video: Option<&'a Video>,
+    size: Size,
+    /// Frame of each image of the sequence.
+    frames: BTreeMap<u64, FrameIndex>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(path: &'a Path, file: &'a File, video: Option<u64>) -> Result<Self, FormatError> {
+        let damaged = |what: String| FormatError::damaged(path, what);
+        let video = file.videos.iter().find(|v| Some(v.id) == video);
+        let mut images: Vec<&Image> = file
+            .images
+            .iter()
+            .filter(|i| video.is_none_or(|v| i.video_id == Some(v.id)))
+            .collect();
+        images.sort_by_key(|i| (i.frame_index, i.id));
+        let size = match (video, images.first()) {
+            (Some(v), _) => Size::new(v.width, v.height),
+            (None, Some(i)) => Size::new(i.width, i.height),
+            (None, None) => return Err(FormatError::NoSequence(path.to_path_buf())),
+        };
+        if size.width > MAX_SIDE || size.height > MAX_SIDE {
+            return Err(damaged("the frames are too large".to_owned()));
+        }
+        let mut frames = BTreeMap::new();
+        let mut taken = BTreeSet::new();
+        for (place, image) in images.iter().enumerate() {
+            if (image.width, image.height) != (size.width, size.height) {
+                return Err(damaged(format!(
+                    "image {} has another size than the first: one project holds one frame size",
+                    image.id
+                )));
+            }
+            let frame = image.frame_index.unwrap_or(place as u32);
+            if !taken.insert(frame) {
+                return Err(damaged(format!("two images are frame {frame}")));
+            }
+            frames.insert(image.id, FrameIndex(frame));
+        }
+        Ok(Self {
+            path,
+            file,
+            video,
+            size,
+            frames,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn damaged(&self, annotation: &Annotation, what: impl std::fmt::Display) -> FormatError {
+        FormatError::damaged(self.path, format!("annotation {}: {what}", annotation.id))
+    }
+
+    fn mask(&self, annotation: &Annotation) -> Result<Rle, FormatError> {
+        let fit = |size: &[u32; 2]| {
+            if *size == [self.size.height, self.size.width] {
+                Ok(())
+            } else {
+                Err(self.damaged(annotation, "the mask has another size than its image"))
+            }
+        };
+        match &annotation.segmentation {
+            Segmentation::Runs { size, counts } => {
+                fit(size)?;
+                match counts {
+                    Counts::Text(text) => Rle::from_coco_string(self.size, text),
+                    Counts::List(list) => Rle::new(self.size, list.clone()),
+                }
+                .map_err(|e| self.damaged(annotation, e))
+            }
+            Segmentation::Polygons(parts) => {
+                let mut mask = Rle::empty(self.size);
+                for part in parts {
+                    mask = mask
+                        .union(&polygon::fill(self.size, part))
+                        .map_err(|e| self.damaged(annotation, e))?;
+                }
+                Ok(mask)
+            }
+        }
+    }
+
+    fn document(mut self, name: &str) -> Result<Imported, FormatError> {
+        let last = self.frames.values().max().map_or(0, |f| f.0 + 1);
+        let mut doc = Document::new(self.video_info(name, last), "", Thresholds::default());
+        // Objects in the order of the tracks, then of first annotations.
+        let mut places: BTreeMap<u32, usize> = BTreeMap::new();
+        for track in &self.file.tracks {
+            let here = self.video.is_none_or(|v| v.id == track.video_id);
+            if here && !places.contains_key(&track.id) {
+                places.insert(track.id, doc.objects.len());
+                let name = Some(&track.name).filter(|n| !n.is_empty());
+                let name = name.or_else(|| self.category(track.category_id));
+                push_object(&mut doc, track.id, name, &track.phrase);
+            }
+        }
+        let known = self.file.tracks.iter().map(|t| t.id);
+        let given = self.file.annotations.iter().filter_map(|a| a.track_id);
+        let mut next = known
+            .chain(given)
+            .max()
+            .map_or(1, |id| id.saturating_add(1));
+        let (mut loose, mut crowds) = (0, 0);
+        for annotation in &self.file.annotations {
+            let Some(&frame) = self.frames.get(&annotation.image_id) else {
+                continue;
+            };
+            let crowd = annotation.iscrowd.as_u64().unwrap_or(0) != 0;
+            if crowd || annotation.iscrowd.as_bool() == Some(true) {
+                crowds += 1;
+                continue;
+            }
+            let id = annotation.track_id.unwrap_or_else(|| {
+                loose += 1;
+                next = next.saturating_add(1);
+                next - 1
+            });
+            let place = *places.entry(id).or_insert_with(|| {
+                push_object(&mut doc, id, self.category(annotation.category_id), "");
+                doc.objects.len() - 1
+            });
+            let mask = self.frame_mask(annotation)?;
+            let frames = &mut doc.objects[place].frames;
+            if frames.insert(frame, mask).is_some() {
+                let what = format!("object {id} has two masks on frame {}", frame.0);
+                return Err(self.damaged(annotation, what));
+            }
+        }
+        if loose > 0 {
+            self.warnings.push(format!(
+                "{loose} annotations have no track: each became an object of its own"
+            ));
+        }
+        if crowds > 0 {
+            self.warnings
+                .push(format!("{crowds} crowd regions were left out"));
+        }
+        Ok(Imported {
+            document: doc,
+            warnings: self.warnings,
+        })
+    }
+
+    fn category(&self, id: u64) -> Option<&'a String> {
+        let file = self.file;
+        file.categories.iter().find(|c| c.id == id).map(|c| &c.name)
+    }
+
+    fn video_info(&mut self, name: &str, last: u32) -> VideoInfo {
+        let folder = self.path.parent().and_then(Path::parent);
+        let images = folder.map(|f| f.join("images").join(name));
+        let images = images.filter(|d| d.is_dir());
+        let recorded = self.video.map(|v| v.path.clone()).unwrap_or_default();
+        if images.is_none() && recorded.is_empty() {
+            self.warnings
+                .push("the dataset has no images: open the video yourself".to_owned());
+        }
+        VideoInfo {
+            path: images.map_or(recorded, |d| d.display().to_string()),
+            size: self.size,
+            frames: self.video.map_or(0, |v| v.length).max(last),
+            fps: self.video.and_then(|v| v.fps).unwrap_or(FPS),
+            hash: self.video.map(|v| v.hash.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn frame_mask(&self, annotation: &Annotation) -> Result<FrameMask, FormatError> {
+        let attribute = |name: &str| annotation.attributes.get(name);
+        // A foreign dataset's mask is the truth as somebody made it.
+        let provenance = match attribute("provenance").and_then(Value::as_str) {
+            Some("model") => Provenance::Model,
+            Some("propagated") => Provenance::Propagated,
+            _ => Provenance::Human,
+        };
+        let human = provenance == Provenance::Human;
+        Ok(FrameMask {
+            rle: self.mask(annotation)?,
+            score: annotation.score.filter(|s| s.is_finite()).unwrap_or(1.0),
+            iou: attribute("iou").and_then(Value::as_f64).unwrap_or(1.0) as f32,
+            provenance,
+            anchor: attribute("anchor")
+                .and_then(Value::as_bool)
+                .unwrap_or(human),
+            drift: DriftSignal::default(),
+        })
+    }
+}
+
+fn push_object(doc: &mut Document, id: u32, name: Option<&String>, phrase: &str) {
+    let mut object = doc.new_object(phrase);
+    object.id = ObjectId(id);
+    if let Some(name) = name {
+        object.name.clone_from(name);
+    }
+    object.colour = doc.objects.len() as u32;
+    doc.next_id = doc.next_id.max(id.saturating_add(1));
+    doc.objects.push(object);
+}

@@ -1,0 +1,369 @@
+//! DAVIS 2017 (and 2016): `Annotations/480p/SEQUENCE/00000.png`, `JPEGImages/480p/SEQUENCE/00000.jpg`,
+//! `ImageSets/2017/SPLIT.txt`. A PNG for every frame; its numbers are objects in the order of the list, 255 is void.
+//!
+//! With only verified masks wanted, what nobody vouched for is void rather than background: a frame without any verified
+//! mask is void as a whole, and so are the pixels of unverified masks elsewhere. The official scorer leaves void out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, file_name, file_stem,
+    files_with, folders_in, jpeg,
+    labels::{self, VOID},
+    loss, write_file,
+};
+use crate::project::{
+    Bitmap, Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size,
+    Thresholds, VideoInfo,
+};
+
+/// Objects that the format has numbers for: 1 to 254.
+const MAX_OBJECTS: usize = 254;
+
+/// DAVIS' own frame rate, for datasets that say nothing else.
+const FPS: f64 = 24.0;
+
+/// The format.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Davis;
+
+/// A sequence on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DavisSequence {
+    /// Its name.
+    pub name: String,
+    /// Folder of its images, if there is one.
+    pub images: Option<PathBuf>,
+    /// Names of its frames without extension, in order.
+    pub frames: Vec<String>,
+    /// Annotated frames: index into `frames`, PNG file.
+    pub annotations: BTreeMap<u32, PathBuf>,
+}
+
+/// `Annotations/RESOLUTION` (or `Annotations` itself, as in YouTube-VOS): the folder of sequence folders.
+fn annotation_root(root: &Path) -> Option<PathBuf> {
+    for top in ["Annotations", "Annotations_unsupervised"] {
+        let top = root.join(top);
+        let usual = top.join("480p");
+        if usual.is_dir() {
+            return Some(usual);
+        }
+        let inside = folders_in(&top);
+        if let Some(resolution) = inside.iter().find(|d| !folders_in(d).is_empty()) {
+            return Some(resolution.clone());
+        }
+        if !inside.is_empty() {
+            return Some(top);
+        }
+    }
+    None
+}
+
+/// The sequences of a dataset, sorted by name.
+///
+/// # Errors
+/// [`FormatError`] if the folder has no annotations or cannot be listed.
+pub fn sequences(root: &Path) -> Result<Vec<DavisSequence>, FormatError> {
+    let Some(annotations) = annotation_root(root) else {
+        return Err(FormatError::NotADataset {
+            format: "davis",
+            reason: "no folder Annotations/480p with sequences in it".to_owned(),
+            path: root.to_path_buf(),
+        });
+    };
+    let images = if annotations.parent() == Some(root) {
+        root.join("JPEGImages")
+    } else {
+        root.join("JPEGImages").join(file_name(&annotations))
+    };
+    folders_in(&annotations)
+        .into_iter()
+        .map(|dir| sequence(&dir, &images))
+        .collect()
+}
+
+fn sequence(dir: &Path, images: &Path) -> Result<DavisSequence, FormatError> {
+    let name = file_name(dir);
+    let pngs = files_with(dir, &["png"])?;
+    let folder = Some(images.join(&name)).filter(|d| d.is_dir());
+    let frames: Vec<String> = match &folder {
+        Some(folder) => files_with(folder, &["jpg", "jpeg", "png"])?
+            .iter()
+            .map(|p| file_stem(p))
+            .collect(),
+        None => Vec::new(),
+    };
+    if frames.is_empty() {
+        // Masks alone: every mask is a frame.
+        let frames = pngs.iter().map(|p| file_stem(p)).collect();
+        let annotations = (0..).zip(pngs).collect();
+        return Ok(DavisSequence {
+            name,
+            images: None,
+            frames,
+            annotations,
+        });
+    }
+    let mut annotations = BTreeMap::new();
+    for path in pngs {
+        let stem = file_stem(&path);
+        let Ok(at) = frames.binary_search(&stem) else {
+            let what = format!(
+                "the mask of frame {stem:?} has no image in {}",
+                images.display()
+            );
+            return Err(FormatError::damaged(&path, what));
+        };
+        annotations.insert(at as u32, path);
+    }
+    Ok(DavisSequence {
+        name,
+        images: folder,
+        frames,
+        annotations,
+    })
+}
+
+/// The frame's labels from its objects' masks, later ones on top; for verified exports, void where nobody vouches.
+fn compose(doc: &Document, frame: FrameIndex, verified_only: bool) -> Vec<u8> {
+    let mut data = vec![0; doc.video.size.area() as usize];
+    let objects = doc.objects.iter().take(MAX_OBJECTS).enumerate();
+    let masks: Vec<(u8, &FrameMask)> = objects
+        .filter_map(|(i, o)| Some((i as u8 + 1, o.frames.get(&frame)?)))
+        .collect();
+    if verified_only && !masks.iter().any(|(_, m)| m.anchor) {
+        data.fill(VOID);
+        return data;
+    }
+    if verified_only {
+        for (_, mask) in masks.iter().filter(|(_, m)| !m.anchor) {
+            paint(&mut data, &mask.rle, VOID);
+        }
+    }
+    for (label, mask) in masks.iter().filter(|(_, m)| m.anchor || !verified_only) {
+        paint(&mut data, &mask.rle, *label);
+    }
+    data
+}
+
+fn paint(data: &mut [u8], rle: &Rle, label: u8) {
+    for (value, &set) in data.iter_mut().zip(&rle.to_bitmap().data) {
+        if set != 0 {
+            *value = label;
+        }
+    }
+}
+
+fn frame_name(frame: u32) -> String {
+    format!("{frame:05}")
+}
+
+impl Format for Davis {
+    fn name(&self) -> &'static str {
+        "davis"
+    }
+
+    fn title(&self) -> &'static str {
+        "DAVIS 2017: indexed PNG per frame"
+    }
+
+    fn top_level(&self) -> &'static [&'static str] {
+        &["Annotations", "JPEGImages", "ImageSets"]
+    }
+
+    fn plan(
+        &self,
+        doc: &Document,
+        options: &ExportOptions,
+    ) -> Result<(Kept, Vec<Loss>), FormatError> {
+        let mut losses = loss::common(doc, options.verified_only);
+        let mut kept = Kept::new();
+        let mut lost_frames = BTreeSet::new();
+        let mut lost = 0;
+        let empty = Rle::empty(doc.video.size);
+        // From the last object to the first: what lies above is known when an object's turn comes.
+        let mut above: BTreeMap<FrameIndex, Rle> = BTreeMap::new();
+        for (i, object) in doc.objects.iter().take(MAX_OBJECTS).enumerate().rev() {
+            let id = ObjectId(i as u32 + 1);
+            for (&frame, mask) in &object.frames {
+                if options.verified_only && !mask.anchor {
+                    continue;
+                }
+                let damaged = |source| FormatError::Document { frame, source };
+                let over = above.entry(frame).or_insert_with(|| empty.clone());
+                let seen = mask.rle.difference(over).map_err(damaged)?;
+                *over = over.union(&mask.rle).map_err(damaged)?;
+                let hidden = mask.rle.area() - seen.area();
+                if hidden > 0 {
+                    lost += hidden;
+                    lost_frames.insert(frame);
+                }
+                if !seen.is_empty() {
+                    kept.insert((id, frame), seen);
+                }
+            }
+        }
+        if lost > 0 {
+            losses.push(Loss::Overlap {
+                pixels: lost,
+                frames: lost_frames.len() as u64,
+            });
+        }
+        if doc.objects.len() > MAX_OBJECTS {
+            losses.push(Loss::TooManyObjects {
+                left_out: doc.objects.len() - MAX_OBJECTS,
+                limit: MAX_OBJECTS,
+            });
+        }
+        let ids: BTreeSet<ObjectId> = kept.keys().map(|(id, _)| *id).collect();
+        let late: Vec<ObjectId> = ids
+            .into_iter()
+            .filter(|id| !kept.contains_key(&(*id, FrameIndex(0))))
+            .map(|id| doc.objects[id.0 as usize - 1].id)
+            .collect();
+        if !late.is_empty() {
+            losses.push(Loss::AbsentFromFirstFrame(late));
+        }
+        let phrases = doc.objects.len();
+        if phrases > 0 {
+            losses.push(Loss::Phrases { objects: phrases });
+        }
+        if !kept.is_empty() {
+            losses.push(Loss::Scores { masks: kept.len() });
+        }
+        Ok((kept, losses))
+    }
+
+    fn write(&self, job: &mut ExportJob<'_>) -> Result<(), FormatError> {
+        let (doc, options) = (job.doc, job.options);
+        let name = options.sequence_name(doc);
+        let annotations = job.dir.join("Annotations/480p").join(&name);
+        let images = job.dir.join("JPEGImages/480p").join(&name);
+        let list = format!("ImageSets/2017/{}.txt", options.split_name());
+        write_file(&job.dir.join(list), format!("{name}\n").as_bytes())?;
+        for frame in 0..doc.video.frames {
+            job.step(u64::from(frame), u64::from(doc.video.frames))?;
+            let index = FrameIndex(frame);
+            let data = compose(doc, index, options.verified_only);
+            let path = annotations.join(frame_name(frame) + ".png");
+            let bytes = labels::encode(doc.video.size, &data)
+                .map_err(|reason| FormatError::damaged(&path, reason))?;
+            write_file(&path, &bytes)?;
+            if let Some(read) = &mut job.images {
+                let rgb = read(index).map_err(|reason| FormatError::Frame {
+                    frame: index,
+                    reason,
+                })?;
+                let path = images.join(frame_name(frame) + ".jpg");
+                write_file(&path, &jpeg(&rgb, index)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sequences(&self, path: &Path) -> Result<Vec<String>, FormatError> {
+        Ok(sequences(path)?.into_iter().map(|s| s.name).collect())
+    }
+
+    fn read(&self, path: &Path, name: &str) -> Result<Imported, FormatError> {
+        let all = sequences(path)?;
+        let Some(sequence) = all.into_iter().find(|s| s.name == name) else {
+            return Err(FormatError::NoSequence(path.join(name)));
+        };
+        read_sequence(&sequence)
+    }
+}
+
+fn read_sequence(sequence: &DavisSequence) -> Result<Imported, FormatError> {
+    let mut warnings = Vec::new();
+    let Some(first) = sequence.annotations.values().next() else {
+        return Err(FormatError::NoSequence(PathBuf::from(&sequence.name)));
+    };
+    let size = labels::read(first)?.size;
+    let mut doc = Document::new(
+        VideoInfo {
+            path: sequence
+                .images
+                .as_ref()
+                .map(|d| d.display().to_string())
+                .unwrap_or_default(),
+            size,
+            frames: sequence.frames.len() as u32,
+            fps: FPS,
+            hash: String::new(),
+        },
+        "",
+        Thresholds::default(),
+    );
+    // By label: masks on annotated frames, empty where the object is known to be absent.
+    let mut masks: BTreeMap<u8, BTreeMap<u32, Rle>> = BTreeMap::new();
+    let (mut decided, mut void_frames) = (Vec::new(), 0);
+    for (&frame, path) in &sequence.annotations {
+        let map = labels::read(path)?.normalised();
+        if map.size != size {
+            let what = format!(
+                "it has {}×{} pixels, the first mask {}×{}",
+                map.size.width, map.size.height, size.width, size.height
+            );
+            return Err(FormatError::damaged(path, what));
+        }
+        let present: BTreeSet<u8> = map.data.iter().copied().collect();
+        if present.contains(&VOID) {
+            void_frames += 1;
+        } else {
+            decided.push(frame);
+        }
+        for &label in present.iter().filter(|&&l| l != 0 && l != VOID) {
+            let rle = one_label(size, &map.data, label);
+            masks.entry(label).or_default().insert(frame, rle);
+        }
+    }
+    for (label, mut frames) in masks {
+        for &frame in &decided {
+            frames.entry(frame).or_insert_with(|| Rle::empty(size));
+        }
+        let mut object = doc.new_object("");
+        object.id = ObjectId(u32::from(label));
+        object.name = format!("object {label}");
+        object.colour = u32::from(label) - 1;
+        object.frames = frames
+            .into_iter()
+            .map(|(frame, rle)| (FrameIndex(frame), vouched(rle)))
+            .collect();
+        doc.next_id = object.id.0 + 1;
+        doc.objects.push(object);
+    }
+    if void_frames > 0 {
+        warnings.push(format!(
+            "{void_frames} frames have void pixels, which were left out"
+        ));
+    }
+    if sequence.images.is_none() {
+        warnings.push("the dataset has no images: open the video yourself".to_owned());
+    }
+    Ok(Imported {
+        document: doc,
+        warnings,
+    })
+}
+
+/// The mask of one label.
+pub(crate) fn one_label(size: Size, data: &[u8], label: u8) -> Rle {
+    let data = data.iter().map(|&v| u8::from(v == label)).collect();
+    Rle::from_bitmap(&Bitmap { size, data })
+}
+
+/// A dataset's mask: somebody vouched for it.
+fn vouched(rle: Rle) -> FrameMask {
+    FrameMask {
+        rle,
+        score: 1.0,
+        iou: 1.0,
+        provenance: Provenance::Human,
+        anchor: true,
+        drift: DriftSignal::default(),
+    }
+}

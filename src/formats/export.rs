@@ -1,0 +1,152 @@
+//! What every export shares: write beside the wanted place, read back, compare, then rename. Leaves what a file looks
+//! like to the formats.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Existing, ExportJob, ExportOptions, Format, FormatError, FrameReader, Kept, Loss, Watcher,
+    file_name,
+};
+use crate::project::Document;
+
+/// What an export did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportReport {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Name of the sequence in it.
+    pub sequence: String,
+    /// Masks written and read back, pixel by pixel.
+    pub masks: usize,
+    /// What the format could not hold.
+    pub losses: Vec<Loss>,
+}
+
+/// Exports a document to the folder `out`.
+///
+/// # Errors
+/// [`FormatError`]; the folder is then as it was before, or absent.
+pub fn export<'a>(
+    doc: &'a Document,
+    format: &dyn Format,
+    out: &Path,
+    options: &'a ExportOptions,
+    images: Option<&'a mut FrameReader<'a>>,
+    watch: &'a mut Watcher<'a>,
+) -> Result<ExportReport, FormatError> {
+    // Refused at the door, before the long work.
+    may_take_place(format, out, options.existing)?;
+    let (kept, losses) = format.plan(doc, options)?;
+    let sequence = options.sequence_name(doc);
+
+    let parent = match out.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(|e| FormatError::io(parent, &e))?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".sparrow-export-")
+        .tempdir_in(parent)
+        .map_err(|e| FormatError::io(parent, &e))?;
+    // Inside, because the temporary folder itself is closed to other users, and the export should not be.
+    let dir = temporary.path().join("export");
+    fs::create_dir(&dir).map_err(|e| FormatError::io(&dir, &e))?;
+    let mut job = ExportJob {
+        doc,
+        options,
+        dir: dir.clone(),
+        images,
+        watch,
+    };
+    format.write(&mut job)?;
+    read_back(format, &dir, &sequence, doc, &kept)?;
+
+    let old = temporary.path().join("old");
+    if out.exists() {
+        may_take_place(format, out, options.existing)?;
+        fs::rename(out, &old).map_err(|e| FormatError::io(out, &e))?;
+    }
+    if let Err(e) = fs::rename(&dir, out) {
+        // Back as it was, as far as the system lets us.
+        if old.exists() {
+            fs::rename(&old, out).ok();
+        }
+        return Err(FormatError::io(out, &e));
+    }
+    Ok(ExportReport {
+        path: out.to_path_buf(),
+        sequence,
+        masks: kept.len(),
+        losses,
+    })
+}
+
+/// Whether `out` is free, empty, or an earlier export that may be replaced.
+fn may_take_place(format: &dyn Format, out: &Path, existing: Existing) -> Result<(), FormatError> {
+    if !out.exists() {
+        return Ok(());
+    }
+    let taken = || FormatError::Exists(out.to_path_buf());
+    if !out.is_dir() {
+        return Err(taken());
+    }
+    for entry in fs::read_dir(out).map_err(|e| FormatError::io(out, &e))? {
+        if existing == Existing::Refuse {
+            return Err(taken());
+        }
+        let found = file_name(&entry.map_err(|e| FormatError::io(out, &e))?.path());
+        if !format.top_level().contains(&found.as_str()) {
+            return Err(FormatError::NotAnExport {
+                found,
+                path: out.to_path_buf(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_back(
+    format: &dyn Format,
+    dir: &Path,
+    sequence: &str,
+    doc: &Document,
+    kept: &Kept,
+) -> Result<(), FormatError> {
+    let wrong = |what: String| Err(FormatError::ReadBack(what));
+    let there = format.read(dir, sequence)?.document;
+    if there.video.size != doc.video.size && !kept.is_empty() {
+        return wrong("the frame size differs".to_owned());
+    }
+    let mut found = 0;
+    for object in &there.objects {
+        for (&frame, mask) in &object.frames {
+            if mask.rle.is_empty() {
+                continue;
+            }
+            found += 1;
+            match kept.get(&(object.id, frame)) {
+                None => {
+                    return wrong(format!(
+                        "object {} on frame {} was never there",
+                        object.id.0, frame.0
+                    ));
+                }
+                Some(meant) if *meant != mask.rle => {
+                    return wrong(format!(
+                        "object {} on frame {} has other pixels",
+                        object.id.0, frame.0
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    if found == kept.len() {
+        Ok(())
+    } else {
+        wrong(format!("{found} masks instead of {}", kept.len()))
+    }
+}

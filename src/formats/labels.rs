@@ -1,0 +1,220 @@
+//! Label maps as PNG files: one byte a pixel, the object's number. Written indexed with the DAVIS palette; read in every
+//! form that mask datasets use.
+
+use std::{fs::File, io::BufReader, path::Path};
+
+use super::{FormatError, MAX_SIDE};
+use crate::project::Size;
+
+/// The label that says "do not look here".
+pub const VOID: u8 = 255;
+
+/// How a label map was stored, which decides what 255 means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// With a palette: 255 is void.
+    Indexed,
+    /// Grey: usually a single object, 0 or 255.
+    Grey,
+    /// Colours: anything not black is label 1.
+    Colour,
+}
+
+/// Labels of one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelMap {
+    /// Frame size.
+    pub size: Size,
+    /// One label per pixel, row-major.
+    pub data: Vec<u8>,
+    /// How it was stored.
+    pub stored: Stored,
+}
+
+impl LabelMap {
+    /// Labels in which 255 means void: a grey map that holds nothing but 0 and 255 is one object, number 1.
+    pub fn normalised(mut self) -> Self {
+        if self.stored == Stored::Grey && self.data.iter().all(|&v| v == 0 || v == 255) {
+            for value in &mut self.data {
+                *value = u8::from(*value != 0);
+            }
+        }
+        self
+    }
+}
+
+/// The palette of DAVIS (and PASCAL VOC): the bits of the number, spread over the three channels from the top.
+pub fn palette() -> [u8; 768] {
+    let mut out = [0; 768];
+    for (number, rgb) in out.chunks_exact_mut(3).enumerate() {
+        for bit in 0..8 {
+            let (channel, place) = (bit % 3, 7 - bit / 3);
+            rgb[channel] |= ((number >> bit & 1) as u8) << place;
+        }
+    }
+    out
+}
+
+/// PNG bytes of a label map, indexed, 8 bit.
+///
+/// # Errors
+/// A clause if `data` does not fill the frame.
+pub fn encode(size: Size, data: &[u8]) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, size.width, size.height);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette(palette().to_vec());
+    // Rows of label maps repeat and have no gradients: filters only get in the way of the packer.
+    encoder.set_filter(png::Filter::NoFilter);
+    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+    writer.write_image_data(data).map_err(|e| e.to_string())?;
+    writer.finish().map_err(|e| e.to_string())?;
+    Ok(bytes)
+}
+
+/// Reads a label map.
+///
+/// # Errors
+/// [`FormatError`] if the file cannot be read or is no PNG.
+pub fn read(path: &Path) -> Result<LabelMap, FormatError> {
+    let file = File::open(path).map_err(|e| FormatError::io(path, &e))?;
+    let damaged = |e: png::DecodingError| FormatError::damaged(path, format!("damaged PNG ({e})"));
+    let mut decoder = png::Decoder::new(BufReader::new(file));
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    let size = Size::new(reader.info().width, reader.info().height);
+    if size.width > MAX_SIDE || size.height > MAX_SIDE {
+        return Err(FormatError::damaged(path, "the picture is too large"));
+    }
+    let Some(length) = reader.output_buffer_size() else {
+        return Err(FormatError::damaged(path, "the picture is too large"));
+    };
+    let mut bytes = vec![0; length];
+    let info = reader.next_frame(&mut bytes).map_err(damaged)?;
+    bytes.truncate(info.buffer_size());
+    let depth = info.bit_depth as usize;
+    let width = size.width as usize;
+    let rows = bytes.chunks(info.line_size.max(1));
+    let (stored, data) = match info.color_type {
+        png::ColorType::Indexed | png::ColorType::Grayscale if depth <= 8 => {
+            let grey = info.color_type == png::ColorType::Grayscale;
+            // Grey of fewer bits is stretched, so that white is 255 whatever the depth.
+            let scale = if grey {
+                255 / ((1_u32 << depth) - 1)
+            } else {
+                1
+            };
+            let data = rows
+                .flat_map(|row| {
+                    (0..width).map(move |x| {
+                        let bit = x * depth;
+                        let byte = row[bit / 8] >> (8 - depth - bit % 8);
+                        let value = u32::from(byte) & ((1 << depth) - 1);
+                        (value * scale) as u8
+                    })
+                })
+                .collect();
+            let stored = if grey { Stored::Grey } else { Stored::Indexed };
+            (stored, data)
+        }
+        colour => {
+            let alpha = matches!(
+                colour,
+                png::ColorType::GrayscaleAlpha | png::ColorType::Rgba
+            );
+            let samples = colour.samples();
+            let pixel = samples * depth / 8;
+            let visible = (samples - usize::from(alpha)) * depth / 8;
+            let data = rows
+                .flat_map(|row| row.chunks_exact(pixel).take(width))
+                .map(|p| u8::from(p[..visible].iter().any(|&v| v != 0)))
+                .collect();
+            (Stored::Colour, data)
+        }
+    };
+    Ok(LabelMap { size, data, stored })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_palette_is_the_known_one() {
+        let p = palette();
+        let colour = |i: usize| [p[3 * i], p[3 * i + 1], p[3 * i + 2]];
+        assert_eq!(colour(0), [0, 0, 0]);
+        assert_eq!(colour(1), [128, 0, 0]);
+        assert_eq!(colour(2), [0, 128, 0]);
+        assert_eq!(colour(3), [128, 128, 0]);
+        assert_eq!(colour(4), [0, 0, 128]);
+        assert_eq!(colour(8), [64, 0, 0]);
+        assert_eq!(colour(15), [192, 128, 128]);
+        assert_eq!(colour(20), [0, 64, 128]);
+        assert_eq!(colour(255), [224, 224, 192]);
+    }
+
+    #[test]
+    fn what_is_written_is_an_indexed_png_with_that_palette() {
+        let size = Size::new(5, 3);
+        let data: Vec<u8> = (0..15).map(|k| k * 17).collect();
+        let bytes = encode(size, &data).unwrap();
+        assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
+        // IHDR: 5 × 3, 8 bit, colour type 3 (indexed), nothing else.
+        let header = b"\0\0\0\x0dIHDR\0\0\0\x05\0\0\0\x03\x08\x03\0\0\0";
+        assert_eq!(&bytes[8..8 + header.len()], header);
+        let at = bytes.windows(4).position(|w| w == b"PLTE").unwrap();
+        assert_eq!(&bytes[at + 4..at + 4 + 768], &palette());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("00000.png");
+        std::fs::write(&path, &bytes).unwrap();
+        let back = read(&path).unwrap();
+        assert_eq!((back.size, back.stored), (size, Stored::Indexed));
+        assert_eq!(back.data, data);
+        assert!(encode(size, &data[..9]).is_err());
+        for cut in [0, 7, 40, bytes.len() - 5] {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            assert!(read(&path).is_err());
+        }
+    }
+
+    fn png_of(colour: png::ColorType, depth: png::BitDepth, w: u32, data: &[u8]) -> LabelMap {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        let mut encoder = png::Encoder::new(File::create(&path).unwrap(), w, 1);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        if colour == png::ColorType::Indexed {
+            encoder.set_palette(palette().to_vec());
+        }
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(data).unwrap();
+        writer.finish().unwrap();
+        read(&path).unwrap()
+    }
+
+    #[test]
+    fn other_kinds_of_masks_are_understood() {
+        use png::{BitDepth, ColorType};
+        let grey = png_of(ColorType::Grayscale, BitDepth::Eight, 3, &[0, 255, 255]);
+        assert_eq!(grey.normalised().data, [0, 1, 1]);
+        let numbered = png_of(ColorType::Grayscale, BitDepth::Eight, 3, &[0, 2, 255]);
+        assert_eq!(numbered.normalised().data, [0, 2, 255]);
+        let bits = png_of(ColorType::Grayscale, BitDepth::One, 3, &[0b0110_0000]);
+        assert_eq!(bits.normalised().data, [0, 1, 1]);
+        let four = png_of(ColorType::Indexed, BitDepth::Four, 3, &[0x12, 0xf0]);
+        assert_eq!(four.normalised().data, [1, 2, 15]);
+        let rgb = png_of(ColorType::Rgb, BitDepth::Eight, 2, &[0, 0, 0, 0, 0, 9]);
+        assert_eq!(rgb.normalised().data, [0, 1]);
+        let wide = png_of(ColorType::Grayscale, BitDepth::Sixteen, 2, &[0, 0, 0, 1]);
+        assert_eq!(wide.normalised().data, [0, 1]);
+        let rgba = png_of(
+            ColorType::Rgba,
+            BitDepth::Eight,
+            2,
+            &[0, 0, 0, 255, 1, 0, 0, 0],
+        );
+        assert_eq!(rgba.normalised().data, [0, 1]);
+    }
+}

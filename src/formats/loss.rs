@@ -1,0 +1,122 @@
+//! What a format cannot hold, counted and in words.
+
+use std::fmt;
+
+use crate::project::{Document, ObjectId};
+
+/// Something of the document that the written dataset does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Pixels that belong to several objects; only the last object of the list keeps them.
+    Overlap {
+        /// Pixels lost, over all objects and frames.
+        pixels: u64,
+        /// Frames with such pixels.
+        frames: u64,
+    },
+    /// More objects than the format has ids for; the later ones are left out.
+    TooManyObjects {
+        /// Objects left out.
+        left_out: usize,
+        /// Objects that fit.
+        limit: usize,
+    },
+    /// Objects that the official scorer does not see, because it takes the ids of the first frame.
+    AbsentFromFirstFrame(Vec<ObjectId>),
+    /// Referring phrases and names.
+    Phrases {
+        /// Objects that have one.
+        objects: usize,
+    },
+    /// Scores, predicted IoUs and provenance.
+    Scores {
+        /// Masks that have them.
+        masks: usize,
+    },
+    /// Frames on which an object is known to be absent, which look like frames that nobody looked at.
+    Absences {
+        /// Such masks.
+        masks: usize,
+    },
+    /// The model's emissions: words, proposals and their scores.
+    Emissions {
+        /// How many.
+        emissions: usize,
+    },
+    /// Masks left out on request, because no person made or accepted them.
+    Unverified {
+        /// How many.
+        masks: usize,
+    },
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overlap { pixels, frames } => write!(
+                f,
+                "overlapping objects: {pixels} pixels on {frames} frames went to the later object of the list"
+            ),
+            Self::TooManyObjects { left_out, limit } => {
+                write!(
+                    f,
+                    "{left_out} objects were left out: the format has ids for {limit}"
+                )
+            }
+            Self::AbsentFromFirstFrame(ids) => {
+                let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+                write!(
+                    f,
+                    "objects {} are not on the first frame: the official scorer will not see them",
+                    ids.join(", ")
+                )
+            }
+            Self::Phrases { objects } => {
+                write!(
+                    f,
+                    "the phrases and names of {objects} objects have no place"
+                )
+            }
+            Self::Scores { masks } => {
+                write!(
+                    f,
+                    "the scores and provenance of {masks} masks have no place"
+                )
+            }
+            Self::Absences { masks } => write!(
+                f,
+                "{masks} times an object is known to be absent: the format cannot tell that from not looked at"
+            ),
+            Self::Emissions { emissions } => write!(
+                f,
+                "{emissions} emissions of the model (words, proposals, scores) have no place"
+            ),
+            Self::Unverified { masks } => write!(
+                f,
+                "{masks} masks that nobody made or accepted were left out, as asked"
+            ),
+        }
+    }
+}
+
+/// The losses that every format of plain masks shares, without those of nothing.
+pub(super) fn common(doc: &Document, verified_only: bool) -> Vec<Loss> {
+    let all = || doc.objects.iter().flat_map(|o| o.frames.values());
+    let mut out = Vec::new();
+    let unverified = all().filter(|m| !m.anchor).count();
+    if verified_only && unverified > 0 {
+        out.push(Loss::Unverified { masks: unverified });
+    }
+    let absences = all()
+        .filter(|m| m.rle.is_empty() && (m.anchor || !verified_only))
+        .count();
+    if absences > 0 {
+        out.push(Loss::Absences { masks: absences });
+    }
+    if !doc.emissions.is_empty() {
+        out.push(Loss::Emissions {
+            emissions: doc.emissions.len(),
+        });
+    }
+    out
+}
