@@ -4,6 +4,7 @@
 pub mod clip;
 pub mod config;
 pub mod deformable_detr;
+pub mod filtration;
 pub mod internvideo2;
 pub mod layers;
 pub mod multimodal;

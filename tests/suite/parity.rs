@@ -25,6 +25,7 @@ cases!(
     clip_vision,
     ddetr_single_level,
     ddetr_three_levels,
+    filtration,
     internvideo2,
     metrics,
     multimodal_embedding,

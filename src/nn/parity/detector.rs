@@ -1,4 +1,4 @@
-//! Cases of the proposer and of the filtration head.
+//! Cases of the proposer.
 
 use candle_core::{DType, Tensor};
 

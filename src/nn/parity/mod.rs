@@ -6,6 +6,7 @@
 
 mod case;
 mod detector;
+mod filtration;
 mod lang;
 mod pixel;
 mod report;
@@ -118,6 +119,7 @@ pub fn run_case(case: &Case) -> Report {
     };
     let runners = [
         detector::run,
+        filtration::run,
         sam::run,
         sam_video::run,
         lang::run,

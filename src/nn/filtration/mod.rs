@@ -1,0 +1,146 @@
+//! The filtration head: which proposals does a phrase mean? Two forms behind one interface.
+//!
+//! * [`FiltrationHead::Released`] (modules `proposal_selector`, `roi_helper`): a dot product of query and proposal plus
+//!   the logarithm of the objectness plus, weighted by γ, a score from the proposal's pixels;
+//! * [`FiltrationHead::Paper`] (equations 6 to 10): the pixels alone score, objectness joins as a power, boxes are refined.
+//!
+//! Queries are `(n, d)`, proposals come from [`super::deformable_detr`]. Choosing among scored proposals is [`select`],
+//! checking a choice against SAM2's own mask is [`prior`].
+
+mod paper;
+pub mod prior;
+mod released;
+pub(crate) mod roi;
+pub mod select;
+
+use candle_core::{Result, Tensor, bail};
+use candle_nn::VarBuilder;
+
+pub use self::{paper::PaperHead, released::ReleasedHead};
+use super::{config::FiltrationConfig, deformable_detr::Proposals};
+
+/// The feature pyramid that regions are read from, finest first: SAM2's two high-resolution maps and its image
+/// embedding, `no_mem_embed` included, each `(1, c, h, w)`.
+pub type Pyramid = [Tensor; 3];
+
+/// What a head says about `n` queries and `m` proposals.
+#[derive(Clone, Debug)]
+pub struct FilterOutput {
+    /// `(n, m)`: the match of phrase and proposal alone, as a logit; the objectness is left out.
+    pub matches: Tensor,
+    /// `(n, m)`: logit of the final confidence; −∞ where a proposal is not valid.
+    pub logits: Tensor,
+    /// `(n, m)`: final confidence 0..1.
+    pub confidence: Tensor,
+    /// `(n, m, 4)`: x1, y1, x2, y2 as fractions; the proposals' own unless the head refines them.
+    pub boxes: Tensor,
+    /// `(n, d)`: queries with what they attended to, if the head refines them.
+    pub refined_queries: Option<Tensor>,
+}
+
+/// A filtration head of either form.
+#[derive(Clone, Debug)]
+pub enum FiltrationHead {
+    /// As the released code computes.
+    Released(ReleasedHead),
+    /// As the paper describes.
+    Paper(PaperHead),
+}
+
+impl FiltrationHead {
+    /// The released form, which released weights need.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape.
+    pub fn new(config: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        Ok(Self::Released(ReleasedHead::new(config, vb)?))
+    }
+
+    /// Scores `proposals` for `queries (n, d)`; boxes are fractions of the square image that `pyramid` was made of. All
+    /// proposals count as valid.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn score(
+        &self,
+        queries: &Tensor,
+        proposals: &Proposals,
+        pyramid: &Pyramid,
+    ) -> Result<FilterOutput> {
+        let candidates = Candidates::all_valid(proposals)?;
+        self.score_candidates(queries, &candidates, pyramid)
+    }
+
+    /// [`FiltrationHead::score`] with a validity per proposal and a choice of image size.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn score_candidates(
+        &self,
+        queries: &Tensor,
+        candidates: &Candidates<'_>,
+        pyramid: &Pyramid,
+    ) -> Result<FilterOutput> {
+        match self {
+            Self::Released(head) => head.score(queries, candidates, pyramid),
+            Self::Paper(head) => head.score(queries, candidates, pyramid),
+        }
+    }
+}
+
+/// Proposals with all that scoring needs.
+#[derive(Clone, Debug)]
+pub struct Candidates<'a> {
+    /// `(m, d)`.
+    pub features: &'a Tensor,
+    /// `(m)`: objectness 0..1.
+    pub scores: &'a Tensor,
+    /// `(m, 4)`: x1, y1, x2, y2 as fractions.
+    pub boxes: &'a Tensor,
+    /// Which may be chosen, `m` of them.
+    pub valid: Vec<bool>,
+    /// Rows and columns of the image in pixels; `None`: four times those of the pyramid's finest level.
+    pub image: Option<(usize, usize)>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Every proposal, on the image that the pyramid tells.
+    ///
+    /// # Errors
+    /// If the boxes are not a matrix.
+    pub fn all_valid(proposals: &'a Proposals) -> Result<Self> {
+        let m = proposals.boxes.dim(0)?;
+        Ok(Self {
+            features: &proposals.features,
+            scores: &proposals.scores,
+            boxes: &proposals.boxes,
+            valid: vec![true; m],
+            image: None,
+        })
+    }
+
+    /// `(1, m)`: 0 where valid, −∞ elsewhere.
+    fn barrier(&self, like: &Tensor) -> Result<Tensor> {
+        let m = self.boxes.dim(0)?;
+        if self.valid.len() != m {
+            bail!("{} validity marks for {m} proposals", self.valid.len());
+        }
+        let row: Vec<f32> = self
+            .valid
+            .iter()
+            .map(|v| if *v { 0.0 } else { f32::NEG_INFINITY })
+            .collect();
+        Tensor::from_vec(row, (1, m), like.device())?.to_dtype(like.dtype())
+    }
+
+    /// `(1, m)`: the logarithm of the objectness, which is at least 1e-6.
+    fn log_objectness(&self) -> Result<Tensor> {
+        self.scores.clamp(1e-6, f64::INFINITY)?.log()?.unsqueeze(0)
+    }
+
+    /// `(n, m, 4)`: the proposals' boxes for every query.
+    fn boxes_per_query(&self, n: usize) -> Result<Tensor> {
+        let m = self.boxes.dim(0)?;
+        self.boxes.unsqueeze(0)?.broadcast_as((n, m, 4))
+    }
+}

@@ -1,0 +1,209 @@
+//! The released form: `proposal_selector`, `roi_helper`, `roi_fusion_gamma`.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::{Init, VarBuilder, ops::sigmoid};
+
+use super::{
+    Candidates, FilterOutput, Pyramid,
+    roi::{RegionTokens, attend, pairs},
+};
+use crate::nn::{config::FiltrationConfig, layers::Linear, ops};
+
+/// `proposal_selector`: dot products of queries and proposals.
+#[derive(Clone, Debug)]
+struct Selector {
+    seg_proj: Linear,
+    prop_proj: Linear,
+    fuse_proj: Linear,
+    box_head: [Linear; 2],
+    hidden: usize,
+}
+
+impl Selector {
+    fn new(c: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let hidden = c.selector_hidden;
+        let head = vb.pp("box_head");
+        Ok(Self {
+            seg_proj: Linear::new(c.seg_dim, hidden, vb.pp("seg_proj"))?,
+            prop_proj: Linear::new(c.prop_dim, hidden, vb.pp("prop_proj"))?,
+            fuse_proj: Linear::new(c.prop_dim, c.seg_dim, vb.pp("fuse_proj"))?,
+            box_head: [
+                Linear::new(2 * hidden, hidden, head.pp(0))?,
+                Linear::new(hidden, 4, head.pp(2))?,
+            ],
+            hidden,
+        })
+    }
+}
+
+/// `roi_helper`: a score from the pixels of each proposal.
+#[derive(Clone, Debug)]
+struct RoiHelper {
+    regions: RegionTokens,
+    query_proj: Linear,
+    seg_proj: Linear,
+    score_head: [Linear; 2],
+}
+
+impl RoiHelper {
+    fn new(c: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let d = c.roi_hidden;
+        let head = vb.pp("score_head");
+        Ok(Self {
+            regions: RegionTokens::new(c, &vb)?,
+            query_proj: Linear::new(c.seg_dim, d, vb.pp("query_proj"))?,
+            seg_proj: Linear::new(c.seg_dim, d, vb.pp("seg_proj"))?,
+            score_head: [
+                Linear::new(3 * d, d, head.pp(0))?,
+                Linear::new(d, 1, head.pp(2))?,
+            ],
+        })
+    }
+
+    /// `(n, m)`.
+    fn score(&self, queries: &Tensor, c: &Candidates<'_>, pyramid: &Pyramid) -> Result<Tensor> {
+        let regions = self.regions.forward(c, pyramid)?;
+        let read = attend(&self.query_proj.forward(queries)?, &regions.tokens)?;
+        let (asked, pooled) = pairs(&self.seg_proj.forward(queries)?, &regions.pooled)?;
+        let x = Tensor::cat(&[read, pooled, asked], D::Minus1)?;
+        let x = self.score_head[0].forward(&x)?.relu()?;
+        self.score_head[1].forward(&x)?.squeeze(D::Minus1)
+    }
+}
+
+/// What the selector alone says.
+pub(crate) struct SelectorOutput {
+    /// `(n, m)`: dot products without the objectness.
+    pub(crate) matches: Tensor,
+    /// `(n, m)`: with it; −∞ where invalid.
+    pub(crate) logits: Tensor,
+    /// `(n, m)`: softmax over the valid proposals, zeros where there is none.
+    pub(crate) attention: Tensor,
+    /// `(n, d)`.
+    pub(crate) refined: Tensor,
+}
+
+/// The released head.
+#[derive(Clone, Debug)]
+pub struct ReleasedHead {
+    selector: Selector,
+    roi_helper: Option<RoiHelper>,
+    gamma: Tensor,
+}
+
+impl ReleasedHead {
+    /// Reads `proposal_selector.*`, `roi_helper.*` (unless its width is 0) and, where the configuration trusts it,
+    /// `roi_fusion_gamma`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape.
+    pub fn new(config: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let fixed = f64::from(config.gamma);
+        let name = "roi_fusion_gamma";
+        // Released inference never loads the stored value; it is read all the same, so that it is not superfluous.
+        let stored = if config.gamma_from_weights || vb.contains_tensor(name) {
+            Some(vb.get_with_hints((), name, Init::Const(fixed))?)
+        } else {
+            None
+        };
+        let gamma = match stored {
+            Some(gamma) if config.gamma_from_weights => gamma,
+            _ => Tensor::new(config.gamma, vb.device())?.to_dtype(vb.dtype())?,
+        };
+        let helper = (config.roi_hidden > 0).then(|| RoiHelper::new(config, vb.pp("roi_helper")));
+        Ok(Self {
+            selector: Selector::new(config, vb.pp("proposal_selector"))?,
+            roi_helper: helper.transpose()?,
+            gamma,
+        })
+    }
+
+    /// The same head with another γ, a scalar.
+    pub fn with_gamma(self, gamma: Tensor) -> Self {
+        Self { gamma, ..self }
+    }
+
+    pub(super) fn score(
+        &self,
+        queries: &Tensor,
+        candidates: &Candidates<'_>,
+        pyramid: &Pyramid,
+    ) -> Result<FilterOutput> {
+        let chosen = self.select(queries, candidates)?;
+        let (mut matches, mut logits) = (chosen.matches, chosen.logits);
+        if let Some(score) = self.region_scores(queries, candidates, pyramid)? {
+            let gamma = self.gamma.clamp(0.0, 1.0)?;
+            let share = score.broadcast_mul(&gamma)?;
+            matches = (matches + &share)?;
+            logits = (logits + share)?;
+        }
+        Ok(FilterOutput {
+            confidence: sigmoid(&logits)?,
+            matches,
+            logits,
+            boxes: candidates.boxes_per_query(queries.dim(0)?)?,
+            refined_queries: Some(chosen.refined),
+        })
+    }
+
+    pub(crate) fn region_scores(
+        &self,
+        queries: &Tensor,
+        candidates: &Candidates<'_>,
+        pyramid: &Pyramid,
+    ) -> Result<Option<Tensor>> {
+        match &self.roi_helper {
+            // A region grid of no proposal at all is a matrix product of nothing.
+            Some(helper) if candidates.boxes.dim(0)? > 0 => {
+                Ok(Some(helper.score(queries, candidates, pyramid)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) fn select(
+        &self,
+        queries: &Tensor,
+        candidates: &Candidates<'_>,
+    ) -> Result<SelectorOutput> {
+        let s = &self.selector;
+        let q = s.seg_proj.forward(queries)?;
+        let k = s.prop_proj.forward(candidates.features)?;
+        let scale = (s.hidden as f64).powf(-0.5);
+        let matches = (q.matmul(&k.t()?.contiguous()?)? * scale)?;
+        let objects = matches.broadcast_add(&candidates.log_objectness()?)?;
+        let logits = objects.broadcast_add(&candidates.barrier(&objects)?)?;
+        let attention = if candidates.valid.contains(&true) {
+            ops::softmax_last(&logits)?
+        } else {
+            logits.zeros_like()?
+        };
+        let read = s
+            .fuse_proj
+            .forward(&attention.matmul(candidates.features)?)?;
+        Ok(SelectorOutput {
+            refined: (queries + read)?,
+            matches,
+            logits,
+            attention,
+        })
+    }
+
+    /// The box branch `(n, m, 4)` as x1, y1, x2, y2: trained as a side task, never used for an answer.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn predicted_boxes(&self, queries: &Tensor, features: &Tensor) -> Result<Tensor> {
+        let s = &self.selector;
+        let (q, k) = pairs(
+            &s.seg_proj.forward(queries)?,
+            &s.prop_proj.forward(features)?,
+        )?;
+        let x = s.box_head[0]
+            .forward(&Tensor::cat(&[q, k], D::Minus1)?)?
+            .relu()?;
+        let u = sigmoid(&s.box_head[1].forward(&x)?)?;
+        let (a, b) = (u.narrow(D::Minus1, 0, 2)?, u.narrow(D::Minus1, 2, 2)?);
+        Tensor::cat(&[a.minimum(&b)?, a.maximum(&b)?], D::Minus1)
+    }
+}
