@@ -15,6 +15,8 @@ use crate::{
 enum Stage {
     /// Segmenter and proposer on one trunk, on masks and boxes.
     Segmenter,
+    /// A finished segmenter's memory alone, on longer clips.
+    Memory,
     /// Both vision towers, on words of tokens.
     Towers,
 }
@@ -88,6 +90,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
     };
     match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
+        Stage::Memory => segmenter::run_memory(&mut job, &info),
         Stage::Towers => towers::run(&mut job, &info, words),
     }
     .with_context(|| format!("training in {} stopped", job.out.display()))
