@@ -16,6 +16,12 @@ mod parity;
 mod shaders;
 /// The project file: kills, write protection.
 mod store;
+/// The whole window, driven by accessible labels.
+#[cfg(feature = "gui")]
+mod ui;
+/// Helpers: a drawn clip and an engine that answers always the same.
+#[cfg(feature = "gui")]
+mod ui_fake;
 /// Opening, exact seeking, damaged files, the decoder thread.
 mod video;
 /// The inference thread: cancel, stale answers, panics, exactly one end.
