@@ -4,6 +4,10 @@
     reason = "a test that unwraps nothing proves nothing; a panic is the report"
 )]
 
+/// The command line, run as a program.
+mod cli;
+/// The engine's promises, whatever the model says.
+mod engine;
 /// Helpers: an adapter and pictures drawn with it.
 #[cfg(feature = "gui")]
 mod gpu;
