@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
-    train::{Budget, Job, segmenter, synth::Vocabulary, towers},
+    train::{Budget, Job, language, segmenter, synth::Vocabulary, towers},
 };
 
 /// What can be trained.
@@ -15,10 +15,12 @@ use crate::{
 enum Stage {
     /// Segmenter and proposer on one trunk, on masks and boxes.
     Segmenter,
-    /// A finished segmenter's memory alone, on longer clips.
-    Memory,
     /// Both vision towers, on words of tokens.
     Towers,
+    /// The language model and its prompts, with the towers frozen; with SAM2's weights given, filtration and masks too.
+    Language,
+    /// On from "language" with the final proposer.
+    Filtration,
 }
 
 /// Words that objects are drawn from.
@@ -90,8 +92,9 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
     };
     match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
-        Stage::Memory => segmenter::run_memory(&mut job, &info),
         Stage::Towers => towers::run(&mut job, &info, words),
+        Stage::Language => language::run(&mut job, &info, language::Part::Language, words),
+        Stage::Filtration => language::run(&mut job, &info, language::Part::Filtration, words),
     }
     .with_context(|| format!("training in {} stopped", job.out.display()))
 }

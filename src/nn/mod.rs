@@ -14,5 +14,6 @@ mod patch;
 pub mod phi3;
 pub mod pixels;
 pub mod sam2;
+pub mod sparrow;
 pub mod tsf;
 pub mod weights;

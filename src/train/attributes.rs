@@ -75,6 +75,16 @@ pub(super) struct Targets {
 }
 
 impl Targets {
+    /// Adds all of `other`.
+    pub(super) fn extend(&mut self, other: &Self) {
+        for (mine, theirs) in self.classes.iter_mut().zip(&other.classes) {
+            mine.extend(theirs);
+        }
+        self.weights.extend(&other.weights);
+        self.boxes.extend(&other.boxes);
+        self.counts.extend(&other.counts);
+    }
+
     /// Adds the tokens of a frame; `frames` are those whose boxes the tokens must tell.
     pub(super) fn add(&mut self, clip: &Clip, owners: &[u8], frames: &[usize]) {
         for &owner in owners {

@@ -9,6 +9,7 @@ mod attributes;
 pub mod checkpoint;
 mod fused;
 mod job;
+pub mod language;
 mod log;
 mod optim;
 mod params;

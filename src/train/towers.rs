@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use candle_core::Tensor;
+use candle_nn::VarBuilder;
 
 use super::{
     AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult,
@@ -106,9 +107,9 @@ pub(super) struct Towers {
 }
 
 impl Towers {
-    /// Builds them from the parameters.
-    pub(super) fn new(info: &ModelInfo, params: &Params) -> TrainResult<Self> {
-        let model = params.var_builder().pp("model");
+    /// Builds them from weights at the root.
+    pub(super) fn build(info: &ModelInfo, vb: &VarBuilder<'_>) -> TrainResult<Self> {
+        let model = vb.pp("model");
         Ok(Self {
             spatial: clip::Clip::new(
                 &info.config.clip,
@@ -216,7 +217,7 @@ impl Stage<'_> {
 /// If a file cannot be written, the checkpoint does not fit, or the loss diverges.
 pub fn run(job: &mut Job, info: &ModelInfo, vocabulary: Vocabulary) -> TrainResult<()> {
     let params = Params::new(job.seed, &job.device);
-    let towers = Towers::new(info, &params)?;
+    let towers = Towers::build(info, &params.var_builder())?;
     let aux = params.var_builder().pp("aux");
     let (c, v) = (&info.config.clip, &info.config.internvideo2);
     let heads = (

@@ -5,7 +5,6 @@
 //! panic. What a window has to know is [`WorkerHandle`] alone.
 
 mod backend;
-mod engine;
 mod handle;
 mod queue;
 mod thread;
@@ -13,7 +12,6 @@ mod thread;
 use std::{io, sync::Arc};
 
 pub use backend::{Backend, Flow, Output};
-pub use engine::{InferBackend, InferTask};
 pub use handle::WorkerHandle;
 
 use queue::Queue;

@@ -25,6 +25,7 @@ cases!(
     clip_vision,
     ddetr_single_level,
     ddetr_three_levels,
+    end_to_end,
     filtration,
     internvideo2,
     metrics,

@@ -6,6 +6,7 @@
 
 mod case;
 mod detector;
+mod end_to_end;
 mod filtration;
 mod lang;
 mod pixel;
@@ -124,6 +125,7 @@ pub fn run_case(case: &Case) -> Report {
         sam_video::run,
         lang::run,
         pixel::run,
+        end_to_end::run,
     ];
     for run in runners {
         match run(kind, case, &mut report) {

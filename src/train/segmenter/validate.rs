@@ -191,8 +191,8 @@ fn fitted_objectness(mut best_scores: Vec<f32>) -> f32 {
 pub(super) fn report(
     nets: &Nets,
     job: &Job,
-    stage: &str,
-    (px, clips): (usize, u64),
+    px: usize,
+    clips: u64,
     log: &mut Log,
 ) -> TrainResult<f32> {
     let options = SynthOptions {
@@ -273,7 +273,7 @@ pub(super) fn report(
         }
     }
     let step = job.budget.step();
-    sheet(&rows).save(&job.out.join(format!("{stage}-{step:06}.png")))?;
+    sheet(&rows).save(&job.out.join(format!("{}-{step:06}.png", super::STAGE)))?;
     let objectness = fitted_objectness(best_scores);
     log.line(
         "val",

@@ -236,10 +236,7 @@ impl Scene {
                 motion,
                 compound: false,
             };
-            Thing {
-                wobble: None,
-                ..thing(options, look, radius * unit, (x * w, y * h), rng)
-            }
+            thing(options, look, radius * unit, (x * w, y * h), rng)
         });
         Self {
             things: things.into(),

@@ -1,0 +1,271 @@
+//! Stages "language" and "filtration": the language model learns to read phrases about what the towers see, and its
+//! `[BOX]` and `[SEG]` learn to choose among proposals and to prompt masks.
+//!
+//! Towers, SAM2 and the proposer are frozen; their features are computed once per clip. With SAM2's weights among the
+//! initial ones all losses take part, without them those of reading alone. What only training needs (slot read-out, dense
+//! read-out, pointing) lies under `aux.`. Leaves the frozen networks to their own stages.
+
+mod filter;
+mod model;
+mod pack;
+mod scene;
+
+use std::time::Instant;
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult, checkpoint,
+    synth::{self, LanguageOptions, SynthOptions, Vocabulary},
+};
+use crate::infer::{model::ModelInfo, words::WordTokenizer};
+
+use model::{Model, Tally};
+use scene::{Frozen, Scene};
+
+/// Which of the two stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything from nothing.
+    Language,
+    /// On with everything, at a lower rate, with the final proposer.
+    Filtration,
+}
+
+impl Part {
+    /// Name of the stage, its checkpoint and its log.
+    pub fn stage(self) -> &'static str {
+        match self {
+            Self::Language => "language",
+            Self::Filtration => "filtration",
+        }
+    }
+
+    fn schedule(self) -> Schedule {
+        Schedule {
+            peak: match self {
+                Self::Language => 2e-3,
+                Self::Filtration => 1e-3,
+            },
+            floor: 2e-5,
+            warmup_steps: 60,
+        }
+    }
+}
+
+/// Clips of a step.
+const ROWS: usize = 6;
+/// Phrases of a clip in a step.
+const PHRASES: usize = 16;
+/// Phrases made for a clip.
+const PHRASES_MADE: usize = 32;
+/// Clips to begin with, and at most.
+const POOL_START: usize = 60;
+const POOL_MOST: usize = 900;
+/// Steps between lines of the log, checkpoints, validations, and looks at the files that are followed.
+const REPORT_EVERY: u64 = 20;
+const SAVE_EVERY: u64 = 100;
+const VALIDATE_EVERY: u64 = 300;
+const HELD_OUT_CLIPS: u64 = 48;
+/// Fraction of the budget after which phrases of every kind are drawn; before it, colour and shape alone.
+const READING: f64 = 0.3;
+/// Part of the phrases that do not see the clip, in the first fraction of the budget and later.
+const BLIND: (f64, f64) = (0.5, 0.1);
+const BLIND_UNTIL: f64 = 0.12;
+
+/// Clips that training draws from.
+struct Pool<'a> {
+    info: &'a ModelInfo,
+    job: &'a Job,
+    words: &'a WordTokenizer,
+    frozen: Frozen,
+    scenes: Vec<Scene>,
+    /// Clips made so far.
+    made: u64,
+    /// Clips at the front that an earlier state of the frozen networks saw.
+    stale: usize,
+    vocabulary: Vocabulary,
+}
+
+impl Pool<'_> {
+    fn options(&self, progress: f64) -> SynthOptions {
+        let language = if progress < READING {
+            LanguageOptions::attributes_only()
+        } else {
+            LanguageOptions::default()
+        };
+        SynthOptions {
+            vocabulary: self.vocabulary,
+            phrases: PHRASES_MADE,
+            language,
+            ..SynthOptions::default()
+        }
+    }
+
+    /// Makes another clip; the oldest gives way where there are enough.
+    fn grow(&mut self, progress: f64) -> TrainResult<()> {
+        let options = self.options(progress);
+        // A clip in which nothing can be referred to has nothing to say.
+        let scene = loop {
+            let seed = synth::training_seed(self.job.seed.wrapping_add(77), self.made);
+            self.made += 1;
+            let scene = self
+                .frozen
+                .scene(seed, &options, self.info, self.words, self.job)?;
+            if !scene.phrases.is_empty() {
+                break scene;
+            }
+        };
+        if self.stale > 0 {
+            self.stale -= 1;
+            self.scenes[self.stale] = scene;
+        } else if self.scenes.len() < POOL_MOST {
+            self.scenes.push(scene);
+        } else {
+            self.scenes[self.made as usize % POOL_MOST] = scene;
+        }
+        Ok(())
+    }
+
+    fn held_out(&self) -> TrainResult<Vec<Scene>> {
+        let options = self.options(1.0);
+        (0..HELD_OUT_CLIPS)
+            .map(|i| {
+                let seed = synth::HELD_OUT + 1000 + i;
+                self.frozen
+                    .scene(seed, &options, self.info, self.words, self.job)
+            })
+            .collect()
+    }
+}
+
+fn validate(model: &Model, pool: &Pool<'_>, held_out: &[Scene]) -> TrainResult<Tally> {
+    let mut tally = Tally::default();
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for scene in held_out.iter().filter(|s| !s.phrases.is_empty()) {
+        let chosen: Vec<usize> = (0..scene.phrases.len().min(PHRASES)).collect();
+        model.measure(&[(scene, chosen)], &pool.frozen, &mut rng, &mut tally)?;
+    }
+    Ok(tally)
+}
+
+/// Trains what stands between the towers and the masks of `info`; leaves the stage's checkpoint in the job's folder.
+///
+/// # Errors
+/// If weights are missing, a file cannot be written, the checkpoint does not fit, or the loss diverges.
+pub fn run(job: &mut Job, info: &ModelInfo, part: Part, vocabulary: Vocabulary) -> TrainResult<()> {
+    let words = WordTokenizer::new(&info.tokenizer, info.config.phi3.vocab_size)
+        .map_err(|e| TrainError::Content(e.to_string()))?;
+    let params = Params::new(job.seed, &job.device);
+    let model = Model::new(info, &words, &params)?;
+    for path in &job.init {
+        params.fill(&checkpoint::weights(path, &job.device)?)?;
+    }
+    let group = Group {
+        vars: params.all(),
+        lr_scale: 1.0,
+    };
+    let mut adam = AdamW::new(vec![group], AdamConfig::default())?;
+    let path = checkpoint::path_in(&job.out, part.stage());
+    let mut log = Log::open(&job.out, part.stage(), job.resume)?;
+    let mut budget = job.budget.clone();
+    let mut made = 0;
+    if job.resume && path.exists() {
+        let state = checkpoint::load(&path, &params, &mut adam)?;
+        budget.resume_at(state.step, state.secs);
+        made = state.extra["made"].as_u64().unwrap_or(0);
+        log.note(state.step, "resumed")?;
+    }
+    let job: &Job = job;
+    let mut pool = Pool {
+        frozen: Frozen::load(info, job)?,
+        info,
+        job,
+        words: &words,
+        scenes: vec![],
+        made,
+        stale: 0,
+        vocabulary,
+    };
+    let mut held_out = pool.held_out()?;
+    let schedule = part.schedule();
+    // A part that goes on reads every kind of phrase from the start.
+    let reached = |progress: f64| match part {
+        Part::Language => progress,
+        Part::Filtration => 1.0,
+    };
+    let mut tally = Tally::default();
+    while let Some(step) = budget.next_step() {
+        let progress = budget.progress();
+        while pool.scenes.len() < POOL_START {
+            pool.grow(reached(progress))?;
+        }
+        for _ in 0..if pool.stale > 0 { 2 } else { 1 } {
+            pool.grow(reached(progress))?;
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(job.seed ^ (step << 20));
+        let batch: Vec<(&Scene, Vec<usize>)> = (0..ROWS)
+            .map(|_| {
+                let scene = &pool.scenes[rng.random_range(0..pool.scenes.len())];
+                (scene, draw(scene.phrases.len(), &mut rng))
+            })
+            .collect();
+        let blind = match part {
+            Part::Language if progress < BLIND_UNTIL => BLIND.0,
+            _ => BLIND.1,
+        };
+        let loss = model.loss(&batch, &pool.frozen, blind, &mut rng, &mut tally)?;
+        if !tally.is_finite() {
+            return Err(TrainError::Diverged { step });
+        }
+        let lr = schedule.at(step, progress);
+        let report = adam.step(&loss.backward()?, lr)?;
+        let done = step + 1;
+        if done % REPORT_EVERY == 0 {
+            let mut fields = std::mem::take(&mut tally).fields();
+            fields.extend([("lr", lr), ("grad", report.grad_norm)]);
+            log.line("train", done, budget.secs(), &fields)?;
+        }
+        let state = |secs: f64| checkpoint::State {
+            stage: part.stage().into(),
+            step: done,
+            secs,
+            seed: job.seed,
+            extra: serde_json::json!({ "made": pool.made }),
+        };
+        if done % SAVE_EVERY == 0 {
+            checkpoint::save(&path, &params, &adam, &state(budget.secs()))?;
+        }
+        if done % VALIDATE_EVERY == 0 || budget.progress() >= 1.0 {
+            let started = Instant::now();
+            let fields = validate(&model, &pool, &held_out)?.fields();
+            log.line("val", done, budget.secs(), &fields)?;
+            if budget.progress() >= 1.0 {
+                checkpoint::save(&path, &params, &adam, &state(budget.secs()))?;
+            }
+            if pool.frozen.is_stale() {
+                log.note(
+                    done,
+                    "the frozen networks' files changed: reading them again",
+                )?;
+                pool.frozen = Frozen::load(info, job)?;
+                pool.stale = pool.scenes.len();
+                held_out = pool.held_out()?;
+            }
+            budget.excuse(started.elapsed());
+        }
+    }
+    Ok(())
+}
+
+/// Some of `n` phrases, each at most once.
+fn draw(n: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..n).collect();
+    for i in 0..n.min(PHRASES) {
+        let j = rng.random_range(i..n);
+        all.swap(i, j);
+    }
+    all.truncate(PHRASES);
+    all
+}

@@ -1,0 +1,720 @@
+//! What the language stages train, and their loss on a batch of clips with packed phrases.
+
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    filter::{Choice, Meant},
+    pack::{Packed, PromptTokens, Row, Segment, pack},
+    scene::{Eyes, Frozen, Scene, Seen},
+};
+use crate::{
+    infer::{model::ModelInfo, words::WordTokenizer},
+    nn::{
+        filtration::FiltrationHead,
+        layers::Linear,
+        multimodal::{Multimodal, Widths},
+        phi3::Phi3,
+        sam2::{DecodeOptions, Prompts},
+    },
+    train::{
+        Params, TrainError, TrainResult,
+        attributes::{DenseHead, DenseLoss, DenseWeights, Targets, hits, weighted_cross_entropy},
+        synth::{Colour, Motion, PhraseKind, Shape, Slots, Superlative, Texture},
+    },
+};
+
+/// Weight of the answer's tokens behind the first, which no phrase changes.
+const TEMPLATE_WEIGHT: f32 = 0.3;
+/// Part of the phrases that come with target-specific tokens.
+const TSF_PART: f64 = 0.2;
+/// Part of those that show the wrong object: else the answer could be read from the crop instead of the phrase.
+const TSF_WRONG: f64 = 0.2;
+/// Phrases of a clip whose masks are decoded.
+const MASKS: usize = 2;
+/// Weights of the losses.
+const SLOT_WEIGHT: f64 = 0.3;
+const DENSE_WEIGHT: f64 = 0.25;
+const POINT_WEIGHT: f64 = 1.0;
+const MASK_WEIGHT: f64 = 1.0;
+const FILTER_WEIGHT: f64 = 1.0;
+const DENSE: DenseWeights = DenseWeights {
+    classes: [1.0, 1.0, 0.0, 0.0],
+    boxes: 2.0,
+    travel: 0.0,
+};
+/// Weight of a token that is pointed at against one that is not.
+const POINTED: f32 = 5.0;
+
+/// Word classes that a phrase can name, in the order of [`slot_classes`].
+const SLOTS: [usize; 5] = [
+    Colour::ALL.len(),
+    Shape::ALL.len(),
+    Superlative::ALL.len(),
+    Motion::ALL.len(),
+    Texture::ALL.len(),
+];
+
+/// Class of each slot; the last one stands for "not said".
+fn slot_classes(slots: &Slots) -> [u32; 5] {
+    let class = |i: usize, said: Option<usize>| said.unwrap_or(SLOTS[i]) as u32;
+    [
+        class(0, slots.colour.map(Colour::index)),
+        class(1, slots.shape.map(Shape::index)),
+        class(2, slots.superlative.map(Superlative::index)),
+        class(3, slots.motion.map(Motion::index)),
+        class(4, slots.texture.map(Texture::index)),
+    ]
+}
+
+/// Tokens that prompts and answers are made of.
+struct Script {
+    head: Vec<u32>,
+    bridge: Vec<u32>,
+    one: Vec<u32>,
+    several: Vec<u32>,
+    none: Vec<u32>,
+    prompts: PromptTokens,
+}
+
+impl Script {
+    fn new(info: &ModelInfo, words: &WordTokenizer) -> TrainResult<Self> {
+        let fail = |e: crate::infer::words::WordsError| TrainError::Content(e.to_string());
+        let prompt = words
+            .prompt(&info.prompt.template, &[], 1, 0)
+            .map_err(fail)?;
+        let text = |ids: &[i64]| -> Vec<u32> {
+            ids.iter().filter_map(|&i| u32::try_from(i).ok()).collect()
+        };
+        let answer = |text: &str| -> TrainResult<Vec<u32>> {
+            words.encode_exact(&format!("{text} <end>")).map_err(fail)
+        };
+        let id = |token: &str| {
+            words
+                .id(token)
+                .ok_or_else(|| TrainError::Content(format!("the vocabulary lacks {token}")))
+        };
+        Ok(Self {
+            head: text(&prompt.ids[..prompt.prefix]),
+            bridge: text(&prompt.ids[prompt.prefix..]),
+            one: answer(&info.prompt.answer)?,
+            several: answer(&info.prompt.answer_plural)?,
+            none: answer(&info.prompt.answer_none)?,
+            prompts: [id("[BOX]")?, id("[SEG]")?],
+        })
+    }
+}
+
+/// Sums of a few steps, or of a validation.
+#[derive(Default)]
+pub(super) struct Tally {
+    steps: f64,
+    parts: [f64; 6],
+    slots: [(f64, f64); 5],
+    dense: [(f64, f64); 4],
+    opening: [(f64, f64); 2],
+    pointed: (f64, f64),
+    attributes: Choice,
+    others: Choice,
+    iou: [(f64, f64); 2],
+}
+
+fn rate((right, counted): (f64, f64)) -> f64 {
+    right / counted.max(1.0)
+}
+
+impl Tally {
+    pub(super) fn is_finite(&self) -> bool {
+        self.parts.iter().all(|p| p.is_finite())
+    }
+
+    pub(super) fn fields(&self) -> Vec<(&'static str, f64)> {
+        let n = self.steps.max(1.0);
+        let choice = |c: &Choice, v: f64| v / c.counted.max(1.0);
+        let (a, o) = (&self.attributes, &self.others);
+        vec![
+            ("ce", self.parts[0] / n),
+            ("slot", self.parts[1] / n),
+            ("dense", self.parts[2] / n),
+            ("point", self.parts[3] / n),
+            ("filter", self.parts[4] / n),
+            ("mask", self.parts[5] / n),
+            ("read_colour", rate(self.slots[0])),
+            ("read_shape", rate(self.slots[1])),
+            ("read_sup", rate(self.slots[2])),
+            ("token_colour", rate(self.dense[0])),
+            ("token_shape", rate(self.dense[1])),
+            ("yes", rate(self.opening[0])),
+            ("no", rate(self.opening[1])),
+            ("pointed", rate(self.pointed)),
+            ("chosen", choice(a, a.right)),
+            ("chosen_on", choice(a, a.on)),
+            ("missed", choice(a, a.missed)),
+            ("other_on", choice(o, o.on)),
+            ("j_seg", rate(self.iou[0])),
+            ("j_box", rate(self.iou[1])),
+        ]
+    }
+}
+
+/// The trained networks.
+pub(super) struct Model {
+    language: Phi3,
+    multimodal: Multimodal,
+    filtration: FiltrationHead,
+    script: Script,
+    slots: [Vec<Linear>; 2],
+    dense: DenseHead,
+    keys: Linear,
+    frames: usize,
+    device: Device,
+    image_size: usize,
+}
+
+/// One phrase of a batch: row, phrase, states.
+struct Said {
+    row: usize,
+    phrase: usize,
+    at: [u32; 2],
+}
+
+impl Model {
+    pub(super) fn new(
+        info: &ModelInfo,
+        words: &WordTokenizer,
+        params: &Params,
+    ) -> TrainResult<Self> {
+        let config = &info.config;
+        let vb = params.var_builder();
+        let model = vb.pp("model");
+        let aux = vb.pp("aux.language");
+        let h = config.phi3.hidden_size;
+        let out = config.filtration.seg_dim;
+        let widths = Widths {
+            spatial: config.clip.dim,
+            temporal: config.internvideo2.dim,
+            language: h,
+            out,
+        };
+        let pools = (config.visual.spatial_pool, config.visual.video_pool);
+        let slots = |vb: VarBuilder<'_>| -> TrainResult<Vec<Linear>> {
+            SLOTS
+                .iter()
+                .enumerate()
+                .map(|(i, n)| Ok(Linear::new(out, n + 1, vb.pp(i))?))
+                .collect()
+        };
+        Ok(Self {
+            language: Phi3::new(&config.phi3, vb)?,
+            multimodal: Multimodal::new(widths, pools, model.clone())?,
+            filtration: FiltrationHead::new(&config.filtration, model)?,
+            script: Script::new(info, words)?,
+            slots: [slots(aux.pp("box"))?, slots(aux.pp("seg"))?],
+            dense: DenseHead::new(h, 1, &aux.pp("dense"))?,
+            keys: Linear::new(h, out, aux.pp("keys"))?,
+            frames: config.visual.num_frames,
+            device: params.device().clone(),
+            image_size: config.sam2.image_size,
+        })
+    }
+
+    fn segments(
+        &self,
+        scene: &Scene,
+        chosen: &[usize],
+        blind: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<Segment> {
+        let script = &self.script;
+        chosen
+            .iter()
+            .map(|&i| {
+                let spoken = &scene.phrases[i];
+                let absent = spoken.phrase.referents.is_empty();
+                // Some phrases without a referent are answered against better knowledge, so that filtration and
+                // masks learn what to make of them; only the first word's prediction counts there.
+                let forced = absent && rng.random_bool(0.5);
+                let answer = match spoken.phrase.referents.len() {
+                    0 if !forced => &script.none,
+                    0 | 1 => &script.one,
+                    _ => &script.several,
+                };
+                let blind = rng.random_bool(blind);
+                let rest = if forced { 0.0 } else { TEMPLATE_WEIGHT };
+                let mut weights = vec![rest; answer.len()];
+                // Who sees nothing cannot know whether there is such a thing.
+                weights[0] = if blind { 0.0 } else { 1.0 };
+                Segment {
+                    phrase: spoken.ids.clone(),
+                    tsf: vec![],
+                    bridge: script.bridge.clone(),
+                    answer: answer.clone(),
+                    weights,
+                    blind,
+                    opening: forced.then(|| script.none[0]),
+                }
+            })
+            .collect()
+    }
+
+    /// Chooses crops for some phrases: rows of `(row, crop)` in the order in which they follow the visual blocks.
+    fn crops(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        rows: &mut [Row],
+        first: u32,
+        rng: &mut ChaCha8Rng,
+    ) -> TrainResult<Option<Tensor>> {
+        let mut used: Vec<Tensor> = vec![];
+        for ((scene, chosen), row) in batch.iter().zip(rows) {
+            let Some((features, whose)) = &scene.crops else {
+                continue;
+            };
+            for (segment, &phrase) in row.segments.iter_mut().zip(chosen) {
+                let [target] = scene.phrases[phrase].phrase.referents[..] else {
+                    continue;
+                };
+                if !rng.random_bool(TSF_PART) {
+                    continue;
+                }
+                let wrong = rng.random_bool(TSF_WRONG);
+                let fit: Vec<usize> = (0..whose.len())
+                    .filter(|&i| (whose[i] == target) != wrong)
+                    .collect();
+                for &crop in fit.iter().take(rng.random_range(1..=2)) {
+                    segment.tsf.push(first + used.len() as u32);
+                    used.push(features.narrow(0, crop, 1)?);
+                }
+            }
+        }
+        if used.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.multimodal.crop_tokens(&Tensor::cat(&used, 0)?)?))
+    }
+
+    /// Packs a batch and runs the language model: states `(rows · length, h)`.
+    fn read(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        blind: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> TrainResult<(Packed, Tensor, usize)> {
+        let b = batch.len();
+        let cat = |get: fn(&Scene) -> &Tensor| {
+            let all: Vec<&Tensor> = batch.iter().map(|(s, _)| get(s)).collect();
+            Tensor::cat(&all, 0)
+        };
+        let spatial = self.multimodal.spatial(&cat(|s| &s.spatial)?)?;
+        let (_, per_frame, h) = spatial.dims3()?;
+        let spatial = spatial.reshape((b, self.frames * per_frame, h))?;
+        let temporal = self
+            .multimodal
+            .temporal(&cat(|s| &s.temporal)?, b * self.frames)?;
+        let temporal = temporal.reshape((b, (), h))?;
+        let blocks = Tensor::cat(&[&spatial, &temporal], 1)?;
+        let block = blocks.dim(1)?;
+        let vocabulary = self.language.vocabulary();
+        let mut rows: Vec<Row> = batch
+            .iter()
+            .enumerate()
+            .map(|(i, (scene, chosen))| Row {
+                head: self.script.head.clone(),
+                visual: ((vocabulary + i * block) as u32, block),
+                segments: self.segments(scene, chosen, blind, rng),
+            })
+            .collect();
+        let first = (vocabulary + b * block) as u32;
+        let crops = self.crops(batch, &mut rows, first, rng)?;
+        let all: Vec<u32> = (0..vocabulary as u32).collect();
+        let mut table = vec![self.language.embed(&all)?, blocks.flatten(0, 1)?];
+        table.extend(crops);
+        let packed = pack(&rows, self.script.prompts, &self.device)?;
+        let embeds = Tensor::cat(&table, 0)?
+            .index_select(&packed.index, 0)?
+            .reshape((b, packed.length, h))?;
+        let states = self
+            .language
+            .forward_packed(&embeds, &packed.positions, &packed.mask)?
+            .flatten(0, 1)?;
+        Ok((packed, states, per_frame))
+    }
+
+    fn rows_of(&self, x: &Tensor, at: impl IntoIterator<Item = u32>) -> TrainResult<Tensor> {
+        let at: Vec<u32> = at.into_iter().collect();
+        Ok(x.index_select(&Tensor::new(at, &self.device)?, 0)?)
+    }
+
+    /// [`Model::loss`] for numbers alone.
+    pub(super) fn measure(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        frozen: &Frozen,
+        rng: &mut ChaCha8Rng,
+        tally: &mut Tally,
+    ) -> TrainResult<()> {
+        self.loss(batch, frozen, 0.0, rng, tally).map(|_| ())
+    }
+
+    /// Loss of phrases of scenes, of which the part `blind` does not see the clip.
+    pub(super) fn loss(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        frozen: &Frozen,
+        blind: f64,
+        rng: &mut ChaCha8Rng,
+        tally: &mut Tally,
+    ) -> TrainResult<Tensor> {
+        let (packed, states, per_frame) = self.read(batch, blind, rng)?;
+        tally.steps += 1.0;
+        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
+        let mut add = |part: usize, weight: f64, loss: Tensor, tally: &mut Tally| {
+            tally.parts[part] += f64::from(loss.to_scalar::<f32>()?);
+            total = (&total + (loss * weight)?)?;
+            TrainResult::Ok(())
+        };
+        let logits = self
+            .language
+            .logits(&self.rows_of(&states, packed.at.iter().copied())?)?;
+        let ce = weighted_cross_entropy(&logits, &packed.targets, &packed.weights)?;
+        add(0, 1.0, ce, tally)?;
+        self.count_openings(batch, &packed, &states, tally)?;
+
+        let said: Vec<Said> = batch
+            .iter()
+            .enumerate()
+            .flat_map(|(row, (_, chosen))| {
+                let places = packed.places[row].iter();
+                places
+                    .zip(chosen)
+                    .filter_map(move |(p, &phrase)| p.prompts.map(|at| Said { row, phrase, at }))
+            })
+            .collect();
+        if said.is_empty() {
+            return Ok(total);
+        }
+        let boxes = self.rows_of(&states, said.iter().map(|s| s.at[0]))?;
+        let boxes = self.multimodal.to_vision(&boxes)?;
+        let seg = self.rows_of(&states, said.iter().map(|s| s.at[1]))?;
+        let seg = self.multimodal.to_vision(&seg)?;
+        let slots = self.slot_loss(batch, &said, [&boxes, &seg], tally)?;
+        add(1, SLOT_WEIGHT, slots, tally)?;
+
+        let mut dense = Targets::default();
+        batch.iter().for_each(|(s, _)| dense.extend(&s.dense));
+        let count = (self.frames * per_frame) as u32;
+        let tokens = packed.visual.iter().flat_map(|&v| v..v + count);
+        let DenseLoss { loss, hits, .. } =
+            self.dense
+                .loss(&self.rows_of(&states, tokens)?, &dense, DENSE)?;
+        for (sum, hit) in tally.dense.iter_mut().zip(hits) {
+            *sum = (sum.0 + hit.0, sum.1 + hit.1);
+        }
+        add(2, DENSE_WEIGHT, loss, tally)?;
+        let first = packed.visual.iter().flat_map(|&v| v..v + per_frame as u32);
+        let keys = self.keys.forward(&self.rows_of(&states, first)?)?;
+        let keys = keys.reshape((batch.len(), per_frame, ()))?;
+        let point = self.point_loss(batch, &said, &boxes, &keys, tally)?;
+        add(3, POINT_WEIGHT, point, tally)?;
+
+        if let Some(eyes) = &frozen.eyes {
+            let filter = self.filter_loss(batch, &said, &boxes, tally)?;
+            add(4, FILTER_WEIGHT, filter, tally)?;
+            if let Some(mask) = self.mask_loss(batch, eyes, &said, &seg, rng, tally)? {
+                add(5, MASK_WEIGHT, mask, tally)?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// How often the first word of the answer says rightly whether there is such a thing.
+    fn count_openings(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        packed: &Packed,
+        states: &Tensor,
+        tally: &mut Tally,
+    ) -> TrainResult<()> {
+        let at = packed.places.iter().flatten().map(|p| p.opening);
+        let logits = self
+            .language
+            .logits(&self.rows_of(&states.detach(), at)?)?
+            .detach();
+        let p = candle_nn::ops::softmax(&logits, D::Minus1)?;
+        let none = self.script.none[0] as usize;
+        let absent: Vec<f32> = p.narrow(1, none, 1)?.flatten_all()?.to_vec1()?;
+        let truths = batch.iter().flat_map(|(scene, chosen)| {
+            chosen
+                .iter()
+                .map(|&i| scene.phrases[i].phrase.referents.is_empty())
+        });
+        for (p, is_absent) in absent.iter().zip(truths) {
+            let counter = &mut tally.opening[usize::from(is_absent)];
+            counter.1 += 1.0;
+            counter.0 += f64::from(u8::from((*p > 0.5) == is_absent));
+        }
+        Ok(())
+    }
+
+    fn slot_loss(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        said: &[Said],
+        embeddings: [&Tensor; 2],
+        tally: &mut Tally,
+    ) -> TrainResult<Tensor> {
+        let classes: Vec<[u32; 5]> = said
+            .iter()
+            .map(|s| slot_classes(&batch[s.row].0.phrases[s.phrase].phrase.slots))
+            .collect();
+        let weights = vec![1.0; said.len()];
+        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
+        for (which, (heads, x)) in self.slots.iter().zip(embeddings).enumerate() {
+            for (i, head) in heads.iter().enumerate() {
+                let targets: Vec<u32> = classes.iter().map(|c| c[i]).collect();
+                let logits = head.forward(x)?;
+                let loss = weighted_cross_entropy(&logits, &targets, &weights)?;
+                total = (total + loss)?;
+                if which == 0 {
+                    // Only what was said counts: "not said" is the easy answer.
+                    let counted: Vec<f32> = targets
+                        .iter()
+                        .map(|&t| f32::from(u8::from((t as usize) < SLOTS[i])))
+                        .collect();
+                    let hit = hits(&logits.detach(), &targets, &counted)?;
+                    tally.slots[i] = (tally.slots[i].0 + hit.0, tally.slots[i].1 + hit.1);
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// `[BOX]` against the first frame's tokens: which of them lie on what is meant.
+    fn point_loss(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        said: &[Said],
+        boxes: &Tensor,
+        keys: &Tensor,
+        tally: &mut Tally,
+    ) -> TrainResult<Tensor> {
+        let scale = 1.0 / (boxes.dim(1)? as f64).sqrt();
+        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
+        let mut at = 0;
+        for (row, (scene, _)) in batch.iter().enumerate() {
+            let mine: Vec<&Said> = said.iter().filter(|s| s.row == row).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let logits = boxes
+                .narrow(0, at, mine.len())?
+                .matmul(&keys.get(row)?.t()?.contiguous()?)?;
+            let logits = (logits * scale)?;
+            at += mine.len();
+            let (mut targets, mut weights) = (vec![], vec![]);
+            for s in &mine {
+                let phrase = &scene.phrases[s.phrase].phrase;
+                for owner in &scene.owners {
+                    let on = phrase.referents.contains(owner);
+                    targets.push(f32::from(u8::from(on)));
+                    weights.push(if on { POINTED } else { 1.0 });
+                }
+            }
+            self.count_pointing(scene, &mine, &logits.detach(), tally)?;
+            let shape = logits.dims2()?;
+            let targets = Tensor::from_vec(targets, shape, &self.device)?;
+            let weights = Tensor::from_vec(weights, shape, &self.device)?;
+            total = (total + weighted_bce(&logits, &targets, &weights)?)?;
+        }
+        Ok((total / batch.len() as f64)?)
+    }
+
+    fn count_pointing(
+        &self,
+        scene: &Scene,
+        mine: &[&Said],
+        logits: &Tensor,
+        tally: &mut Tally,
+    ) -> TrainResult<()> {
+        let best: Vec<u32> = logits.argmax(1)?.to_vec1()?;
+        for (s, &best) in mine.iter().zip(&best) {
+            let ids = &scene.phrases[s.phrase].phrase.referents;
+            if ids.len() == 1 && scene.objects.len() > 1 {
+                tally.pointed.1 += 1.0;
+                let hit = ids.contains(&scene.owners[best as usize]);
+                tally.pointed.0 += f64::from(u8::from(hit));
+            }
+        }
+        Ok(())
+    }
+
+    fn filter_loss(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        said: &[Said],
+        boxes: &Tensor,
+        tally: &mut Tally,
+    ) -> TrainResult<Tensor> {
+        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
+        let mut at = 0;
+        for (row, (scene, _)) in batch.iter().enumerate() {
+            let mine: Vec<&Said> = said.iter().filter(|s| s.row == row).collect();
+            let Some(seen) = scene.seen.as_ref().filter(|_| !mine.is_empty()) else {
+                at += mine.len();
+                continue;
+            };
+            let queries = boxes.narrow(0, at, mine.len())?;
+            at += mine.len();
+            let scored = self
+                .filtration
+                .score(&queries, &seen.proposals, &seen.pyramid)?;
+            let logits = scored.logits;
+            let objects: Vec<(u8, [f32; 4])> = scene
+                .objects
+                .iter()
+                .filter_map(|o| Some((o.id, scene.corners(o.id)?)))
+                .collect();
+            let phrase = |s: &Said| &scene.phrases[s.phrase].phrase;
+            let meant = Meant {
+                proposals: &seen.corners,
+                objects: &objects,
+                referents: mine
+                    .iter()
+                    .map(|s| phrase(s).referents.as_slice())
+                    .collect(),
+            };
+            let is_attribute = |i: usize| phrase(mine[i]).kind == PhraseKind::Attribute;
+            let detached = logits.detach();
+            tally
+                .attributes
+                .add(meant.choices(&detached, is_attribute)?);
+            tally
+                .others
+                .add(meant.choices(&detached, |i| !is_attribute(i))?);
+            total = (total + meant.loss(&logits)?)?;
+        }
+        Ok((total / batch.len() as f64)?)
+    }
+
+    /// Masks from `[SEG]`, half of them with the box of what is meant.
+    fn mask_loss(
+        &self,
+        batch: &[(&Scene, Vec<usize>)],
+        eyes: &Eyes,
+        said: &[Said],
+        seg: &Tensor,
+        rng: &mut ChaCha8Rng,
+        tally: &mut Tally,
+    ) -> TrainResult<Option<Tensor>> {
+        let mut losses = vec![];
+        for (row, (scene, _)) in batch.iter().enumerate() {
+            let Some(seen) = &scene.seen else { continue };
+            let mine: Vec<usize> = (0..said.len())
+                .filter(|&i| {
+                    let phrase = &scene_phrase(batch, &said[i]).referents;
+                    said[i].row == row && !phrase.is_empty()
+                })
+                .collect();
+            for k in 0..MASKS.min(mine.len()) {
+                let i =
+                    mine[(k * mine.len() / MASKS + rng.random_range(0..mine.len())) % mine.len()];
+                let ids = &scene_phrase(batch, &said[i]).referents;
+                let with_box = k % 2 == 1 && ids.len() == 1;
+                let around = scene.corners(ids[0]).filter(|_| with_box);
+                let text = seg.narrow(0, i, 1)?.unsqueeze(0)?;
+                let logits = self.decode(eyes, seen, text, around, rng)?;
+                let target: Vec<f32> = (0..seen.masks[0].len())
+                    .map(|c| {
+                        let sum: f32 = ids
+                            .iter()
+                            .map(|&id| seen.masks[usize::from(id) - 1][c])
+                            .sum();
+                        sum.min(1.0)
+                    })
+                    .collect();
+                let iou = &mut tally.iou[usize::from(around.is_some())];
+                let values: Vec<f32> = logits.detach().flatten_all()?.to_vec1()?;
+                *iou = (iou.0 + overlap(&values, &target), iou.1 + 1.0);
+                let target = Tensor::from_vec(target, logits.shape(), &self.device)?;
+                losses.push(mask_terms(&logits, &target)?);
+            }
+        }
+        if losses.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Tensor::stack(&losses, 0)?.mean(0)?))
+    }
+
+    fn decode(
+        &self,
+        eyes: &Eyes,
+        seen: &Seen,
+        text: Tensor,
+        around: Option<[f32; 4]>,
+        rng: &mut ChaCha8Rng,
+    ) -> TrainResult<Tensor> {
+        let boxes = match around {
+            None => None,
+            Some([x1, y1, x2, y2]) => {
+                // Proposals are never exact.
+                let mut off = |side: f32| side * 0.06 * (rng.random::<f32>() * 2.0 - 1.0);
+                let (w, h) = (x2 - x1, y2 - y1);
+                let corners = [x1 + off(w), y1 + off(h), x2 + off(w), y2 + off(h)];
+                let px = corners.map(|v| v * self.image_size as f32);
+                Some(Tensor::new(&[px], &self.device)?)
+            }
+        };
+        let prompts = Prompts {
+            boxes,
+            text: Some(text),
+            ..Prompts::default()
+        };
+        let options = DecodeOptions {
+            multimask: false,
+            train: true,
+            image_size: self.image_size,
+        };
+        let [high0, high1, embed] = &seen.pyramid;
+        let out = eyes
+            .sam
+            .decode(embed, &[high0.clone(), high1.clone()], &prompts, options)?;
+        Ok(out.low_res.flatten_all()?)
+    }
+}
+
+fn scene_phrase<'a>(
+    batch: &'a [(&Scene, Vec<usize>)],
+    said: &Said,
+) -> &'a crate::train::synth::Phrase {
+    &batch[said.row].0.phrases[said.phrase].phrase
+}
+
+/// Mean of `w · bce(x, t)` over all elements.
+fn weighted_bce(logits: &Tensor, targets: &Tensor, weights: &Tensor) -> TrainResult<Tensor> {
+    let loss = (logits.relu()? - (logits * targets)?)?;
+    let loss = (loss + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+    Ok((loss * weights)?.mean_all()?)
+}
+
+/// 3 · BCE + 1.5 · dice of one mask's logits.
+fn mask_terms(logits: &Tensor, target: &Tensor) -> TrainResult<Tensor> {
+    let bce = weighted_bce(logits, target, &target.ones_like()?)?;
+    let p = candle_nn::ops::sigmoid(logits)?;
+    let common = (&p * target)?.sum_all()?;
+    let both = (p.sum_all()? + target.sum_all()?)?;
+    let dice = (((common * 2.0)? + 1.0)? / (both + 1.0)?)?;
+    Ok(((bce * 3.0)? + ((1.0 - dice)? * 1.5)?)?)
+}
+
+/// Overlap of the cells above 0 with those that are more than half covered.
+fn overlap(logits: &[f32], target: &[f32]) -> f64 {
+    let (mut common, mut either) = (0.0, 0.0);
+    for (l, t) in logits.iter().zip(target) {
+        let (l, t) = (*l > 0.0, *t > 0.5);
+        common += f64::from(u8::from(l && t));
+        either += f64::from(u8::from(l || t));
+    }
+    common / f64::max(either, 1.0)
+}
