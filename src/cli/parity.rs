@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     eval::parity::metrics,
     nn::parity::{Case, Kind, Report, run_case},
+    train::parity::losses,
 };
 
 /// How a folder went.
@@ -73,6 +74,7 @@ pub fn run_folder(folder: &Path, out: &mut dyn Write) -> Result<Outcome> {
 pub fn run_file(path: &Path) -> Report {
     match Case::read(path) {
         Ok(case) if Kind::of(&case) == Some(Kind::Metrics) => run_metrics(path),
+        Ok(case) if Kind::of(&case) == Some(Kind::Losses) => losses(&case),
         Ok(case) => run_case(&case),
         Err(error) => {
             let mut report = Report::new(path.file_stem().unwrap_or_default().to_string_lossy());

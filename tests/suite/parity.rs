@@ -28,6 +28,7 @@ cases!(
     end_to_end,
     filtration,
     internvideo2,
+    losses,
     metrics,
     multimodal_embedding,
     phi3,

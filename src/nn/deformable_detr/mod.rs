@@ -279,13 +279,12 @@ impl Proposer {
     /// # Errors
     /// If there are too few maps or their channels are wrong.
     pub fn forward(&self, levels: &[Tensor]) -> Result<ProposerOutput> {
-        let maps = self.project(levels)?;
-        let memory = self.encode(&maps, |_, _| ())?;
-        self.finish(&memory)
+        self.transform(&self.project(levels)?)
     }
 
-    /// Everything after the encoder.
-    fn finish(&self, memory: &Memory) -> Result<ProposerOutput> {
+    /// Everything after the input projection.
+    pub(crate) fn transform(&self, maps: &[Tensor]) -> Result<ProposerOutput> {
+        let memory = &self.encode(maps, |_, _| ())?;
         let first = self.first_stage(memory)?;
         let start = self.start(&first)?;
         let states = self.decode(memory, &start, |_, _| ())?;
@@ -427,8 +426,8 @@ impl Proposer {
             let around_first = sigmoid(&(&step + &origin)?)?;
             reported.push(match recorded.last() {
                 None => around_first.clone(),
-                // Released: the record of the layer before is a constant.
-                Some(before) => sigmoid(&(&step + inverse_sigmoid(&before.detach())?)?)?,
+                // Gradients flow into the layer before, too: the released line that would stop them is commented out.
+                Some(before) => sigmoid(&(&step + inverse_sigmoid(before)?)?)?,
             });
             recorded.push(around_first);
         }

@@ -123,7 +123,7 @@ impl ReleasedHead {
         Self { gamma, ..self }
     }
 
-    pub(super) fn score(
+    pub(crate) fn score(
         &self,
         queries: &Tensor,
         candidates: &Candidates<'_>,

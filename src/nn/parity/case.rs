@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -164,6 +164,20 @@ impl Case {
         self.weights(prefix).var_builder()
     }
 
+    /// [`Case::var_builder`] that gives zeros for weights that the case omits because nothing it compares depends on
+    /// them: those whose name holds one of `omitted`.
+    pub fn var_builder_omitting(
+        &self,
+        prefix: &str,
+        omitted: &'static [&'static str],
+    ) -> VarBuilder<'static> {
+        let backend = Omitting {
+            store: self.weights(prefix),
+            omitted,
+        };
+        VarBuilder::from_backend(Box::new(backend), DType::F32, Device::Cpu)
+    }
+
     /// The JSON value at a dotted path (`model.d_model`, `runs.0.tag`).
     pub fn get(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.config, |at, part| match at {
@@ -183,5 +197,36 @@ impl Case {
         };
         let value = self.get(path).ok_or_else(|| fail("absent".into()))?;
         serde_json::from_value(value.clone()).map_err(|e| fail(e.to_string()))
+    }
+}
+
+/// Weights of which some parts are missing on purpose.
+struct Omitting {
+    store: WeightStore,
+    omitted: &'static [&'static str],
+}
+
+impl SimpleBackend for Omitting {
+    fn get(
+        &self,
+        s: Shape,
+        name: &str,
+        h: Init,
+        dtype: DType,
+        dev: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let may_miss = self.omitted.iter().any(|part| name.contains(part));
+        if may_miss && !self.store.contains_tensor(name) {
+            return Tensor::zeros(s, dtype, dev);
+        }
+        SimpleBackend::get(&self.store, s, name, h, dtype, dev)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, dev: &Device) -> candle_core::Result<Tensor> {
+        self.store.get_unchecked(name, dtype, dev)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.store.contains_tensor(name)
     }
 }

@@ -16,6 +16,7 @@ mod sam_video;
 
 pub use case::{Case, ParityError};
 pub use report::{Report, Stage};
+pub use sam::padding_rows;
 
 /// What a case is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

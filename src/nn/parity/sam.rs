@@ -444,3 +444,55 @@ fn prompt_mask_decoder(case: &Case, report: &mut Report) -> Result<(), ParityErr
     this.thresholds(report)?;
     this.rows_and_training(report)
 }
+
+/// Training-time decoding with padding rows: text prompts first, then rows whose prompt and dense map are all zero
+/// (`input.padrows.*` of the case of losses).
+///
+/// # Errors
+/// If the case lacks a tensor or a size.
+pub fn padding_rows(case: &Case, report: &mut Report) -> Result<(), ParityError> {
+    let inner = Case {
+        config: case.value("padrows")?,
+        ..case.clone()
+    };
+    let cfg = config(&inner)?;
+    // Heads and stems that no mask depends on are left out of the file.
+    let omitted = &[
+        "output_hypernetworks_mlps",
+        "iou_prediction_head",
+        "pred_obj_score_head",
+        "mask_downscaling",
+    ];
+    let vb = case.var_builder_omitting("model.visual_model.", omitted);
+    let decoder = MaskDecoder::new(&cfg, vb.pp("sam_mask_decoder"))?;
+    let encoder = PromptEncoder::new(&cfg, vb.pp("sam_prompt_encoder"))?;
+    let image_embed = case.float("input.padrows.image_embed")?;
+    let high_res = [
+        case.float("input.padrows.high_res.s0")?,
+        case.float("input.padrows.high_res.s1")?,
+    ];
+    let want = case.tensor("output.padrows.low_res")?;
+    let text = case.float("input.padrows.text")?;
+    let (k, tokens, d) = text.dims3()?;
+    let (_, _, h, w) = image_embed.dims4()?;
+    let padding = want.dim(0)?.saturating_sub(k);
+    let prompts = Prompts {
+        text: Some(text.clone()),
+        ..Prompts::default()
+    };
+    let sparse = encoder.sparse(&prompts, cfg.image_size)?.unwrap_or(text);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, sparse.dtype(), sparse.device());
+    let sparse = Tensor::cat(&[&sparse, &zeros(&[padding, tokens, d])?], 0)?;
+    let dense = encoder.dense(None, (h, w))?.broadcast_as((k, d, h, w))?;
+    let dense = Tensor::cat(&[&dense.contiguous()?, &zeros(&[padding, d, h, w])?], 0)?;
+    let options = DecodeOptions {
+        multimask: false,
+        train: true,
+        image_size: cfg.image_size,
+    };
+    let code = encoder.dense_code((h, w))?;
+    let rows = k + padding;
+    let prompt = (Some(&sparse), &dense, &code);
+    let out = decoder.forward(&image_embed, &high_res, prompt, options, rows)?;
+    report.compare("padrows", &out.low_res.squeeze(1)?, want, MASK_TOLERANCE)
+}
