@@ -4,6 +4,8 @@
     reason = "a test that unwraps nothing proves nothing; a panic is the report"
 )]
 
+/// Exports in the hands of pycocotools and TrackEval.
+mod formats;
 /// Helpers: an adapter and pictures drawn with it.
 #[cfg(feature = "gui")]
 mod gpu;

@@ -1,0 +1,138 @@
+//! Ground truth, whatever folder layout it comes in: label maps by frame, and phrases with their referents. Leaves files
+//! to [`crate::formats`].
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::error::EvalError;
+use crate::{
+    formats::{
+        davis,
+        labels::{self, LabelMap, VOID},
+        synth,
+    },
+    project::{Bitmap, Size},
+};
+
+/// A question with its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The referring phrase.
+    pub phrase: String,
+    /// What it hinges on.
+    pub kind: String,
+    /// Labels of the objects meant; empty if there is none.
+    pub referents: Vec<u8>,
+}
+
+/// One clip with its truth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Name.
+    pub name: String,
+    /// Folder of its frames' images.
+    pub images: PathBuf,
+    /// Number of frames.
+    pub frames: u32,
+    /// Annotated frames.
+    pub masks: BTreeMap<u32, PathBuf>,
+    /// Phrases, if the dataset has any.
+    pub queries: Vec<Query>,
+}
+
+/// Labels of one frame with void (255) apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Truth {
+    /// Frame size.
+    pub size: Size,
+    /// One label per pixel, 255 where nobody looks.
+    pub labels: Vec<u8>,
+}
+
+impl Truth {
+    /// The labels there are, ascending, without background and void.
+    pub fn objects(&self) -> Vec<u8> {
+        let mut there = [false; 256];
+        for &label in &self.labels {
+            there[usize::from(label)] = true;
+        }
+        (1..VOID).filter(|&l| there[usize::from(l)]).collect()
+    }
+
+    /// The pixels of any of the labels.
+    pub fn mask(&self, labels: &[u8]) -> Bitmap {
+        let data = self.labels.iter().map(|l| u8::from(labels.contains(l)));
+        Bitmap {
+            size: self.size,
+            data: data.collect(),
+        }
+    }
+
+    /// The void pixels, if there are any.
+    pub fn void(&self) -> Option<Bitmap> {
+        self.labels.contains(&VOID).then(|| self.mask(&[VOID]))
+    }
+}
+
+impl Sequence {
+    /// The truth of a frame; `None` if it is not annotated.
+    ///
+    /// # Errors
+    /// [`EvalError::Dataset`] if the file is damaged.
+    pub fn truth(&self, frame: u32) -> Result<Option<Truth>, EvalError> {
+        let Some(path) = self.masks.get(&frame) else {
+            return Ok(None);
+        };
+        let LabelMap { size, data, .. } = labels::read(path)?.normalised();
+        Ok(Some(Truth { size, labels: data }))
+    }
+}
+
+/// Reads the sequences of a dataset in `davis` or `synth` layout, sorted by name; at most `limit` of them.
+///
+/// # Errors
+/// [`EvalError`] if it cannot be read, or a sequence has no images.
+pub fn open(root: &Path, format: &str, limit: Option<usize>) -> Result<Vec<Sequence>, EvalError> {
+    let limit = limit.unwrap_or(usize::MAX);
+    match format {
+        "davis" => {
+            let all = davis::sequences(root)?.into_iter().take(limit);
+            all.map(|s| {
+                let images = s.images.ok_or_else(|| {
+                    EvalError::Unusable(format!("sequence {} has no images", s.name))
+                })?;
+                Ok(Sequence {
+                    name: s.name,
+                    images,
+                    frames: s.frames.len() as u32,
+                    masks: s.annotations,
+                    queries: Vec::new(),
+                })
+            })
+            .collect()
+        }
+        "synth" => {
+            let all = synth::clips(root)?.into_iter().take(limit);
+            Ok(all
+                .map(|clip| Sequence {
+                    images: clip.images(),
+                    frames: clip.masks.len() as u32,
+                    masks: (0..).zip(clip.masks).collect(),
+                    queries: clip
+                        .phrases
+                        .iter()
+                        .map(|p| Query {
+                            phrase: p.text(),
+                            kind: p.kind.clone(),
+                            referents: p.referents.clone(),
+                        })
+                        .collect(),
+                    name: clip.name,
+                })
+                .collect())
+        }
+        other => Err(EvalError::UnknownFormat(other.to_owned())),
+    }
+}

@@ -1,0 +1,256 @@
+//! What an evaluation writes: JSON for scripts, a few lines for people. Fields are added, never changed. All measures
+//! are in the 0–1 range.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// A sequence (and phrase, or object) that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SequenceScore {
+    /// Name of the sequence.
+    pub name: String,
+    /// The phrase; empty where the task has none.
+    pub phrase: String,
+    /// What the phrase hinges on; empty where the task has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Label of the object; none where a phrase decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<u8>,
+    /// Region similarity, mean over frames.
+    pub j: f64,
+    /// Boundary accuracy, mean over frames.
+    pub f: f64,
+    /// Region similarity on the prompted frame.
+    pub j_prompted: f64,
+    /// The prediction meets the right object best; none where the task has no choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub right_object: Option<bool>,
+    /// The best kept proposal meets a right object best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub right_box: Option<bool>,
+    /// Something was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<bool>,
+}
+
+/// What could not be measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Sequence.
+    pub name: String,
+    /// One sentence.
+    pub error: String,
+}
+
+/// Phrases of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct KindScore {
+    /// Number of phrases.
+    pub phrases: usize,
+    /// Region similarity.
+    pub j: f64,
+    /// Boundary accuracy.
+    pub f: f64,
+    /// Their mean.
+    pub jf: f64,
+    /// Region similarity on the prompted frame.
+    pub j_prompted: f64,
+    /// Part of the phrases whose prediction meets the right objects best.
+    pub right_object: f64,
+    /// Part of the phrases whose best kept proposal meets a right object best.
+    pub right_box: f64,
+    /// Part of the phrases that got an answer.
+    pub answered: f64,
+}
+
+/// Phrases that match nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct NoMatch {
+    /// Number of such phrases.
+    pub phrases: usize,
+    /// Part of them that got no mask, as is right.
+    pub accuracy: f64,
+}
+
+/// What costs nothing, to compare with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Baselines {
+    /// J of the prompted frame's box, filled, on that frame.
+    pub fill_box_j_prompted: f64,
+    /// J of each frame's own true box, filled.
+    pub fill_each_box_j: f64,
+    /// J of the prompted frame's box, filled, left where it is on every frame.
+    pub still_box_j: f64,
+}
+
+/// An evaluation of masks over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MaskReport {
+    /// Version of this layout.
+    pub schema: u32,
+    /// `rvos` or `vos`.
+    pub task: String,
+    /// The model.
+    pub model: String,
+    /// Region similarity, mean over `sequences`.
+    pub j: f64,
+    /// Boundary accuracy, mean over `sequences`.
+    pub f: f64,
+    /// Their mean.
+    pub jf: f64,
+    /// Region similarity on the prompted frames.
+    pub j_prompted: f64,
+    /// Each sequence and phrase, or object.
+    pub sequences: Vec<SequenceScore>,
+    /// By kind of phrase, those that match something.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: BTreeMap<String, KindScore>,
+    /// All phrases that match something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_kinds: Option<KindScore>,
+    /// Phrases that match nothing; they are not in `j` and `f`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_match: Option<NoMatch>,
+    /// What filling boxes would reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baselines: Option<Baselines>,
+    /// What could not be measured.
+    pub failed: Vec<Failure>,
+    /// Seconds of work in all.
+    pub secs: f64,
+}
+
+/// An evaluation of proposals.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProposalReport {
+    /// Version of this layout.
+    pub schema: u32,
+    /// `proposals`.
+    pub task: String,
+    /// The model.
+    pub model: String,
+    /// Frames looked at.
+    pub frames: usize,
+    /// True boxes on them.
+    pub boxes: usize,
+    /// Proposals per frame, mean.
+    pub proposals_per_frame: f64,
+    /// Part of the true boxes that a proposal meets with IoU ≥ 0.5.
+    pub recall_50: f64,
+    /// The same at IoU ≥ 0.75.
+    pub recall_75: f64,
+    /// Mean over IoU 0.5, 0.55, … 0.95.
+    pub average_recall: f64,
+    /// Recall at IoU ≥ 0.5 of the best 1, 10 and 100 proposals by objectness.
+    pub recall_50_at: BTreeMap<u32, f64>,
+    /// Recall at IoU ≥ 0.5 by sequence.
+    pub sequences: BTreeMap<String, f64>,
+    /// What could not be measured.
+    pub failed: Vec<Failure>,
+    /// Seconds of work in all.
+    pub secs: f64,
+}
+
+pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (mut sum, mut n) = (0.0, 0_u32);
+    for value in values {
+        sum += value;
+        n += 1;
+    }
+    if n == 0 { 0.0 } else { sum / f64::from(n) }
+}
+
+impl KindScore {
+    /// Sums up phrases; nothing for none.
+    pub fn of(scores: &[&SequenceScore]) -> Option<Self> {
+        if scores.is_empty() {
+            return None;
+        }
+        let part = |pick: fn(&SequenceScore) -> Option<bool>| {
+            mean(scores.iter().filter_map(|s| pick(s)).map(f64::from))
+        };
+        let (j, f) = (
+            mean(scores.iter().map(|s| s.j)),
+            mean(scores.iter().map(|s| s.f)),
+        );
+        Some(Self {
+            phrases: scores.len(),
+            j,
+            f,
+            jf: f64::midpoint(j, f),
+            j_prompted: mean(scores.iter().map(|s| s.j_prompted)),
+            right_object: part(|s| s.right_object),
+            right_box: part(|s| s.right_box),
+            answered: part(|s| s.answered),
+        })
+    }
+}
+
+impl MaskReport {
+    /// Lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let mut out = vec![format!(
+            "{} with {}: J {:.3}  F {:.3}  J&F {:.3}  (J on prompted frames {:.3}; {} measured, {:.1} s)",
+            self.task,
+            self.model,
+            self.j,
+            self.f,
+            self.jf,
+            self.j_prompted,
+            self.sequences.len(),
+            self.secs
+        )];
+        if let Some(b) = &self.baselines {
+            out.push(format!(
+                "filling boxes instead: J {:.3} on prompted frames, {:.3} with each frame's true box, {:.3} left still",
+                b.fill_box_j_prompted, b.fill_each_box_j, b.still_box_j
+            ));
+        }
+        let all = self.all_kinds.iter().map(|k| ("all", k));
+        let kinds = self.kinds.iter().map(|(name, k)| (name.as_str(), k));
+        for (name, k) in kinds.chain(all) {
+            out.push(format!(
+                "{name:>12}: right object {:.3}  right box {:.3}  J&F {:.3}  J prompted {:.3}  answered {:.3}  ({} phrases)",
+                k.right_object, k.right_box, k.jf, k.j_prompted, k.answered, k.phrases
+            ));
+        }
+        if let Some(n) = &self.no_match {
+            out.push(format!(
+                "    no match: accuracy {:.3}  ({} phrases)",
+                n.accuracy, n.phrases
+            ));
+        }
+        out.extend(failures(&self.failed));
+        out
+    }
+}
+
+impl ProposalReport {
+    /// Lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let mut out = vec![format!(
+            "proposals with {}: recall {:.3} at IoU 0.5, {:.3} at 0.75, average {:.3}  ({} boxes on {} frames, {:.1} proposals each, {:.1} s)",
+            self.model,
+            self.recall_50,
+            self.recall_75,
+            self.average_recall,
+            self.boxes,
+            self.frames,
+            self.proposals_per_frame,
+            self.secs
+        )];
+        let at = self.recall_50_at.iter();
+        let at: Vec<String> = at.map(|(n, r)| format!("{r:.3} of the best {n}")).collect();
+        out.push(format!("recall at IoU 0.5: {}", at.join(", ")));
+        out.extend(failures(&self.failed));
+        out
+    }
+}
+
+fn failures(failed: &[Failure]) -> impl Iterator<Item = String> + '_ {
+    failed
+        .iter()
+        .map(|f| format!("not measured: {}: {}", f.name, f.error))
+}

@@ -1,0 +1,445 @@
+//! The runners: a model, a dataset, a report. A sequence that fails is listed and the rest goes on; only a request to stop
+//! ends a run early.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use super::{
+    dataset::{Query, Sequence, Truth},
+    error::EvalError,
+    measure::region,
+    report::{
+        Baselines, Failure, KindScore, MaskReport, NoMatch, ProposalReport, SequenceScore, mean,
+    },
+    sequence::PerFrame,
+    subject::{Answer, Opened, Subject, Track},
+};
+use crate::{
+    project::{
+        Bitmap, BoxPx, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
+        Size,
+    },
+    task::{Mode, Progress},
+};
+
+/// The frame that prompts speak of.
+const PROMPTED: FrameIndex = FrameIndex(0);
+
+/// Proposals are measured on the first frame and every so many after it.
+const PROPOSAL_STEP: usize = 10;
+
+/// A progress sink that says nothing and stops when the outer one does.
+fn inner<'a>(progress: &Progress<'_>) -> Progress<'a> {
+    Progress::new(progress.cancel.clone(), |_, _, _| {})
+}
+
+/// Opens a sequence and checks that truth and images are of one size and length.
+fn open(subject: &mut dyn Subject, sequence: &Sequence) -> Result<(Opened, Truth), EvalError> {
+    let opened = subject.open(&sequence.images)?;
+    let Some(first) = sequence.truth(PROMPTED.0)? else {
+        return Err(EvalError::Unusable(
+            "its first frame is not annotated".to_owned(),
+        ));
+    };
+    if opened.size != first.size {
+        return Err(EvalError::Unusable(format!(
+            "its images are {}×{} pixels, its masks {}×{}",
+            opened.size.width, opened.size.height, first.size.width, first.size.height
+        )));
+    }
+    if opened.frames != sequence.frames {
+        return Err(EvalError::Unusable(format!(
+            "it has {} images for {} frames",
+            opened.frames, sequence.frames
+        )));
+    }
+    Ok((opened, first))
+}
+
+/// Runs `one` on every sequence; failures are collected, a stop ends it.
+fn each(
+    sequences: &[Sequence],
+    progress: &mut Progress<'_>,
+    mut one: impl FnMut(&Sequence, &mut Progress<'_>) -> Result<(), EvalError>,
+) -> Result<Vec<Failure>, EvalError> {
+    let mut failed = Vec::new();
+    for (done, sequence) in sequences.iter().enumerate() {
+        progress.step(done as u64, sequences.len() as u64, &sequence.name)?;
+        match one(sequence, progress) {
+            Ok(()) => {}
+            Err(EvalError::Cancelled(stop)) => return Err(stop.into()),
+            Err(error) => failed.push(Failure {
+                name: sequence.name.clone(),
+                error: error.to_string(),
+            }),
+        }
+    }
+    Ok(failed)
+}
+
+fn union(size: Size, masks: impl IntoIterator<Item = Bitmap>) -> Bitmap {
+    let mut out = Bitmap::new(size);
+    for mask in masks.into_iter().filter(|m| m.size == size) {
+        for (value, set) in out.data.iter_mut().zip(mask.data) {
+            *value |= set;
+        }
+    }
+    out
+}
+
+/// The union of all tracks on a frame.
+fn predicted(size: Size, tracks: &[Track], frame: u32) -> Bitmap {
+    let masks = tracks.iter().filter_map(|t| t.get(&frame));
+    union(size, masks.map(Rle::to_bitmap))
+}
+
+/// J and F on every annotated frame of `frames`.
+fn measure(
+    sequence: &Sequence,
+    labels: &[u8],
+    tracks: &[Track],
+    frames: impl Iterator<Item = u32>,
+) -> Result<PerFrame, EvalError> {
+    let mut out = PerFrame::default();
+    for frame in frames {
+        let Some(truth) = sequence.truth(frame)? else {
+            continue;
+        };
+        let prediction = predicted(truth.size, tracks, frame);
+        let void: Vec<Bitmap> = truth.void().into_iter().collect();
+        let one = PerFrame::of(&[truth.mask(labels)], &[prediction], &void);
+        out.j.extend(one.j);
+        out.f.extend(one.f);
+    }
+    Ok(out)
+}
+
+/// Whether the objects that `prediction` meets best, by IoU, are exactly the referents.
+fn right_object(truth: &Truth, prediction: &Bitmap, referents: &[u8]) -> bool {
+    let mut ranked: Vec<(f64, u8)> = truth
+        .objects()
+        .into_iter()
+        .map(|label| (region(&truth.mask(&[label]), prediction, None), label))
+        .collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let mut best: Vec<u8> = ranked
+        .iter()
+        .filter(|(iou, _)| *iou > 0.0)
+        .take(referents.len())
+        .map(|(_, label)| *label)
+        .collect();
+    best.sort_unstable();
+    !referents.is_empty() && best == referents
+}
+
+fn box_of(mask: &Bitmap) -> Option<BoxPx> {
+    Rle::from_bitmap(mask).bounding_box()
+}
+
+/// Whether the best kept proposal lies on a referent rather than on another object.
+fn right_box(truth: &Truth, proposals: &[Proposal], referents: &[u8]) -> bool {
+    let kept = proposals.iter().filter(|p| p.selected);
+    let Some(best) = kept.max_by(|a, b| a.confidence.total_cmp(&b.confidence)) else {
+        return false;
+    };
+    let boxes = truth.objects().into_iter().filter_map(|label| {
+        let b = box_of(&truth.mask(&[label]))?;
+        Some((b.iou(best.box_px), label))
+    });
+    boxes
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .is_some_and(|(iou, label)| iou > 0.0 && referents.contains(&label))
+}
+
+/// Referring segmentation: each phrase is asked on the first frame and its masks are carried through the clip.
+///
+/// # Errors
+/// [`EvalError::NoPhrases`] if the dataset has none; [`EvalError::Cancelled`].
+pub fn rvos(
+    subject: &mut dyn Subject,
+    sequences: &[Sequence],
+    mode: Mode,
+    progress: &mut Progress<'_>,
+) -> Result<MaskReport, EvalError> {
+    let started = Instant::now();
+    if sequences.iter().all(|s| s.queries.is_empty()) {
+        return Err(EvalError::NoPhrases);
+    }
+    let mut scores = Vec::new();
+    let mut none = Vec::new();
+    let failed = each(sequences, progress, |sequence, progress| {
+        let (opened, first) = open(subject, sequence)?;
+        for query in &sequence.queries {
+            let answer = subject.ground(PROMPTED, &query.phrase, &mut inner(progress))?;
+            let found = answer.masks.iter().any(|m| !m.rle.is_empty());
+            if query.referents.is_empty() {
+                none.push(!found);
+                continue;
+            }
+            let tracks = if found {
+                subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?
+            } else {
+                Vec::new()
+            };
+            let frames = measure(sequence, &query.referents, &tracks, 0..opened.frames)?;
+            scores.push(phrase_score(sequence, query, &first, &answer, &frames));
+        }
+        Ok(())
+    })?;
+    let mut by_kind: BTreeMap<&str, Vec<&SequenceScore>> = BTreeMap::new();
+    for score in &scores {
+        by_kind.entry(&score.kind).or_default().push(score);
+    }
+    let kinds = by_kind
+        .into_iter()
+        .filter_map(|(kind, scores)| Some((kind.to_owned(), KindScore::of(&scores)?)))
+        .collect();
+    let all: Vec<&SequenceScore> = scores.iter().collect();
+    let mut report = mask_report("rvos", subject.name(), &scores, failed, started);
+    report.kinds = kinds;
+    report.all_kinds = KindScore::of(&all);
+    report.no_match = (!none.is_empty()).then(|| NoMatch {
+        phrases: none.len(),
+        accuracy: mean(none.iter().map(|&right| f64::from(right))),
+    });
+    Ok(report)
+}
+
+fn phrase_score(
+    sequence: &Sequence,
+    query: &Query,
+    first: &Truth,
+    answer: &Answer,
+    frames: &PerFrame,
+) -> SequenceScore {
+    let masks = answer.masks.iter().map(|m| m.rle.to_bitmap());
+    let prediction = union(first.size, masks);
+    let void = first.void();
+    SequenceScore {
+        name: sequence.name.clone(),
+        phrase: query.phrase.clone(),
+        kind: query.kind.clone(),
+        object: None,
+        j: mean(frames.j.iter().copied()),
+        f: mean(frames.f.iter().copied()),
+        j_prompted: region(&first.mask(&query.referents), &prediction, void.as_ref()),
+        right_object: Some(right_object(first, &prediction, &query.referents)),
+        right_box: Some(right_box(
+            first,
+            &answer.emission.proposals,
+            &query.referents,
+        )),
+        answered: Some(prediction.area() > 0),
+    }
+}
+
+fn mask_report(
+    task: &str,
+    model: String,
+    scores: &[SequenceScore],
+    failed: Vec<Failure>,
+    started: Instant,
+) -> MaskReport {
+    let (j, f) = (
+        mean(scores.iter().map(|s| s.j)),
+        mean(scores.iter().map(|s| s.f)),
+    );
+    MaskReport {
+        schema: 1,
+        task: task.to_owned(),
+        model,
+        j,
+        f,
+        jf: f64::midpoint(j, f),
+        j_prompted: mean(scores.iter().map(|s| s.j_prompted)),
+        sequences: scores.to_vec(),
+        kinds: BTreeMap::new(),
+        all_kinds: None,
+        no_match: None,
+        baselines: None,
+        failed,
+        secs: started.elapsed().as_secs_f64(),
+    }
+}
+
+/// Semi-supervised segmentation from boxes: each object of the first frame is prompted with its true box, and its mask is
+/// carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
+/// than three frames, all are). Also measured is what filling boxes would reach.
+///
+/// # Errors
+/// [`EvalError::Cancelled`].
+pub fn vos(
+    subject: &mut dyn Subject,
+    sequences: &[Sequence],
+    mode: Mode,
+    progress: &mut Progress<'_>,
+) -> Result<MaskReport, EvalError> {
+    let started = Instant::now();
+    let (mut scores, mut fills) = (Vec::new(), Vec::new());
+    let failed = each(sequences, progress, |sequence, progress| {
+        let (opened, first) = open(subject, sequence)?;
+        let n = opened.frames;
+        let scored = if n < 3 { 0..n } else { 1..n - 1 };
+        for label in first.objects() {
+            let true_mask = first.mask(&[label]);
+            let Some(prompt) = box_of(&true_mask) else {
+                continue;
+            };
+            let mask = subject.segment(PROMPTED, prompt, &mut inner(progress))?;
+            let prediction = mask.rle.to_bitmap();
+            let answer = box_answer(mask);
+            let tracks = subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?;
+            let frames = measure(sequence, &[label], &tracks, scored.clone())?;
+            scores.push(SequenceScore {
+                name: sequence.name.clone(),
+                phrase: String::new(),
+                kind: String::new(),
+                object: Some(label),
+                j: mean(frames.j.iter().copied()),
+                f: mean(frames.f.iter().copied()),
+                j_prompted: region(&true_mask, &prediction, first.void().as_ref()),
+                right_object: None,
+                right_box: None,
+                answered: None,
+            });
+            fills.push(fill_boxes(sequence, label, prompt, scored.clone())?);
+        }
+        Ok(())
+    })?;
+    let mut report = mask_report("vos", subject.name(), &scores, failed, started);
+    report.baselines = (!fills.is_empty()).then(|| Baselines {
+        fill_box_j_prompted: mean(fills.iter().map(|b| b.fill_box_j_prompted)),
+        fill_each_box_j: mean(fills.iter().map(|b| b.fill_each_box_j)),
+        still_box_j: mean(fills.iter().map(|b| b.still_box_j)),
+    });
+    Ok(report)
+}
+
+/// What filling boxes reaches for one object.
+fn fill_boxes(
+    sequence: &Sequence,
+    label: u8,
+    prompt: BoxPx,
+    scored: std::ops::Range<u32>,
+) -> Result<Baselines, EvalError> {
+    let (mut each, mut still, mut prompted) = (Vec::new(), Vec::new(), 0.0);
+    for frame in std::iter::once(PROMPTED.0).chain(scored.clone()) {
+        let Some(truth) = sequence.truth(frame)? else {
+            continue;
+        };
+        let mask = truth.mask(&[label]);
+        let void = truth.void();
+        let j = |b: Option<BoxPx>| {
+            let filled = b.map_or_else(
+                || Bitmap::new(truth.size),
+                |b| Bitmap::from_box(truth.size, b),
+            );
+            region(&mask, &filled, void.as_ref())
+        };
+        if frame == PROMPTED.0 {
+            prompted = j(Some(prompt));
+        }
+        if scored.contains(&frame) && (frame != PROMPTED.0 || each.is_empty()) {
+            each.push(j(box_of(&mask)));
+            still.push(j(Some(prompt)));
+        }
+    }
+    Ok(Baselines {
+        fill_box_j_prompted: prompted,
+        fill_each_box_j: mean(each),
+        still_box_j: mean(still),
+    })
+}
+
+/// A person's mask as an answer that can be carried.
+fn box_answer(mut mask: FrameMask) -> Answer {
+    mask.provenance = Provenance::Human;
+    mask.anchor = true;
+    mask.drift = DriftSignal::default();
+    Answer {
+        emission: Emission {
+            frame: PROMPTED,
+            phrase: String::new(),
+            text: String::new(),
+            tokens: Vec::new(),
+            unknown_words: Vec::new(),
+            proposals: Vec::new(),
+            objects: Vec::new(),
+            tsf_tokens: 0,
+            secs: 0.0,
+        },
+        masks: vec![mask],
+    }
+}
+
+/// One true box: its best IoU with any proposal, and with the best 1, 10 and 100 by objectness.
+struct Met {
+    all: f64,
+    top: [f64; 3],
+}
+
+const TOP: [u32; 3] = [1, 10, 100];
+
+/// Class-agnostic proposals: how many of the true objects' boxes are met, on the first frame and every tenth.
+///
+/// # Errors
+/// [`EvalError::Cancelled`].
+pub fn proposals(
+    subject: &mut dyn Subject,
+    sequences: &[Sequence],
+    progress: &mut Progress<'_>,
+) -> Result<ProposalReport, EvalError> {
+    let started = Instant::now();
+    let (mut met, mut by_sequence) = (Vec::new(), BTreeMap::new());
+    let (mut frames, mut offered) = (0, 0);
+    let failed = each(sequences, progress, |sequence, progress| {
+        open(subject, sequence)?;
+        let mut here = Vec::new();
+        for &frame in sequence.masks.keys().step_by(PROPOSAL_STEP) {
+            let Some(truth) = sequence.truth(frame)? else {
+                continue;
+            };
+            let mut given = subject.propose(FrameIndex(frame), &mut inner(progress))?;
+            given.sort_by(|a, b| b.objectness.total_cmp(&a.objectness));
+            frames += 1;
+            offered += given.len();
+            for label in truth.objects() {
+                let Some(wanted) = box_of(&truth.mask(&[label])) else {
+                    continue;
+                };
+                let best = |n: usize| {
+                    let ious = given
+                        .iter()
+                        .take(n)
+                        .map(|p| f64::from(p.box_px.iou(wanted)));
+                    ious.fold(0.0, f64::max)
+                };
+                here.push(Met {
+                    all: best(usize::MAX),
+                    top: TOP.map(|n| best(n as usize)),
+                });
+            }
+        }
+        let recall = mean(here.iter().map(|m| f64::from(m.all >= 0.5)));
+        by_sequence.insert(sequence.name.clone(), recall);
+        met.append(&mut here);
+        Ok(())
+    })?;
+    let recall = |iou: f64| mean(met.iter().map(|m| f64::from(m.all >= iou)));
+    let top = TOP.iter().enumerate();
+    let at = top.map(|(i, &n)| (n, mean(met.iter().map(|m| f64::from(m.top[i] >= 0.5)))));
+    Ok(ProposalReport {
+        schema: 1,
+        task: "proposals".to_owned(),
+        model: subject.name(),
+        frames,
+        boxes: met.len(),
+        proposals_per_frame: offered as f64 / (frames as f64).max(1.0),
+        recall_50: recall(0.5),
+        recall_75: recall(0.75),
+        average_recall: mean((0..10).map(|i| recall(0.5 + 0.05 * f64::from(i)))),
+        recall_50_at: at.collect(),
+        sequences: by_sequence,
+        failed,
+        secs: started.elapsed().as_secs_f64(),
+    })
+}

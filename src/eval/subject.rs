@@ -1,0 +1,87 @@
+//! What is evaluated, as the runners see it: five questions. [`super::engine`] answers them with the real model; tests
+//! answer them with an oracle.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::error::EvalError;
+use crate::{
+    project::{BoxPx, Emission, FrameIndex, FrameMask, Proposal, Rle, Size},
+    task::{Mode, Progress},
+};
+
+/// The clip that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Frame size.
+    pub size: Size,
+    /// Number of frames.
+    pub frames: u32,
+}
+
+/// The answer to a phrase.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What was said and offered.
+    pub emission: Emission,
+    /// One mask per referent on the frame asked about; empty if nothing matches.
+    pub masks: Vec<FrameMask>,
+}
+
+/// Masks of one object by frame.
+pub type Track = BTreeMap<u32, Rle>;
+
+/// A model under test.
+pub trait Subject {
+    /// Its name, for the report.
+    fn name(&self) -> String;
+
+    /// Opens a folder of images; later questions speak of it.
+    ///
+    /// # Errors
+    /// [`EvalError`] if it cannot be read.
+    fn open(&mut self, images: &Path) -> Result<Opened, EvalError>;
+
+    /// Proposals and masks for a phrase on a frame.
+    ///
+    /// # Errors
+    /// [`EvalError`] if the model fails or was stopped.
+    fn ground(
+        &mut self,
+        frame: FrameIndex,
+        phrase: &str,
+        progress: &mut Progress<'_>,
+    ) -> Result<Answer, EvalError>;
+
+    /// The mask for a box.
+    ///
+    /// # Errors
+    /// [`EvalError`] if the model fails or was stopped.
+    fn segment(
+        &mut self,
+        frame: FrameIndex,
+        box_px: BoxPx,
+        progress: &mut Progress<'_>,
+    ) -> Result<FrameMask, EvalError>;
+
+    /// Carries the masks of one frame through the clip: a track for each, the given frame included.
+    ///
+    /// # Errors
+    /// [`EvalError`] if the model fails or was stopped.
+    fn carry(
+        &mut self,
+        frame: FrameIndex,
+        answer: &Answer,
+        mode: Mode,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Track>, EvalError>;
+
+    /// What the proposer offers on a frame, without any phrase.
+    ///
+    /// # Errors
+    /// [`EvalError`] if the model fails or was stopped.
+    fn propose(
+        &mut self,
+        frame: FrameIndex,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Proposal>, EvalError>;
+}

@@ -1,0 +1,380 @@
+//! The runners on a small dataset, with models whose scores are known beforehand.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::{
+    dataset::{Sequence, open},
+    error::EvalError,
+    runners::{proposals, rvos, vos},
+    subject::{Answer, Opened, Subject, Track},
+};
+use crate::{
+    formats::labels,
+    project::{
+        Bitmap, BoxPx, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
+        Size,
+    },
+    task::{CancelToken, Mode, Progress},
+};
+
+const S: Size = Size {
+    width: 24,
+    height: 16,
+};
+const FRAMES: u32 = 5;
+
+/// Three discs (labels 1, 2, 3) that move right by a pixel a frame.
+fn frame_labels(frame: u32) -> Vec<u8> {
+    let mut out = vec![0; S.area() as usize];
+    for (label, x, y) in [(1, 3.0, 4.0), (2, 12.0, 4.0), (3, 8.0, 11.0)] {
+        for (k, value) in out.iter_mut().enumerate() {
+            let (px, py) = ((k % 24) as f32, (k / 24) as f32);
+            if (px - x - frame as f32).powi(2) + (py - y).powi(2) < 7.0 {
+                *value = label;
+            }
+        }
+    }
+    out
+}
+
+fn dataset(dir: &Path) {
+    let json = r#"{"schema":1,"seed":5,"width":24,"height":16,"frames":5,"fps":8.0,
+        "objects":[{"id":1},{"id":2},{"id":3}],"phrases":[
+        {"words":["the","red","disc"],"kind":"attribute","referents":[1],"slots":{}},
+        {"words":["the","blue","disc"],"kind":"attribute","referents":[2],"slots":{}},
+        {"words":["all","green","discs"],"kind":"plural","referents":[2,3],"slots":{}},
+        {"words":["the","square"],"kind":"no_match","referents":[],"slots":{}}]}"#;
+    for clip in ["a", "b"] {
+        let clip = dir.join(clip);
+        fs::create_dir_all(clip.join("frames")).unwrap();
+        fs::create_dir_all(clip.join("masks")).unwrap();
+        fs::write(clip.join("clip.json"), json).unwrap();
+        for f in 0..FRAMES {
+            let png = labels::encode(S, &frame_labels(f)).unwrap();
+            fs::write(clip.join(format!("masks/{f:05}.png")), png).unwrap();
+        }
+    }
+}
+
+/// What a test model does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Knows the truth.
+    Oracle,
+    /// Always answers with object 1, and lets masks stand still.
+    Stubborn,
+    /// Says no to everything.
+    Silent,
+    /// Fails on clip `b`.
+    Fragile,
+}
+
+struct Model {
+    habit: Habit,
+}
+
+fn mask_of(bitmap: &Bitmap) -> FrameMask {
+    FrameMask {
+        rle: Rle::from_bitmap(bitmap),
+        score: 1.0,
+        iou: 1.0,
+        provenance: Provenance::Model,
+        anchor: false,
+        drift: DriftSignal::default(),
+    }
+}
+
+fn label_mask(frame: u32, label: u8) -> Bitmap {
+    let data = frame_labels(frame)
+        .iter()
+        .map(|&v| u8::from(v == label))
+        .collect();
+    Bitmap { size: S, data }
+}
+
+fn offer(mask: &Bitmap, objectness: f32) -> Proposal {
+    Proposal {
+        box_px: Rle::from_bitmap(mask).bounding_box().unwrap(),
+        objectness,
+        filtration: objectness,
+        confidence: objectness,
+        selected: true,
+        drawn: false,
+    }
+}
+
+impl Subject for Model {
+    fn name(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn open(&mut self, images: &Path) -> Result<Opened, EvalError> {
+        if self.habit == Habit::Fragile && images.parent().unwrap().ends_with("b") {
+            return Err(EvalError::Model("the frames cannot be read".to_owned()));
+        }
+        Ok(Opened {
+            size: S,
+            frames: FRAMES,
+        })
+    }
+
+    fn ground(
+        &mut self,
+        frame: FrameIndex,
+        phrase: &str,
+        progress: &mut Progress<'_>,
+    ) -> Result<Answer, EvalError> {
+        progress.step(0, 1, "asking")?;
+        let referents: &[u8] = match (self.habit, phrase) {
+            (Habit::Silent, _) | (Habit::Oracle | Habit::Fragile, "the square") => &[],
+            (Habit::Stubborn, _) | (_, "the red disc") => &[1],
+            (_, "the blue disc") => &[2],
+            _ => &[2, 3],
+        };
+        let masks: Vec<Bitmap> = referents.iter().map(|&l| label_mask(frame.0, l)).collect();
+        Ok(Answer {
+            emission: Emission {
+                frame,
+                phrase: phrase.to_owned(),
+                text: String::new(),
+                tokens: Vec::new(),
+                unknown_words: Vec::new(),
+                proposals: masks.iter().map(|m| offer(m, 0.9)).collect(),
+                objects: Vec::new(),
+                tsf_tokens: 0,
+                secs: 0.0,
+            },
+            masks: masks.iter().map(mask_of).collect(),
+        })
+    }
+
+    fn segment(
+        &mut self,
+        frame: FrameIndex,
+        box_px: BoxPx,
+        progress: &mut Progress<'_>,
+    ) -> Result<FrameMask, EvalError> {
+        progress.step(0, 1, "segmenting")?;
+        let filled = Bitmap::from_box(S, box_px);
+        if self.habit == Habit::Stubborn {
+            return Ok(mask_of(&filled));
+        }
+        let label = (1..4).find(|&l| {
+            let there = Rle::from_bitmap(&label_mask(frame.0, l)).bounding_box();
+            there.is_some_and(|b| b.iou(box_px) > 0.99)
+        });
+        Ok(mask_of(&label_mask(frame.0, label.unwrap())))
+    }
+
+    fn carry(
+        &mut self,
+        frame: FrameIndex,
+        answer: &Answer,
+        _mode: Mode,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Track>, EvalError> {
+        progress.step(0, 1, "carrying")?;
+        let still = self.habit == Habit::Stubborn;
+        let track = |start: &FrameMask| -> Track {
+            (0..FRAMES)
+                .map(|f| {
+                    let label = (1..4).find(|&l| mask_of(&label_mask(frame.0, l)).rle == start.rle);
+                    match label {
+                        Some(label) if !still => (f, mask_of(&label_mask(f, label)).rle),
+                        _ => (f, start.rle.clone()),
+                    }
+                })
+                .collect()
+        };
+        Ok(answer.masks.iter().map(track).collect())
+    }
+
+    fn propose(
+        &mut self,
+        frame: FrameIndex,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Proposal>, EvalError> {
+        progress.step(0, 1, "proposing")?;
+        let all: &[(u8, f32)] = match self.habit {
+            Habit::Oracle => &[(3, 0.2), (1, 0.9), (2, 0.5)],
+            _ => &[(1, 0.9)],
+        };
+        Ok(all
+            .iter()
+            .map(|&(l, o)| offer(&label_mask(frame.0, l), o))
+            .collect())
+    }
+}
+
+fn sequences() -> (tempfile::TempDir, Vec<Sequence>) {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path());
+    let all = open(dir.path(), "synth", None).unwrap();
+    (dir, all)
+}
+
+fn ask(habit: Habit) -> super::report::MaskReport {
+    let (_dir, all) = sequences();
+    let mut model = Model { habit };
+    rvos(&mut model, &all, Mode::Track, &mut Progress::silent()).unwrap()
+}
+
+#[test]
+fn who_knows_the_truth_scores_one_everywhere() {
+    let report = ask(Habit::Oracle);
+    assert_eq!((report.j, report.f, report.jf), (1.0, 1.0, 1.0));
+    assert_eq!(report.sequences.len(), 6);
+    assert_eq!(report.no_match.unwrap().accuracy, 1.0);
+    assert_eq!(report.no_match.unwrap().phrases, 2);
+    for kind in ["attribute", "plural"] {
+        let k = report.kinds[kind];
+        assert_eq!((k.right_object, k.right_box, k.answered), (1.0, 1.0, 1.0));
+    }
+    assert!(!report.kinds.contains_key("no_match"));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["task"], "rvos");
+    assert_eq!(json["sequences"][0]["phrase"], "the red disc");
+    assert_eq!(json["sequences"][0]["j"], 1.0);
+}
+
+#[test]
+fn who_always_names_the_first_object_is_found_out() {
+    let report = ask(Habit::Stubborn);
+    let attribute = report.kinds["attribute"];
+    assert_eq!((attribute.right_object, attribute.right_box), (0.5, 0.5));
+    let plural = report.kinds["plural"];
+    assert_eq!((plural.right_object, plural.answered), (0.0, 1.0));
+    assert_eq!(report.no_match.unwrap().accuracy, 0.0);
+    // Right on the first frame, then left behind.
+    let red = &report.sequences[0];
+    assert_eq!(red.j_prompted, 1.0);
+    assert!(red.j < 0.7 && red.j > 0.2);
+    assert!(report.lines().len() > 4);
+}
+
+#[test]
+fn who_says_nothing_is_right_only_about_what_is_not_there() {
+    let report = ask(Habit::Silent);
+    assert_eq!((report.j, report.f), (0.0, 0.0));
+    assert_eq!(report.no_match.unwrap().accuracy, 1.0);
+    let all = report.all_kinds.unwrap();
+    assert_eq!(
+        (all.right_object, all.right_box, all.answered),
+        (0.0, 0.0, 0.0)
+    );
+}
+
+#[test]
+fn a_clip_that_fails_is_listed_and_the_rest_is_measured() {
+    let report = ask(Habit::Fragile);
+    assert_eq!(report.sequences.len(), 3);
+    assert_eq!(report.j, 1.0);
+    assert_eq!(report.failed.len(), 1);
+    assert_eq!(report.failed[0].name, "b");
+}
+
+#[test]
+fn boxes_as_prompts_and_what_filling_them_would_reach() {
+    let (_dir, all) = sequences();
+    let run = |habit| {
+        vos(
+            &mut Model { habit },
+            &all,
+            Mode::Track,
+            &mut Progress::silent(),
+        )
+        .unwrap()
+    };
+    let report = run(Habit::Oracle);
+    assert_eq!((report.j, report.j_prompted), (1.0, 1.0));
+    assert_eq!(report.sequences.len(), 6);
+    assert_eq!(report.sequences[2].object, Some(3));
+    // A model that fills the box and lets it stand is the baseline.
+    let report = run(Habit::Stubborn);
+    let fill = report.baselines.unwrap();
+    assert_eq!(report.j_prompted, fill.fill_box_j_prompted);
+    assert!((report.j - fill.still_box_j).abs() < 1e-12);
+    assert!(fill.fill_each_box_j > fill.still_box_j);
+    // A disc is its 5×5 box without the corners.
+    assert!((fill.fill_box_j_prompted - 21.0 / 25.0).abs() < 0.05);
+}
+
+#[test]
+fn proposals_are_counted_by_box() {
+    let (_dir, all) = sequences();
+    let run = |habit| proposals(&mut Model { habit }, &all, &mut Progress::silent()).unwrap();
+    let report = run(Habit::Oracle);
+    assert_eq!((report.recall_50, report.average_recall), (1.0, 1.0));
+    assert_eq!((report.frames, report.boxes), (2, 6));
+    assert!((report.recall_50_at[&1] - 1.0 / 3.0).abs() < 1e-12);
+    assert_eq!(report.recall_50_at[&10], 1.0);
+    let report = run(Habit::Stubborn);
+    assert!((report.recall_50 - 1.0 / 3.0).abs() < 1e-12);
+    assert_eq!(report.sequences["a"], report.recall_50);
+    assert!(report.lines()[0].contains("recall 0.333"));
+}
+
+#[test]
+fn a_stop_ends_a_run_and_a_dataset_without_phrases_is_refused() {
+    let (_dir, mut all) = sequences();
+    let cancel = CancelToken::default();
+    let mut seen = 0;
+    let stopper = cancel.clone();
+    let mut progress = Progress::new(cancel, |done, total, _| {
+        seen += 1;
+        assert_eq!(total, 2);
+        if done == 1 {
+            stopper.cancel();
+        }
+    });
+    let mut model = Model {
+        habit: Habit::Oracle,
+    };
+    let stopped = rvos(&mut model, &all, Mode::Track, &mut progress);
+    assert!(matches!(stopped, Err(EvalError::Cancelled(_))));
+    for sequence in &mut all {
+        sequence.queries.clear();
+    }
+    let asked = rvos(&mut model, &all, Mode::Track, &mut Progress::silent());
+    assert!(matches!(asked, Err(EvalError::NoPhrases)));
+}
+
+#[test]
+fn datasets_are_opened_by_name() {
+    let (dir, all) = sequences();
+    assert_eq!(all.len(), 2);
+    assert_eq!(open(dir.path(), "synth", Some(1)).unwrap().len(), 1);
+    assert!(matches!(
+        open(dir.path(), "coco", None),
+        Err(EvalError::UnknownFormat(_))
+    ));
+    assert!(open(dir.path(), "davis", None).is_err());
+    // The DAVIS 2016 layout: grey masks of 0 and 255 are one object.
+    let davis = dir.path().join("davis");
+    let masks = davis.join("Annotations/480p/one");
+    let images = davis.join("JPEGImages/480p/one");
+    fs::create_dir_all(&masks).unwrap();
+    assert!(matches!(
+        open(&davis, "davis", None),
+        Err(EvalError::Unusable(_))
+    ));
+    fs::create_dir_all(&images).unwrap();
+    for f in 0..2 {
+        let grey = image::GrayImage::from_fn(24, 16, |x, _| image::Luma([u8::from(x > 9) * 255]));
+        grey.save(masks.join(format!("{f:05}.png"))).unwrap();
+        grey.save(images.join(format!("{f:05}.jpg"))).unwrap();
+    }
+    let one = &open(&davis, "davis", None).unwrap()[0];
+    assert_eq!((one.frames, one.masks.len()), (2, 2));
+    let truth = one.truth(0).unwrap().unwrap();
+    assert_eq!(truth.objects(), vec![1]);
+    assert_eq!(truth.mask(&[1]).area(), 14 * 16);
+    assert_eq!(one.truth(2).unwrap(), None);
+    let by_label: BTreeMap<u8, u64> = truth
+        .objects()
+        .into_iter()
+        .map(|l| (l, truth.mask(&[l]).area()))
+        .collect();
+    assert_eq!(by_label[&1], 224);
+}
