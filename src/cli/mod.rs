@@ -1,80 +1,147 @@
-//! The command line: one file per subcommand. Progress goes to stderr, data to stdout or files.
+//! The command line: one file per subcommand.
+//!
+//! Data goes to stdout or files, everything else to stderr. Exit code 0 is done, 1 failed, 2 bad usage. What the window
+//! does to data, these commands do too.
 
+mod bench;
+mod doctor;
+mod ground;
+mod ground_json;
+mod models;
+mod output;
 pub mod parity;
+mod pictures;
+mod progress;
+mod project_file;
 mod synth;
 mod train;
+mod window;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+
+use output::note;
 
 /// Find, track and correct things in video by asking for them.
 #[derive(Parser)]
-#[command(version)]
-struct Arguments {
+#[command(name = "sparrow", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// Video, image folder or project to open in the window; none: the start page.
+    path: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Ground(ground::GroundArgs),
     /// Write synthetic clips with exact masks and phrases.
     Synth(synth::SynthArgs),
     /// Train one stage of a model.
     Train(train::TrainArgs),
-    /// Run stored cases of the released code and report every stage.
-    #[command(hide = true)]
+    /// Which models there are, and whether they are whole.
+    Models {
+        #[command(subcommand)]
+        command: models::ModelsCommand,
+    },
+    /// Compare the networks with stored cases of the released code.
     Parity {
-        /// Folder of cases.
+        /// Folder of .safetensors cases.
         folder: PathBuf,
     },
+    Bench(bench::BenchArgs),
+    /// What this machine and this build have, and what is missing.
+    Doctor,
 }
 
-/// Parses the arguments, runs the subcommand and turns its result into an exit code: 0 done, 1 failed, 2 bad usage.
+/// A subcommand did everything it was asked to do.
+struct Done;
+
+/// The command was not written as it should be; ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Parses the arguments, runs the subcommand and turns its result into an exit code.
 pub fn main() -> ExitCode {
-    // Clap itself leaves with 2 on bad usage and 0 on `--help`.
-    let arguments = Arguments::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no failure and go to stdout; clap knows.
+            let code = u8::try_from(e.exit_code()).unwrap_or(2);
+            drop(e.print());
+            return ExitCode::from(code);
+        }
+    };
     log_to_stderr();
-    match run(arguments.command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
+    limit_threads(cli.command.is_none());
+    match run(cli) {
+        Ok(Done) => ExitCode::SUCCESS,
+        Err(e) => {
+            note(format!("error: {e:#}"));
+            ExitCode::from(if e.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
 
-/// Runs a subcommand; `false` means that some of it failed and was reported.
-fn run(command: Command) -> anyhow::Result<bool> {
-    match command {
-        Command::Synth(args) => synth::run(&args).map(|()| true),
-        Command::Train(args) => train::run(args).map(|()| true),
-        Command::Parity { folder } => {
-            let outcome = parity::run_folder(&folder, &mut std::io::stdout().lock())?;
-            Ok(outcome.failed == 0)
+fn run(cli: Cli) -> Result<Done> {
+    match cli.command {
+        None => window::run(cli.path.as_deref())?,
+        Some(Command::Ground(args)) => return ground::run(&args),
+        Some(Command::Synth(args)) => synth::run(&args)?,
+        Some(Command::Train(args)) => train::run(args)?,
+        Some(Command::Models { command }) => models::run(&command)?,
+        Some(Command::Parity { folder }) => {
+            output::require_input(&folder, "a folder of stored cases")?;
+            let outcome = parity::run_folder(&folder, &mut io::stdout().lock())?;
+            if outcome.failed > 0 {
+                bail!("{} cases failed", outcome.failed);
+            }
         }
+        Some(Command::Bench(args)) => bench::run(&args)?,
+        Some(Command::Doctor) => doctor::run()?,
     }
+    Ok(Done)
 }
 
+/// Warnings by default; `RUST_LOG` says otherwise.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,sparrow=info,train=info"));
-    let subscriber = tracing_subscriber::fmt()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,train=info"));
+    let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_target(false)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .without_time()
-        .with_writer(std::io::stderr);
-    // A second subscriber in one process (tests) is refused; the first keeps working.
-    if let Err(error) = subscriber.try_init() {
-        tracing::debug!("logging was already set up: {error}");
+        .try_init();
+    if logging.is_err() {
+        note("logging is set up already");
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the one place where a failed command speaks"
-)]
-fn complain(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+/// The window keeps one core for itself; a command takes them all. `RAYON_NUM_THREADS` says otherwise.
+fn limit_threads(window: bool) {
+    if std::env::var_os("RAYON_NUM_THREADS").is_some() {
+        return;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if window {
+        cores.saturating_sub(1)
+    } else {
+        cores
+    }
+    .max(1);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("compute-{i}"))
+        .build_global();
+    if pool.is_err() {
+        tracing::debug!("the compute threads were started already");
+    }
 }

@@ -15,6 +15,8 @@ use crate::{
 enum Stage {
     /// Segmenter and proposer on one trunk, on masks and boxes.
     Segmenter,
+    /// A finished segmenter's memory alone, on longer clips.
+    Memory,
     /// Both vision towers, on words of tokens.
     Towers,
     /// The language model and its prompts, with the towers frozen; with SAM2's weights given, filtration and masks too.
@@ -92,6 +94,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
     };
     match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
+        Stage::Memory => segmenter::run_memory(&mut job, &info),
         Stage::Towers => towers::run(&mut job, &info, words),
         Stage::Language => language::run(&mut job, &info, language::Part::Language, words),
         Stage::Filtration => language::run(&mut job, &info, language::Part::Filtration, words),

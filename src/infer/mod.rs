@@ -2,7 +2,22 @@
 //!
 //! Leaves the networks to [`crate::nn`], decoding to [`crate::video`] and threads to [`crate::worker`].
 
+mod cache;
+pub mod clip;
+pub mod engine;
+pub mod error;
+mod ground;
+mod language;
+mod masks;
 pub mod model;
+mod networks;
+mod plan;
 pub mod preprocess;
+mod propagate;
 pub mod random_weights;
+mod timing;
 pub mod words;
+
+pub use clip::Clip;
+pub use engine::{Engine, Grounded, LoadedModel, PropagateOptions, Propagation};
+pub use error::{InferError, InferResult};

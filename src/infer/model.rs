@@ -126,7 +126,8 @@ pub struct ModelThresholds {
     pub keep: f32,
     /// At most this many are kept.
     pub at_most: u32,
-    /// The answer counts as "there is one" at or above this probability of `[BOX]`.
+    /// The answer may say that there is one if the probability of its first word not being "none"'s is at or above this;
+    /// 0 for a model that was never taught to say none.
     pub presence: f32,
 }
 
@@ -151,6 +152,13 @@ pub struct ModelInfo {
     pub tokenizer: WordsConfig,
     /// Thresholds, unless the weight file carries its own.
     pub thresholds: ModelThresholds,
+    /// The prompt encoder was trained on masks. Without it, a known mask is prompted by its box.
+    #[serde(default = "yes")]
+    pub mask_prompts: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl ModelInfo {
@@ -294,12 +302,16 @@ impl ModelSource {
         ))
     }
 
-    /// Refuses tensors that no network asked for.
+    /// Refuses tensors that no network asked for, except those that `ignore` accepts.
     ///
     /// # Errors
     /// [`ModelError::Weights`] with the first such tensor.
-    pub fn check_all_used(&self, store: &WeightStore) -> Result<(), ModelError> {
-        store.check_all_used(|_| false).map_err(|e| {
+    pub fn check_all_used(
+        &self,
+        store: &WeightStore,
+        ignore: impl Fn(&str) -> bool,
+    ) -> Result<(), ModelError> {
+        store.check_all_used(ignore).map_err(|e| {
             self.weights_error(format!("{e}; the file belongs to another model or version"))
         })
     }

@@ -28,11 +28,13 @@ pub fn spread_frames(frames: u32, n: usize) -> Vec<FrameIndex> {
         .collect()
 }
 
-/// As [`spread_frames`], with the one nearest to `frame` moved onto it, so that the model sees what it is asked about.
-pub fn spread_frames_around(frames: u32, n: usize, frame: FrameIndex) -> Vec<FrameIndex> {
-    let mut all = spread_frames(frames, n);
-    if let Some(nearest) = all.iter_mut().min_by_key(|f| f.0.abs_diff(frame.0)) {
-        *nearest = FrameIndex(frame.0.min(frames.saturating_sub(1)));
+/// As [`spread_frames`], over the clip from `frame` on: the frame that the model is asked about is the first that it sees,
+/// as it was in training.
+pub fn spread_frames_from(frames: u32, n: usize, frame: FrameIndex) -> Vec<FrameIndex> {
+    let first = frame.0.min(frames.saturating_sub(1));
+    let mut all = spread_frames(frames - first, n);
+    for f in &mut all {
+        f.0 += first;
     }
     all
 }
@@ -329,11 +331,13 @@ mod tests {
         assert_eq!(indices(3, 4), [0, 1, 2, 2]);
         assert_eq!(indices(64, 16)[15], 63);
         assert_eq!(indices(5, 1), [0]);
-        let around = spread_frames_around(100, 4, FrameIndex(60));
-        assert_eq!(
-            around.iter().map(|f| f.0).collect::<Vec<_>>(),
-            [0, 33, 60, 99]
-        );
+        let from = |frame| {
+            let all = spread_frames_from(100, 4, FrameIndex(frame));
+            all.iter().map(|f| f.0).collect::<Vec<_>>()
+        };
+        assert_eq!(from(60), [60, 73, 86, 99]);
+        assert_eq!(from(98), [98, 99, 99, 99]);
+        assert_eq!(from(500), [99, 99, 99, 99]);
     }
 
     fn picture(w: u32, h: u32) -> RgbFrame {

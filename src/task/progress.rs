@@ -15,6 +15,11 @@ pub struct Cancelled;
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
+    /// A token that stops the job as soon as `flag` is set, by a signal for example.
+    pub fn from_flag(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
     /// Asks the job to stop.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -24,7 +24,6 @@ pub(crate) enum Icon {
     Plus,
     Close,
     Trash,
-    Chevron,
     Fit,
     Heat,
     Boxes,
@@ -33,7 +32,6 @@ pub(crate) enum Icon {
     Moon,
     Undo,
     Redo,
-    Folder,
     Film,
     CarryBack,
     CarryForward,
@@ -121,13 +119,11 @@ impl Icon {
             | Self::Trash
             | Self::Plus
             | Self::Close
-            | Self::Chevron
             | Self::Help
             | Self::Sun
             | Self::Moon
             | Self::Undo
             | Self::Redo
-            | Self::Folder
             | Self::Film
             | Self::Search => self.paint_sign(&p),
             Self::Play
@@ -145,12 +141,7 @@ impl Icon {
 
     fn paint_tool(self, p: &Pen<'_>) {
         match self {
-            Self::Arrow => p.closed(&[
-                (3.5, 2.5),
-                (12.5, 8.0),
-                (8.4, 9.0),
-                (6.2, 13.2),
-            ]),
+            Self::Arrow => p.closed(&[(3.5, 2.5), (12.5, 8.0), (8.4, 9.0), (6.2, 13.2)]),
             Self::Box => {
                 p.rect(2.5, 3.5, 13.5, 12.5);
                 for (x, y) in [(2.5, 3.5), (13.5, 3.5), (2.5, 12.5), (13.5, 12.5)] {
@@ -167,7 +158,13 @@ impl Icon {
                 p.closed(&[(7.2, 8.6), (4.6, 9.6), (3.0, 13.2), (6.6, 12.0), (7.8, 9.4)]);
             }
             Self::Eraser => {
-                p.closed(&[(9.5, 2.8), (13.4, 6.7), (8.2, 11.9), (5.4, 11.9), (3.0, 9.4)]);
+                p.closed(&[
+                    (9.5, 2.8),
+                    (13.4, 6.7),
+                    (8.2, 11.9),
+                    (5.4, 11.9),
+                    (3.0, 9.4),
+                ]);
                 p.line(&[(6.1, 6.3), (9.9, 10.1)]);
                 p.line(&[(5.0, 14.0), (13.0, 14.0)]);
             }
@@ -264,7 +261,6 @@ impl Icon {
                 p.line(&[(4.0, 4.0), (12.0, 12.0)]);
                 p.line(&[(12.0, 4.0), (4.0, 12.0)]);
             }
-            Self::Chevron => p.line(&[(4.0, 6.2), (8.0, 10.2), (12.0, 6.2)]),
             Self::Help => {
                 p.arc(8.0, 5.8, 3.0, 180.0, 385.0);
                 p.line(&[(10.6, 7.2), (8.2, 8.9), (8.0, 10.6)]);
@@ -296,14 +292,6 @@ impl Icon {
                 p.arc(6.5, 9.5, 3.5, 270.0, 90.0);
                 p.line(&[(6.5, 13.0), (10.0, 13.0)]);
             }
-            Self::Folder => p.closed(&[
-                (2.0, 3.5),
-                (6.5, 3.5),
-                (8.0, 5.3),
-                (14.0, 5.3),
-                (14.0, 12.8),
-                (2.0, 12.8),
-            ]),
             Self::Film => {
                 p.rect(2.0, 3.0, 14.0, 13.0);
                 p.line(&[(5.2, 3.0), (5.2, 13.0)]);
@@ -318,7 +306,13 @@ impl Icon {
 }
 
 /// A rhombus with a dark rim, the sign of an anchor.
-pub(crate) fn anchor_mark(painter: &Painter, centre: Pos2, radius: f32, fill: Color32, rim: Color32) {
+pub(crate) fn anchor_mark(
+    painter: &Painter,
+    centre: Pos2,
+    radius: f32,
+    fill: Color32,
+    rim: Color32,
+) {
     painter.add(Shape::convex_polygon(
         vec![
             pos2(centre.x, centre.y - radius),

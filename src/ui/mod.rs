@@ -1,1 +1,107 @@
 //! The window: logic, drawing, state, actions, panels. Never decodes, never infers, never waits for the disk.
+//!
+//! Once per frame `logic` drains what other threads have sent and applies key presses; then the panels draw: they read
+//! [`state`] and the document and send [`command`]s, which `logic` carries out after drawing. The threads: the inference
+//! thread behind [`crate::worker::WorkerHandle`], the decoder behind [`crate::video::Decoder`], the store's writer behind
+//! [`crate::store::Writer`], and short-lived ones that open, export and save settings.
+
+mod actions;
+mod answers;
+mod app;
+mod brush;
+mod command;
+mod dialogs;
+mod exporter;
+mod frames;
+mod icons;
+mod keymap;
+mod lanes;
+mod logic;
+mod masks;
+mod opener;
+mod panels;
+mod session;
+mod settings;
+mod state;
+mod theme;
+mod widgets;
+
+use std::{io, path::PathBuf};
+
+use anyhow::anyhow;
+
+pub use app::App;
+
+use crate::worker::WorkerHandle;
+
+/// The clip that comes with the program.
+#[derive(Clone, Debug)]
+pub enum Sample {
+    /// A file.
+    Path(PathBuf),
+    /// A file in the program; unpacked to the user's data folder when it is opened.
+    Bytes {
+        /// File name with ending.
+        name: &'static str,
+        /// The file.
+        bytes: &'static [u8],
+    },
+}
+
+/// Starts the inference thread. What it is given is to be called whenever an update was sent.
+pub type SpawnWorker = Box<dyn FnOnce(Box<dyn Fn() + Send>) -> io::Result<WorkerHandle>>;
+
+/// What the window starts with.
+pub struct Options {
+    /// A video, an image folder or a project to open at once; otherwise the start page.
+    pub open: Option<PathBuf>,
+    /// Model id.
+    pub model: String,
+    /// `auto`, `cpu`, `cuda` or `metal`.
+    pub device: String,
+    /// The bundled clip.
+    pub sample: Option<Sample>,
+    /// Starts the inference thread.
+    pub worker: SpawnWorker,
+    /// Where settings are kept; `None` keeps none.
+    pub settings: Option<PathBuf>,
+}
+
+impl Options {
+    /// The usual place for settings, if the system names one.
+    pub fn default_settings_path() -> Option<PathBuf> {
+        settings::config_dir().map(|dir| dir.join("settings.json"))
+    }
+}
+
+/// Opens the window and returns when it is closed.
+///
+/// # Errors
+/// If there is no display or no way to draw on it; says what to do instead.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let native = eframe::NativeOptions {
+        viewport: egui::ViewportBuilder::default()
+            .with_title("Sparrow")
+            .with_app_id("sparrow")
+            .with_inner_size([1440.0, 900.0])
+            .with_min_inner_size([960.0, 600.0])
+            .with_drag_and_drop(true),
+        renderer: eframe::Renderer::Wgpu,
+        ..eframe::NativeOptions::default()
+    };
+    eframe::run_native(
+        "Sparrow",
+        native,
+        Box::new(move |creation| {
+            if let Some(state) = &creation.wgpu_render_state {
+                crate::render::install(state);
+            }
+            Ok(Box::new(App::new(&creation.egui_ctx, options)?))
+        }),
+    )
+    .map_err(|error| {
+        anyhow!(
+            "the window could not be opened: {error}; without a display, use `sparrow ground VIDEO --phrase TEXT`"
+        )
+    })
+}

@@ -118,7 +118,11 @@ const LIGHT: Palette = Palette {
 
 /// The colours in force.
 pub(crate) fn palette(ui: &egui::Ui) -> &'static Palette {
-    if ui.visuals().dark_mode { &DARK } else { &LIGHT }
+    if ui.visuals().dark_mode {
+        &DARK
+    } else {
+        &LIGHT
+    }
 }
 
 /// The heavier weight, for headings and what is selected.
@@ -196,7 +200,7 @@ fn apply(style: &mut egui::Style, p: &Palette) {
     spacing.window_margin = Margin::same(16);
     spacing.menu_margin = Margin::same(6);
     spacing.slider_width = 120.0;
-    spacing.slider_rail_height = 4.0;
+    spacing.slider_rail_height = 3.0;
     spacing.icon_width = 15.0;
     spacing.icon_width_inner = 9.0;
     spacing.icon_spacing = 6.0;

@@ -5,6 +5,7 @@
 //! panic. What a window has to know is [`WorkerHandle`] alone.
 
 mod backend;
+mod engine;
 mod handle;
 mod queue;
 mod thread;
@@ -12,6 +13,7 @@ mod thread;
 use std::{io, sync::Arc};
 
 pub use backend::{Backend, Flow, Output};
+pub use engine::{InferBackend, InferTask};
 pub use handle::WorkerHandle;
 
 use queue::Queue;

@@ -4,6 +4,10 @@
     reason = "a test that unwraps nothing proves nothing; a panic is the report"
 )]
 
+/// The command line, run as a program.
+mod cli;
+/// The engine's promises, whatever the model says.
+mod engine;
 /// Exports in the hands of pycocotools and TrackEval.
 mod formats;
 /// Helpers: an adapter and pictures drawn with it.
@@ -18,6 +22,12 @@ mod parity;
 mod shaders;
 /// The project file: kills, write protection.
 mod store;
+/// The whole window, driven by accessible labels.
+#[cfg(feature = "gui")]
+mod ui;
+/// Helpers: a drawn clip and an engine that answers always the same.
+#[cfg(feature = "gui")]
+mod ui_fake;
 /// Opening, exact seeking, damaged files, the decoder thread.
 mod video;
 /// The inference thread: cancel, stale answers, panics, exactly one end.

@@ -12,12 +12,11 @@ mod validate;
 
 use std::{collections::HashMap, time::Instant};
 
-use candle_core::Tensor;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::{
     batch::{Batch, BatchSpec, make},
-    model::{Nets, PROPOSER_PREFIX, SAM_PREFIX},
+    model::{Nets, PROPOSER_PREFIX, SAM_PREFIX, Scope},
 };
 use super::{
     AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult, checkpoint,
@@ -27,6 +26,9 @@ use crate::{infer::model::ModelInfo, nn::deformable_detr};
 
 /// Name of the stage, its checkpoint and its log.
 pub const STAGE: &str = "segmenter";
+
+/// Name of the stage that lengthens memory, its checkpoint and its log.
+pub const MEMORY_STAGE: &str = "memory";
 
 /// Steps between lines of the log, and between checkpoints.
 const REPORT_EVERY: u64 = 10;
@@ -53,46 +55,94 @@ struct Phase {
     smallest: f32,
 }
 
-const PHASES: &[Phase] = &[
-    Phase {
-        until: 0.40,
-        clips: 16,
-        frames: 1,
-        px: 128,
-        objects: 4,
-        smallest: 22.0,
-    },
-    Phase {
-        until: 0.64,
-        clips: 6,
-        frames: 3,
-        px: 128,
-        objects: 3,
-        smallest: 20.0,
-    },
-    Phase {
-        until: 0.80,
-        clips: 4,
-        frames: 3,
-        px: 192,
-        objects: 3,
-        smallest: 16.0,
-    },
-    Phase {
+/// A way through the budget.
+struct Plan {
+    stage: &'static str,
+    phases: &'static [Phase],
+    scope: Scope,
+    peak: f64,
+}
+
+const SEGMENTER: Plan = Plan {
+    stage: STAGE,
+    phases: &[
+        Phase {
+            until: 0.40,
+            clips: 16,
+            frames: 1,
+            px: 128,
+            objects: 4,
+            smallest: 22.0,
+        },
+        Phase {
+            until: 0.64,
+            clips: 6,
+            frames: 3,
+            px: 128,
+            objects: 3,
+            smallest: 20.0,
+        },
+        Phase {
+            until: 0.80,
+            clips: 4,
+            frames: 3,
+            px: 192,
+            objects: 3,
+            smallest: 16.0,
+        },
+        Phase {
+            until: 1.00,
+            clips: 3,
+            frames: 3,
+            px: 256,
+            objects: 3,
+            smallest: 16.0,
+        },
+    ],
+    scope: Scope::Everything,
+    peak: 1.5e-3,
+};
+
+/// Three frames teach a memory of three frames: the mask then crumbles by the eighth. Longer clips, with all that other
+/// stages build on held still, cost a third of a full step.
+const MEMORY: Plan = Plan {
+    stage: MEMORY_STAGE,
+    phases: &[Phase {
         until: 1.00,
-        clips: 3,
-        frames: 3,
+        clips: 2,
+        frames: 6,
         px: 256,
         objects: 3,
         smallest: 16.0,
-    },
-];
+    }],
+    scope: Scope::Memory,
+    peak: 6e-4,
+};
 
-fn phase_at(progress: f64) -> &'static Phase {
-    PHASES
-        .iter()
-        .find(|p| progress < p.until)
-        .unwrap_or(&PHASES[PHASES.len() - 1])
+impl Plan {
+    fn phase_at(&self, progress: f64) -> &'static Phase {
+        let last = &self.phases[self.phases.len() - 1];
+        self.phases
+            .iter()
+            .find(|p| progress < p.until)
+            .unwrap_or(last)
+    }
+
+    fn learns(&self, name: &str) -> bool {
+        // The prompt code is drawn once and kept: it must not move under the decoder.
+        let buffer = name.ends_with("positional_encoding_gaussian_matrix");
+        let memory = [
+            "memory_attention.",
+            "memory_encoder.",
+            "obj_ptr_proj.",
+            "maskmem_tpos_enc",
+            "no_obj_ptr",
+        ];
+        match self.scope {
+            Scope::Everything => !buffer,
+            Scope::Memory => memory.iter().any(|part| name.contains(part)),
+        }
+    }
 }
 
 fn spec(phase: &Phase) -> BatchSpec {
@@ -141,16 +191,28 @@ fn initialise(params: &Params, info: &ModelInfo) -> TrainResult<()> {
     Ok(())
 }
 
-/// Drawn once and kept: the prompt code must not move under the decoder.
-fn is_buffer(name: &str) -> bool {
-    name.ends_with("positional_encoding_gaussian_matrix")
-}
-
-/// Trains the stage.
+/// Trains SAM2 and the proposer together.
 ///
 /// # Errors
 /// If a file cannot be read or written, or the loss diverges.
 pub fn run(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
+    follow(&SEGMENTER, job, info)
+}
+
+/// Trains memory alone, on longer clips; the rest comes from `job.init` and stays as it is.
+///
+/// # Errors
+/// As [`run`]; also without anything to start from.
+pub fn run_memory(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
+    if job.init.is_empty() && !job.resume {
+        return Err(TrainError::Content(
+            "memory is trained on a finished segmenter: pass its checkpoint with --init".into(),
+        ));
+    }
+    follow(&MEMORY, job, info)
+}
+
+fn follow(plan: &Plan, job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
     let params = Params::new(job.seed, &job.device);
     let nets = Nets::new(&info.config, &params)?;
     initialise(&params, info)?;
@@ -159,35 +221,36 @@ pub fn run(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
         tracing::info!(target: "train", "{}: {filled} tensors, {} start fresh", path.display(), left.len());
     }
     let groups = vec![Group {
-        vars: params.matching(|n| !is_buffer(n)),
+        vars: params.matching(|n| plan.learns(n)),
         lr_scale: 1.0,
     }];
     let mut adam = AdamW::new(groups, AdamConfig::default())?;
     let mut state = checkpoint::State {
-        stage: STAGE.into(),
+        stage: plan.stage.into(),
         seed: job.seed,
         ..checkpoint::State::default()
     };
-    let path = checkpoint::path_in(&job.out, STAGE);
+    let path = checkpoint::path_in(&job.out, plan.stage);
     if job.resume {
         state = checkpoint::load(&path, &params, &mut adam)?;
         job.budget.resume_at(state.step, state.secs);
     }
-    let mut log = Log::open(&job.out, STAGE, job.resume)?;
+    let mut log = Log::open(&job.out, plan.stage, job.resume)?;
     log.note(
         state.step,
         &format!("{} parameters, from step {}", params.count(), state.step),
     )?;
-    train(job, &params, &nets, &mut adam, &mut log, &mut state)?;
+    train(plan, job, &params, &nets, &mut adam, &mut log, &mut state)?;
     state.secs = job.budget.secs();
     checkpoint::save(&path, &params, &adam, &state)?;
     let px = info.config.sam2.image_size;
-    let objectness = validate::report(&nets, job, px, 100, &mut log)?;
+    let objectness = validate::report(&nets, job, plan.stage, (px, 100), &mut log)?;
     state.extra = serde_json::json!({ "thresholds": { "objectness": objectness } });
     checkpoint::save(&path, &params, &adam, &state)
 }
 
 fn train(
+    plan: &Plan,
     job: &mut Job,
     params: &Params,
     nets: &Nets,
@@ -196,28 +259,28 @@ fn train(
     state: &mut checkpoint::State,
 ) -> TrainResult<()> {
     let schedule = Schedule {
-        peak: 1.5e-3,
+        peak: plan.peak,
         floor: 2e-5,
         warmup_steps: 60,
     };
-    let path = checkpoint::path_in(&job.out, STAGE);
+    let path = checkpoint::path_in(&job.out, plan.stage);
     let (ask, given) = generator()?;
+    let stopped =
+        |e: &dyn std::fmt::Display| TrainError::Content(format!("the generator has stopped: {e}"));
     let order = |step: u64, progress: f64| {
         let seed = training_seed(job.seed, step * SEEDS_PER_STEP);
-        ask.send((seed, spec(phase_at(progress))))
-            .map_err(|e| TrainError::Content(format!("the generator has stopped: {e}")))
+        ask.send((seed, spec(plan.phase_at(progress))))
+            .map_err(|e| stopped(&e))
     };
     order(state.step, job.budget.progress())?;
     let mut sums = Sums::default();
     let mut validated = job.budget.secs();
     while let Some(step) = job.budget.next_step() {
         let progress = job.budget.progress();
-        let batch = given
-            .recv()
-            .map_err(|e| TrainError::Content(format!("the generator has stopped: {e}")))?;
+        let batch = given.recv().map_err(|e| stopped(&e))?;
         order(step + 1, progress)?;
         let started = Instant::now();
-        let (loss, terms) = nets.loss(&batch, &job.device)?;
+        let (loss, terms) = nets.loss(&batch, plan.scope, &job.device)?;
         let value = model::scalar(&loss)?;
         let forward = started.elapsed().as_secs_f64();
         if !value.is_finite() {
@@ -248,7 +311,7 @@ fn train(
             checkpoint::save(&path, params, adam, state)?;
         }
         if job.budget.secs() - validated > VALIDATE_SECS {
-            validate::report(nets, job, batch.px, 16, log)?;
+            validate::report(nets, job, plan.stage, (batch.px, 16), log)?;
             validated = job.budget.secs();
         }
     }
@@ -282,20 +345,6 @@ impl Sums {
             .filter_map(|n| values.get(n).map(|(sum, count)| (n, sum / count)))
             .collect()
     }
-}
-
-/// Tensors of the stage that are shipped: everything but what only training needs.
-pub fn shipped(tensors: &HashMap<String, Tensor>) -> std::collections::BTreeMap<String, Tensor> {
-    let mut names: Vec<_> = tensors
-        .keys()
-        .filter(|n| !n.starts_with("aux."))
-        .cloned()
-        .collect();
-    names.sort();
-    names
-        .into_iter()
-        .filter_map(|n| tensors.get(&n).map(|t| (n.clone(), t.clone())))
-        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A batch of one frame per clip is image mode: every object is prompted. More frames are video mode: frame 0 is prompted,
 //! the rest is found from memory, and the gradient runs back through it.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
     batch::{Batch, POINTS, Prompt, Prompted},
@@ -42,6 +42,15 @@ pub(super) struct Nets {
     pub(super) sam: Sam2,
     pub(super) proposer: Proposer,
     pub(super) heads: AuxHeads,
+}
+
+/// What a stage trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All networks, on masks, proposals, cells and attributes.
+    Everything,
+    /// What remembers, on masks; images are encoded without a gradient.
+    Memory,
 }
 
 /// A named term of the loss.
@@ -156,11 +165,30 @@ impl Nets {
     }
 
     /// Loss of a batch and its terms by name.
-    pub(super) fn loss(&self, batch: &Batch, device: &Device) -> Result<(Tensor, Vec<Term>)> {
+    pub(super) fn loss(
+        &self,
+        batch: &Batch,
+        scope: Scope,
+        device: &Device,
+    ) -> Result<(Tensor, Vec<Term>)> {
         let n = batch.clips * batch.frames;
         let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
         let features = self.sam.encode_image(&images)?;
         let mut terms = Vec::new();
+        if scope == Scope::Memory {
+            let still = ImageFeatures {
+                high_res: features.high_res.map(|m| m.detach()),
+                embed: features.embed.detach(),
+                pos: features.pos,
+                fpn: Vec::new(),
+            };
+            let total = if batch.objects.is_empty() {
+                Tensor::zeros((), DType::F32, device)?
+            } else {
+                self.mask_losses(&still, batch, &mut terms)?
+            };
+            return Ok((total, terms));
+        }
         let mut total = self.dense_loss(&features, batch, &mut terms)?;
         total = (total + self.proposal_loss(&features, batch, &mut terms)?)?;
         if !batch.objects.is_empty() {

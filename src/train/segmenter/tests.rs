@@ -3,9 +3,10 @@
 use candle_core::Device;
 
 use super::{
+    MEMORY,
     batch::{BatchSpec, make},
     initialise,
-    model::Nets,
+    model::{Nets, Scope},
 };
 use crate::{
     infer::model::ModelInfo,
@@ -37,7 +38,9 @@ fn nets() -> (Params, Nets) {
 #[test]
 fn every_tensor_that_should_learn_gets_a_gradient() {
     let (params, nets) = nets();
-    let (loss, terms) = nets.loss(&make(5, &toy(3)), &Device::Cpu).unwrap();
+    let (loss, terms) = nets
+        .loss(&make(5, &toy(3)), Scope::Everything, &Device::Cpu)
+        .unwrap();
     assert!(terms.iter().any(|t| t.0 == "mask") && terms.iter().any(|t| t.0 == "qattr"));
     let grads = loss.backward().unwrap();
     // Masks 1 to 3 of the decoder, the mask prompt and the loss of presence have no part in this recipe.
@@ -73,9 +76,26 @@ fn a_few_steps_on_one_batch_lower_its_loss() {
     let batch = make(9, &toy(1));
     let mut values = Vec::new();
     for _ in 0..8 {
-        let (loss, _) = nets.loss(&batch, &Device::Cpu).unwrap();
+        let (loss, _) = nets.loss(&batch, Scope::Everything, &Device::Cpu).unwrap();
         values.push(loss.to_scalar::<f32>().unwrap());
         adam.step(&loss.backward().unwrap(), 1e-3).unwrap();
     }
     assert!(values[7] < 0.9 * values[0], "{values:?}");
+}
+
+#[test]
+fn memory_learns_alone() {
+    let (params, nets) = nets();
+    let batch = make(5, &toy(3));
+    let (loss, _) = nets.loss(&batch, Scope::Memory, &Device::Cpu).unwrap();
+    let grads = loss.backward().unwrap();
+    for (name, var) in params.all() {
+        let reached = grads.get(var.as_tensor()).is_some();
+        if name.contains("image_encoder") || name.starts_with("detector") {
+            assert!(!reached && !MEMORY.learns(&name), "{name}");
+        }
+        if name.contains("memory_attention") {
+            assert!(reached && MEMORY.learns(&name), "{name}");
+        }
+    }
 }

@@ -191,8 +191,8 @@ fn fitted_objectness(mut best_scores: Vec<f32>) -> f32 {
 pub(super) fn report(
     nets: &Nets,
     job: &Job,
-    px: usize,
-    clips: u64,
+    stage: &str,
+    (px, clips): (usize, u64),
     log: &mut Log,
 ) -> TrainResult<f32> {
     let options = SynthOptions {
@@ -273,7 +273,7 @@ pub(super) fn report(
         }
     }
     let step = job.budget.step();
-    sheet(&rows).save(&job.out.join(format!("{}-{step:06}.png", super::STAGE)))?;
+    sheet(&rows).save(&job.out.join(format!("{stage}-{step:06}.png")))?;
     let objectness = fitted_objectness(best_scores);
     log.line(
         "val",

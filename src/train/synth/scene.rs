@@ -236,7 +236,10 @@ impl Scene {
                 motion,
                 compound: false,
             };
-            thing(options, look, radius * unit, (x * w, y * h), rng)
+            Thing {
+                wobble: None,
+                ..thing(options, look, radius * unit, (x * w, y * h), rng)
+            }
         });
         Self {
             things: things.into(),

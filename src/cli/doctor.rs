@@ -1,0 +1,103 @@
+//! `sparrow doctor`: what this machine and this build have, and what is missing. Never fails because something is absent:
+//! it is here to say so.
+
+use anyhow::Result;
+use candle_core::Device;
+
+use crate::infer::{
+    engine::LoadedModel,
+    model::{ModelInfo, ModelSource, device},
+};
+
+use super::{output::say, window};
+
+pub(super) fn run() -> Result<()> {
+    line("sparrow", env!("CARGO_PKG_VERSION"))?;
+    line(
+        "platform",
+        &format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    )?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    line(
+        "threads",
+        &format!("{} in use, {cores} cores", rayon::current_num_threads()),
+    )?;
+    for name in ["cuda", "metal"] {
+        match device(name) {
+            Ok(_) => line(name, "ready")?,
+            Err(e) => line(name, &e.to_string())?,
+        }
+    }
+    line("ffmpeg", &ffmpeg())?;
+    line("gpu adapter", &adapter())?;
+    line(
+        "display",
+        match window::display() {
+            Ok(()) => "found",
+            Err(why) => why,
+        },
+    )?;
+    for model in ModelInfo::all()? {
+        let source = ModelSource::find(&model.id)?;
+        let state = match LoadedModel::load(&source, &Device::Cpu) {
+            Ok(loaded) => format!("whole, {} numbers", loaded.parameters),
+            Err(e) => e.to_string(),
+        };
+        line(&format!("model {}", model.id), &state)?;
+    }
+    Ok(())
+}
+
+fn line(what: &str, state: &str) -> Result<()> {
+    say(format!("{what:<14}{state}"))
+}
+
+#[cfg(feature = "ffmpeg")]
+fn ffmpeg() -> String {
+    let version = video_rs::ffmpeg::codec::version();
+    format!(
+        "libavcodec {}.{}.{}",
+        version >> 16,
+        (version >> 8) & 0xff,
+        version & 0xff
+    )
+}
+
+#[cfg(not(feature = "ffmpeg"))]
+fn ffmpeg() -> String {
+    "not in this build: only image folders and synthetic clips open".into()
+}
+
+#[cfg(feature = "gui")]
+fn adapter() -> String {
+    let instance = wgpu::Instance::default();
+    let adapters = ready(instance.enumerate_adapters(wgpu::Backends::all()));
+    let names: Vec<_> = adapters
+        .iter()
+        .flatten()
+        .map(|a| {
+            let info = a.get_info();
+            format!("{} ({:?})", info.name, info.backend)
+        })
+        .collect();
+    if names.is_empty() {
+        "none: install a Vulkan or OpenGL driver (for example mesa-vulkan-drivers)".into()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The result of a future that is done as soon as it is looked at, as wgpu's are outside a browser.
+#[cfg(feature = "gui")]
+fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[cfg(not(feature = "gui"))]
+fn adapter() -> String {
+    "not looked for: this build has no window".into()
+}

@@ -1,0 +1,504 @@
+//! `sparrow ground`: phrases become boxes and masks, and the masks are carried through the video. No window.
+
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    infer::{
+        clip::Clip,
+        engine::{Engine, LoadedModel, PropagateOptions},
+        model::{ModelSource, device, device_words},
+    },
+    project::{
+        BoxPx, Document, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance,
+        VideoInfo, apply, measure_all,
+    },
+    task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
+    video,
+};
+
+use super::{
+    Done, Usage,
+    ground_json::{GroundJson, ObjectJson, TimingJson},
+    output::{JsonTarget, NewFolder, require_input, say},
+    pictures,
+    progress::Reporter,
+};
+
+/// Find what a phrase says, and track it.
+#[derive(Debug, Args)]
+pub(super) struct GroundArgs {
+    /// Video file or folder of images.
+    video: PathBuf,
+    /// What to look for, for example "the red circle"; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    phrase: Vec<String>,
+    /// Model id, or the path of a weight file.
+    #[arg(long, value_name = "ID", default_value = "nano")]
+    model: String,
+    /// The frame to look at, counted from 0.
+    #[arg(long, value_name = "FRAME", default_value_t = 0)]
+    at: u32,
+    /// First and last frame to fill with masks, both included [default: all].
+    #[arg(long, value_name = "A..B")]
+    range: Option<FrameRange>,
+    /// Carry masks by memory, or apply the first frame's boxes to every frame as the released code does.
+    #[arg(long, value_enum, default_value_t = ModeArg::Track)]
+    mode: ModeArg,
+    /// A box around the object in pixels: one more proposal for the phrases; without a phrase, the prompt itself.
+    #[arg(long = "box", value_name = "X1,Y1,X2,Y2", allow_hyphen_values = true)]
+    box_px: Option<BoxArg>,
+    /// Show the model a crop of --box as a target-specific token.
+    #[arg(long, requires = "box_px", overrides_with = "no_tsf")]
+    tsf: bool,
+    /// No target-specific tokens (the default).
+    #[arg(long)]
+    no_tsf: bool,
+    /// Folder for masks (PNG) and overlays (JPEG).
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Project file to write, to be opened in the window.
+    #[arg(long, value_name = "FILE")]
+    project: Option<PathBuf>,
+    /// auto, cpu, cuda or metal.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// File for the result as JSON, - for standard output.
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+    /// Replace outputs that exist.
+    #[arg(long)]
+    force: bool,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeArg {
+    /// Memory propagation.
+    Track,
+    /// Each frame alone.
+    Framewise,
+}
+
+/// `A..B`, both included.
+#[derive(Clone, Debug)]
+struct FrameRange(RangeInclusive<u32>);
+
+impl FromStr for FrameRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no range: write the first and the last frame, like 10..50");
+        let (a, b) = text.split_once("..").ok_or_else(wrong)?;
+        let b = b.strip_prefix('=').unwrap_or(b);
+        let a: u32 = a.trim().parse().ok().ok_or_else(wrong)?;
+        let b: u32 = b.trim().parse().ok().ok_or_else(wrong)?;
+        if a > b {
+            return Err(format!("the range {text} runs backwards: write {b}..{a}"));
+        }
+        Ok(Self(a..=b))
+    }
+}
+
+/// `X1,Y1,X2,Y2`.
+#[derive(Clone, Copy, Debug)]
+struct BoxArg(BoxPx);
+
+impl FromStr for BoxArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no box: write four numbers, like 10,20,110,220");
+        let numbers: Vec<f32> = text
+            .split(',')
+            .map(|n| n.trim().parse::<f32>().ok().ok_or_else(wrong))
+            .collect::<Result<_, _>>()?;
+        let corners: [f32; 4] = numbers.try_into().ok().ok_or_else(wrong)?;
+        if corners.iter().any(|c| !c.is_finite()) {
+            return Err(wrong());
+        }
+        let b = BoxPx::from_array(corners);
+        if b.area() <= 0.0 {
+            return Err(format!(
+                "the box {text} is empty: x2 must be larger than x1, and y2 than y1"
+            ));
+        }
+        Ok(Self(b))
+    }
+}
+
+/// What was asked for, checked against the video.
+struct Plan {
+    phrases: Vec<String>,
+    at: FrameIndex,
+    range: RangeInclusive<u32>,
+    box_px: Option<BoxPx>,
+}
+
+fn check(args: &GroundArgs, video: &VideoInfo, reporter: &Reporter) -> Result<Plan> {
+    if args.at >= video.frames {
+        bail!(
+            "--at {} is past the end: {} has {} frames, counted from 0",
+            args.at,
+            video.path,
+            video.frames
+        );
+    }
+    let last = video.frames - 1;
+    let range = match &args.range {
+        None => 0..=last,
+        Some(FrameRange(range)) => {
+            if *range.start() > last {
+                bail!(
+                    "--range {}..{} begins past the end: {} has {} frames, counted from 0",
+                    range.start(),
+                    range.end(),
+                    video.path,
+                    video.frames
+                );
+            }
+            if *range.end() > last {
+                reporter.note(format!(
+                    "the video ends at frame {last}; the range is cut there"
+                ));
+            }
+            *range.start()..=last.min(*range.end())
+        }
+    };
+    let box_px = args.box_px.map(|BoxArg(b)| b);
+    if let Some(b) = box_px {
+        let inside = b.clamped(video.size);
+        if inside.area() <= 0.0 {
+            bail!(
+                "the box {},{},{},{} lies outside the frame, which is {}×{} pixels",
+                b.x1,
+                b.y1,
+                b.x2,
+                b.y2,
+                video.size.width,
+                video.size.height
+            );
+        }
+        if inside != b {
+            reporter.note("the box reaches past the frame; the part inside is used");
+        }
+    }
+    Ok(Plan {
+        phrases: args.phrase.clone(),
+        at: FrameIndex(args.at),
+        range,
+        box_px: box_px.map(|b| b.clamped(video.size)),
+    })
+}
+
+fn check_usage(args: &GroundArgs) -> Result<()> {
+    if args.phrase.is_empty() && args.box_px.is_none() {
+        bail!(Usage(
+            "say what to look for: --phrase \"the red circle\", or --box X1,Y1,X2,Y2".into()
+        ));
+    }
+    if args.phrase.iter().any(|p| p.trim().is_empty()) {
+        bail!(Usage(
+            "the phrase is empty: say what to look for, for example --phrase \"the red circle\""
+                .into()
+        ));
+    }
+    require_input(&args.video, "a video or an image folder")
+}
+
+/// Where the results go, claimed before the work.
+struct Targets {
+    json: Option<JsonTarget>,
+    folder: Option<NewFolder>,
+    project: Option<super::project_file::NewProject>,
+}
+
+impl Targets {
+    fn claim(args: &GroundArgs) -> Result<Self> {
+        Ok(Self {
+            json: JsonTarget::claim(args.json.as_deref(), args.force)?,
+            folder: args
+                .out
+                .as_deref()
+                .map(|dir| NewFolder::claim(dir, args.force))
+                .transpose()?,
+            project: args
+                .project
+                .as_deref()
+                .map(|file| super::project_file::NewProject::claim(file, args.force))
+                .transpose()?,
+        })
+    }
+}
+
+pub(super) fn run(args: &GroundArgs) -> Result<Done> {
+    check_usage(args)?;
+    let targets = Targets::claim(args)?;
+    let reporter = Reporter::new();
+    let source = video::open(&args.video)?;
+    for warning in source.warnings() {
+        reporter.note(warning);
+    }
+    let plan = check(args, source.info(), &reporter)?;
+    let mut timing = TimingJson::default();
+
+    let started = Instant::now();
+    let device = device(&args.device)?;
+    let model_source = ModelSource::find(&args.model)?;
+    let model = LoadedModel::load(&model_source, &device)?;
+    let thresholds = model.project_thresholds();
+    let engine = Engine::new(model);
+    timing.load_secs = started.elapsed().as_secs_f64();
+    tracing::info!(
+        "{} on {} loaded in {:.2} s",
+        model_source.name(),
+        device_words(&device),
+        timing.load_secs
+    );
+
+    let mut info = source.info().clone();
+    info.hash = video::content_hash(&args.video, &mut reporter.progress())?;
+    let mut doc = Document::new(info, model_source.name(), thresholds);
+    let mut clip = Clip::new(source);
+    let mut failed = 0;
+
+    let started = Instant::now();
+    if plan.phrases.is_empty() {
+        from_box(&engine, &mut clip, &plan, &mut doc, &reporter)?;
+    }
+    for phrase in &plan.phrases {
+        match from_phrase(
+            &engine, &mut clip, &plan, args.tsf, &mut doc, phrase, &reporter,
+        ) {
+            Ok(()) => {}
+            Err(e) if reporter.cancel().is_cancelled() => return Err(e),
+            Err(e) => {
+                failed += 1;
+                reporter.note(format!("{phrase:?}: {e:#}"));
+            }
+        }
+    }
+    timing.ground_secs = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let stopped = carry(&engine, &mut clip, &plan, args.mode, &mut doc, &reporter)?;
+    timing.propagate_secs = started.elapsed().as_secs_f64();
+
+    write(targets, &doc, &mut clip, timing, &reporter)?;
+    drop(reporter);
+    summarise(args, &doc)?;
+    if stopped {
+        bail!("stopped; the frames that were finished are in the results");
+    }
+    if failed > 0 {
+        bail!(
+            "{failed} of {} phrases failed; the others are done",
+            plan.phrases.len()
+        );
+    }
+    Ok(Done)
+}
+
+fn add_object(
+    doc: &mut Document,
+    phrase: &str,
+    frame: FrameIndex,
+    mask: FrameMask,
+) -> Result<ObjectId> {
+    let mut object = doc.new_object(phrase);
+    let id = object.id;
+    object.frames.insert(frame, mask);
+    apply(doc, Edit::add_object(object)).context("the object cannot be kept")?;
+    Ok(id)
+}
+
+fn from_box(
+    engine: &Engine,
+    clip: &mut Clip,
+    plan: &Plan,
+    doc: &mut Document,
+    reporter: &Reporter,
+) -> Result<()> {
+    let prompt = Prompt {
+        box_px: plan.box_px,
+        ..Prompt::default()
+    };
+    let mut mask = engine.segment(clip, plan.at, &prompt, &mut reporter.progress())?;
+    mask.provenance = Provenance::Human;
+    add_object(doc, "", plan.at, mask)?;
+    Ok(())
+}
+
+fn from_phrase(
+    engine: &Engine,
+    clip: &mut Clip,
+    plan: &Plan,
+    tsf: bool,
+    doc: &mut Document,
+    phrase: &str,
+    reporter: &Reporter,
+) -> Result<()> {
+    let options = GroundOptions {
+        thresholds: doc.thresholds,
+        drawn_boxes: plan.box_px.into_iter().collect(),
+        tsf: match plan.box_px {
+            Some(b) if tsf => vec![(plan.at, b)],
+            _ => Vec::new(),
+        },
+    };
+    let grounded = engine.ground(clip, plan.at, phrase, &options, &mut reporter.progress())?;
+    for warning in &grounded.warnings {
+        reporter.note(format!("{phrase:?}: {warning}"));
+    }
+    let mut emission: Emission = grounded.emission;
+    for mask in grounded.masks {
+        let id = add_object(doc, phrase, plan.at, mask)?;
+        emission.objects.push(id);
+    }
+    if emission.objects.is_empty() {
+        reporter.note(format!(
+            "{phrase:?}: nothing matches on frame {}",
+            plan.at.0
+        ));
+    }
+    apply(doc, Edit::add_emission(emission)).context("the emission cannot be kept")?;
+    Ok(())
+}
+
+/// Carries every object through the range; true if it was stopped half-way.
+fn carry(
+    engine: &Engine,
+    clip: &mut Clip,
+    plan: &Plan,
+    mode: ModeArg,
+    doc: &mut Document,
+    reporter: &Reporter,
+) -> Result<bool> {
+    if doc.objects.is_empty() {
+        return Ok(false);
+    }
+    let objects: Vec<Object> = doc.objects.clone();
+    let options = PropagateOptions {
+        range: plan.range.clone(),
+        direction: PropagateDirection::Both,
+        mode: match mode {
+            ModeArg::Track => Mode::Track,
+            ModeArg::Framewise => Mode::Framewise,
+        },
+        emissions: doc.emissions.clone(),
+    };
+    let mut carried: Vec<(ObjectId, FrameIndex, FrameMask)> = Vec::new();
+    let mut progress: Progress<'_> = reporter.progress();
+    let end = engine.propagate(
+        clip,
+        &objects,
+        &options,
+        &mut progress,
+        &mut |id, frame, mask| {
+            carried.push((id, frame, mask));
+        },
+    );
+    drop(progress);
+    let stopped = match end {
+        Ok(()) => false,
+        Err(_) if reporter.cancel().is_cancelled() => true,
+        Err(e) => return Err(e.into()),
+    };
+    for object in &mut doc.objects {
+        for (_, frame, mask) in carried.iter().filter(|(id, _, _)| *id == object.id) {
+            object.frames.entry(*frame).or_insert_with(|| mask.clone());
+        }
+        object
+            .frames
+            .retain(|f, _| plan.range.contains(&f.0) || *f == plan.at);
+        for (frame, signal) in measure_all(object) {
+            if let Some(mask) = object.frames.get_mut(&frame) {
+                mask.drift = signal;
+            }
+        }
+    }
+    Ok(stopped)
+}
+
+fn write(
+    targets: Targets,
+    doc: &Document,
+    clip: &mut Clip,
+    timing: TimingJson,
+    reporter: &Reporter,
+) -> Result<()> {
+    if let Some(folder) = targets.folder {
+        pictures::write(folder.path(), doc, clip, &mut reporter.progress())?;
+        folder.finish()?;
+    }
+    if let Some(project) = targets.project {
+        project.finish(doc)?;
+    }
+    if let Some(json) = targets.json {
+        let value = GroundJson {
+            schema: 1,
+            video: (&doc.video).into(),
+            model: doc.model.clone(),
+            emissions: doc.emissions.iter().map(Into::into).collect(),
+            objects: doc
+                .objects
+                .iter()
+                .map(|o| ObjectJson::new(o, |f| clip.pts_secs(FrameIndex(f))))
+                .collect(),
+            timing,
+        };
+        json.finish(&value)?;
+    }
+    Ok(())
+}
+
+/// One line per object on stdout, unless the JSON goes there.
+fn summarise(args: &GroundArgs, doc: &Document) -> Result<()> {
+    if args.json.as_deref() == Some(Path::new("-")) {
+        return Ok(());
+    }
+    for emission in doc.emissions.iter().filter(|e| e.objects.is_empty()) {
+        say(format!("{}: nothing", emission.phrase))?;
+    }
+    for object in &doc.objects {
+        let seen = object.frames.values().filter(|m| !m.rle.is_empty()).count();
+        say(format!(
+            "{}: object {} on {seen} of {} frames",
+            object.name,
+            object.id.0,
+            object.frames.len()
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_boxes_are_read_or_refused_with_a_sentence() {
+        let range = |t: &str| t.parse::<FrameRange>().map(|r| r.0);
+        assert_eq!(range("3..9"), Ok(3..=9));
+        assert_eq!(range("3..=9"), Ok(3..=9));
+        assert_eq!(range("4..4"), Ok(4..=4));
+        assert!(range("9..3").unwrap_err().contains("write 3..9"));
+        for bad in ["", "3", "..", "a..b", "-1..4", "1..99999999999"] {
+            assert!(range(bad).unwrap_err().contains("like 10..50"), "{bad}");
+        }
+        let parse = |t: &str| t.parse::<BoxArg>().map(|b| b.0.to_array());
+        assert_eq!(parse("1, 2,3.5,4"), Ok([1.0, 2.0, 3.5, 4.0]));
+        assert!(parse("5,5,1,9").unwrap_err().contains("empty"));
+        for bad in ["1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,inf,4", ""] {
+            assert!(parse(bad).unwrap_err().contains("four numbers"), "{bad}");
+        }
+    }
+}

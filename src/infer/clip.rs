@@ -1,0 +1,126 @@
+//! An opened clip with what has been computed of it: features per frame, the visual prefix of the prompt per set of
+//! encoder frames, and the embeddings of recent emissions. Everything is kept within budgets of bytes, so that an hour of
+//! video costs what ten seconds cost.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use candle_core::Tensor;
+
+use crate::{
+    nn::{phi3::KvCache, sam2::ImageFeatures},
+    project::{FrameIndex, Size, VideoInfo},
+    video::{Frame, FrameSource, RgbFrame, VideoError, to_rgb},
+};
+
+use super::cache::ByteCache;
+
+/// Bytes of image features that are kept.
+const FEATURE_BYTES: usize = 512 << 20;
+/// Bytes of visual prefixes that are kept.
+const PREFIX_BYTES: usize = 256 << 20;
+/// Emissions whose embeddings are kept.
+const EMISSIONS: usize = 16;
+
+/// The language model's state after the visual part of a prompt.
+#[derive(Clone, Debug)]
+pub(super) struct Prefix {
+    pub(super) state: KvCache,
+}
+
+/// What an emission prompted the mask decoder with.
+#[derive(Clone, Debug)]
+pub(super) struct Emitted {
+    pub(super) phrase: String,
+    pub(super) frame: FrameIndex,
+    /// One embedding per referent, `(1, d)` each.
+    pub(super) seg: Vec<Tensor>,
+    /// Kept boxes per referent, corners in 0..=1.
+    pub(super) boxes: Vec<Vec<[f32; 4]>>,
+}
+
+/// An opened clip.
+pub struct Clip {
+    source: Box<dyn FrameSource>,
+    pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
+    pub(super) prefixes: ByteCache<Vec<FrameIndex>, Arc<Prefix>>,
+    pub(super) emitted: VecDeque<Emitted>,
+    /// The engine that made what is cached.
+    pub(super) engine: Option<u64>,
+}
+
+impl Clip {
+    /// Nothing is computed yet.
+    pub fn new(source: Box<dyn FrameSource>) -> Self {
+        Self {
+            source,
+            features: ByteCache::new(FEATURE_BYTES),
+            prefixes: ByteCache::new(PREFIX_BYTES),
+            emitted: VecDeque::new(),
+            engine: None,
+        }
+    }
+
+    /// Identity, size and length.
+    pub fn info(&self) -> &VideoInfo {
+        self.source.info()
+    }
+
+    /// Displayed size.
+    pub fn size(&self) -> Size {
+        self.source.info().size
+    }
+
+    /// Number of frames.
+    pub fn frames(&self) -> u32 {
+        self.source.info().frames
+    }
+
+    /// Things worth telling the user about the file.
+    pub fn warnings(&self) -> &[String] {
+        self.source.warnings()
+    }
+
+    /// Presentation time of a frame in seconds.
+    pub fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
+        self.source.pts_secs(frame)
+    }
+
+    /// A decoded frame.
+    ///
+    /// # Errors
+    /// [`VideoError`] if there is no such frame or it cannot be decoded.
+    pub fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
+        self.source.frame(frame)
+    }
+
+    /// A frame as displayed.
+    ///
+    /// # Errors
+    /// As [`Clip::frame`].
+    pub fn rgb(&mut self, frame: FrameIndex) -> Result<RgbFrame, VideoError> {
+        self.source.frame(frame).map(|f| to_rgb(&f))
+    }
+
+    /// Forgets what has been computed.
+    pub fn forget(&mut self) {
+        self.features.clear();
+        self.prefixes.clear();
+        self.emitted.clear();
+        self.engine = None;
+    }
+
+    pub(super) fn remember(&mut self, emitted: Emitted) {
+        self.emitted
+            .retain(|e| e.phrase != emitted.phrase || e.frame != emitted.frame);
+        if self.emitted.len() == EMISSIONS {
+            self.emitted.pop_front();
+        }
+        self.emitted.push_back(emitted);
+    }
+
+    pub(super) fn recall(&self, phrase: &str, frame: FrameIndex) -> Option<&Emitted> {
+        self.emitted
+            .iter()
+            .find(|e| e.phrase == phrase && e.frame == frame)
+    }
+}

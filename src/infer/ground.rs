@@ -1,0 +1,428 @@
+//! A phrase on a frame: the model's words, every proposal with its three scores, and one mask per referent.
+//!
+//! Each `[SEG]` is one referent; its mask is the maximum over the boxes that its `[BOX]` kept. Which boxes are kept is
+//! decided by [`crate::project`]'s pure rule, so that a slider can decide anew without the model. The embeddings are kept
+//! with the clip for the framewise mode.
+
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use crate::{
+    nn::{deformable_detr::Proposals, sam2::ImageFeatures},
+    project::{
+        BoxPx, Emission, FrameIndex, FrameMask, Proposal, Provenance, Size, Thresholds, kept,
+    },
+    task::{GroundOptions, Progress},
+};
+
+use super::{
+    clip::{Clip, Emitted},
+    engine::Engine,
+    error::InferResult,
+    masks::{rows_tensor, sigmoid, values},
+    preprocess::{box_from_norm, box_to_norm},
+};
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Grounded {
+    /// What was said and offered; its list of objects is still empty.
+    pub emission: Emission,
+    /// One mask per referent.
+    pub masks: Vec<FrameMask>,
+    /// One sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The kept boxes of a referent, corners in 0..=1; `None` if it is not there.
+type Kept = Option<Vec<[f32; 4]>>;
+
+/// Offered boxes with what the filtration head makes of them.
+pub(super) struct Scored {
+    /// Corners in 0..=1.
+    boxes: Vec<[f32; 4]>,
+    objectness: Vec<f32>,
+    drawn: Vec<bool>,
+    /// Per query and box: match with the phrase, 0..=1.
+    matches: Vec<Vec<f32>>,
+    /// Per query and box: confidence, 0..=1.
+    confidence: Vec<Vec<f32>>,
+}
+
+impl Scored {
+    /// The boxes as proposals, as seen by one query.
+    fn seen_by(&self, query: usize, size: Size) -> Vec<Proposal> {
+        (0..self.boxes.len())
+            .map(|i| Proposal {
+                box_px: box_from_norm(self.boxes[i], size),
+                objectness: self.objectness[i],
+                filtration: self.matches[query][i],
+                confidence: self.confidence[query][i],
+                selected: false,
+                drawn: self.drawn[i],
+            })
+            .collect()
+    }
+}
+
+impl Engine {
+    /// Proposals and masks for a phrase on a frame.
+    ///
+    /// # Errors
+    /// [`super::error::InferError`] if the phrase holds no word, the frame cannot be read, or it was cancelled.
+    pub fn ground(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        phrase: &str,
+        options: &GroundOptions,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Grounded> {
+        let started = Instant::now();
+        self.claim(clip);
+        let read = self.model().words.read(phrase)?;
+        let mut warnings = read.warnings;
+        if self.model().untrained {
+            warnings
+                .push("this program carries no trained weights: the answer means nothing".into());
+        }
+        for (word, read_as) in &read.unknown {
+            warnings.push(if read_as.is_empty() {
+                format!("the model does not know the word {word:?}; it is left out")
+            } else {
+                format!("the model does not know the word {word:?}; it reads {read_as:?} instead")
+            });
+        }
+        let prefix = self.prefix(clip, frame, progress)?;
+        let tsf = self.tsf_tokens(clip, &options.tsf, progress)?;
+        progress.step(1, 4, "reading the phrase")?;
+        let spoken = self.speak(&prefix, &read.ids, tsf.as_ref(), progress)?;
+        progress.step(2, 4, "looking at the frame")?;
+        let features = self.features(clip, frame)?;
+        let size = clip.size();
+        let queries = if spoken.boxes.is_empty() {
+            &spoken.seg
+        } else {
+            &spoken.boxes
+        };
+        let scored = self.score(&features, queries, &options.drawn_boxes, size)?;
+        progress.step(3, 4, "decoding the masks")?;
+        let (chosen, proposals) = choose(
+            &scored,
+            queries.len(),
+            spoken.seg.len(),
+            &options.thresholds,
+            self.says_none(),
+            size,
+        );
+        let side = self.config().sam2.image_size as f32;
+        let mut emitted = Emitted {
+            phrase: phrase.to_owned(),
+            frame,
+            seg: Vec::new(),
+            boxes: Vec::new(),
+        };
+        let mut masks = Vec::new();
+        for (text, boxes) in spoken.seg.iter().zip(chosen) {
+            let Some(boxes) = boxes else {
+                continue;
+            };
+            let in_model: Vec<_> = boxes.iter().map(|b| b.map(|c| c * side)).collect();
+            let low_res = self.decode_boxes(&features, &in_model, Some(text))?;
+            masks.push(low_res.to_mask(size, Provenance::Model));
+            emitted.seg.push(text.clone());
+            emitted.boxes.push(boxes);
+        }
+        clip.remember(emitted);
+        Ok(Grounded {
+            emission: Emission {
+                frame,
+                phrase: phrase.to_owned(),
+                text: spoken.text,
+                tokens: spoken.tokens,
+                unknown_words: read.unknown,
+                proposals,
+                objects: Vec::new(),
+                tsf_tokens: spoken.tsf_tokens,
+                secs: started.elapsed().as_secs_f32(),
+            },
+            masks,
+            warnings,
+        })
+    }
+
+    /// Whether the model was taught to say that there is no such thing; a released model always keeps its best box.
+    fn says_none(&self) -> bool {
+        self.model().thresholds.presence > 0.0
+    }
+
+    /// What the proposer offers on a frame, without any phrase, best objectness first.
+    ///
+    /// # Errors
+    /// [`super::error::InferError`] if the frame cannot be read or it was cancelled.
+    pub fn propose(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Vec<Proposal>> {
+        self.claim(clip);
+        progress.step(0, 1, "looking at the frame")?;
+        let features = self.features(clip, frame)?;
+        let scored = self.score(&features, &[], &[], clip.size())?;
+        Ok((0..scored.boxes.len())
+            .map(|i| Proposal {
+                box_px: box_from_norm(scored.boxes[i], clip.size()),
+                objectness: scored.objectness[i],
+                filtration: 0.0,
+                confidence: 0.0,
+                selected: false,
+                drawn: false,
+            })
+            .collect())
+    }
+
+    /// The embeddings and boxes of an emission, asked again if the clip no longer keeps them.
+    pub(super) fn emitted(
+        &self,
+        clip: &mut Clip,
+        emission: &Emission,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Emitted> {
+        if let Some(emitted) = clip.recall(&emission.phrase, emission.frame) {
+            return Ok(emitted.clone());
+        }
+        let drawn = emission.proposals.iter().filter(|p| p.drawn);
+        let options = GroundOptions {
+            thresholds: self.model().project_thresholds(),
+            drawn_boxes: drawn.map(|p| p.box_px).collect(),
+            tsf: Vec::new(),
+        };
+        self.ground(clip, emission.frame, &emission.phrase, &options, progress)?;
+        Ok(clip
+            .recall(&emission.phrase, emission.frame)
+            .cloned()
+            .unwrap_or_else(|| Emitted {
+                phrase: emission.phrase.clone(),
+                frame: emission.frame,
+                seg: Vec::new(),
+                boxes: Vec::new(),
+            }))
+    }
+
+    /// Offers and scores boxes for each query, `(1, d)` each.
+    pub(super) fn score(
+        &self,
+        features: &ImageFeatures,
+        queries: &[Tensor],
+        drawn: &[BoxPx],
+        size: Size,
+    ) -> InferResult<Scored> {
+        let n = &self.model().networks;
+        let config = &self.config().proposer;
+        let maps: &[Tensor] = if features.fpn.is_empty() {
+            std::slice::from_ref(&features.embed)
+        } else {
+            &features.fpn
+        };
+        let output = n.proposer.forward(maps)?;
+        let found = output.proposals(0, config.topk, config.score_power)?;
+        let drawn: Vec<[f32; 4]> = drawn.iter().map(|b| box_to_norm(*b, size)).collect();
+        let all = with_drawn(&found, &drawn)?;
+        let mut scored = Scored {
+            boxes: all
+                .boxes
+                .to_vec2::<f32>()?
+                .into_iter()
+                .map(corners)
+                .collect(),
+            objectness: values(&all.scores)?,
+            drawn: (0..all.boxes.dim(0)?)
+                .map(|i| i >= all.boxes.dim(0).unwrap_or(0) - drawn.len())
+                .collect(),
+            matches: Vec::new(),
+            confidence: Vec::new(),
+        };
+        if queries.is_empty() {
+            return Ok(scored);
+        }
+        let queries = Tensor::cat(queries, 0)?;
+        let pyramid = [
+            features.high_res[0].clone(),
+            features.high_res[1].clone(),
+            n.sam2.add_no_mem(&features.embed)?,
+        ];
+        let scores = n.filtration.score(&queries, &all, &pyramid)?;
+        let as_rows = |t: &Tensor| -> InferResult<Vec<Vec<f32>>> {
+            let rows = t.to_vec2::<f32>()?;
+            Ok(rows
+                .into_iter()
+                .map(|r| r.into_iter().map(sigmoid).collect())
+                .collect())
+        };
+        scored.matches = as_rows(&scores.matches)?;
+        scored.confidence = scores.confidence.to_vec2()?;
+        Ok(scored)
+    }
+}
+
+fn corners(row: Vec<f32>) -> [f32; 4] {
+    std::array::from_fn(|i| row.get(i).copied().unwrap_or(0.0))
+}
+
+/// Adds boxes that a person drew: certain objects, with the features of the proposal that overlaps them most.
+fn with_drawn(found: &Proposals, drawn: &[[f32; 4]]) -> InferResult<Proposals> {
+    if drawn.is_empty() {
+        return Ok(found.clone());
+    }
+    let device = found.boxes.device();
+    let boxes: Vec<BoxPx> = found
+        .boxes
+        .to_vec2::<f32>()?
+        .into_iter()
+        .map(|r| BoxPx::from_array(corners(r)))
+        .collect();
+    let likest: Vec<u32> = drawn
+        .iter()
+        .map(|&d| {
+            let d = BoxPx::from_array(d);
+            let mut at = 0;
+            for (i, b) in boxes.iter().enumerate() {
+                if b.iou(d) > boxes[at].iou(d) {
+                    at = i;
+                }
+            }
+            at as u32
+        })
+        .collect();
+    let ones = Tensor::ones(drawn.len(), found.scores.dtype(), device)?;
+    let index = Tensor::new(likest.as_slice(), device)?;
+    Ok(Proposals {
+        boxes: Tensor::cat(&[&found.boxes, &rows_tensor(drawn, device)?], 0)?,
+        scores: Tensor::cat(&[&found.scores, &ones], 0)?,
+        features: Tensor::cat(
+            &[&found.features, &found.features.index_select(&index, 0)?],
+            0,
+        )?,
+        indices: found.indices.iter().copied().chain(likest).collect(),
+    })
+}
+
+/// Decides the boxes of each referent (`None` = not there) and lists all proposals, best confidence first.
+///
+/// As released, referent i takes the boxes of query i, or of the last query if there are fewer.
+fn choose(
+    scored: &Scored,
+    queries: usize,
+    referents: usize,
+    thresholds: &Thresholds,
+    may_be_none: bool,
+    size: Size,
+) -> (Vec<Kept>, Vec<Proposal>) {
+    if queries == 0 {
+        // Nothing was asked, so nothing is matched: the boxes are shown with their objectness alone.
+        let proposals = (0..scored.boxes.len())
+            .map(|i| Proposal {
+                box_px: box_from_norm(scored.boxes[i], size),
+                objectness: scored.objectness[i],
+                filtration: 0.0,
+                confidence: 0.0,
+                selected: false,
+                drawn: scored.drawn[i],
+            })
+            .collect();
+        return (vec![None; referents], proposals);
+    }
+    let mut all = scored.seen_by(0, size);
+    let mut chosen: Vec<Kept> = Vec::new();
+    for query in 0..queries {
+        let seen = scored.seen_by(query, size);
+        let indices = kept(&seen, thresholds);
+        let sure = indices
+            .iter()
+            .any(|&i| seen[i].confidence >= thresholds.keep);
+        let there = sure || !may_be_none;
+        for (i, proposal) in seen.iter().enumerate() {
+            if proposal.confidence > all[i].confidence {
+                all[i].confidence = proposal.confidence;
+                all[i].filtration = proposal.filtration;
+            }
+        }
+        if there && query < referents.max(1) {
+            for &i in &indices {
+                all[i].selected = true;
+            }
+        }
+        chosen.push(there.then(|| indices.iter().map(|&i| scored.boxes[i]).collect()));
+    }
+    all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    let of_referent = (0..referents)
+        .map(|i| chosen[i.min(queries - 1)].clone())
+        .collect();
+    (of_referent, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scored(confidence: &[&[f32]]) -> Scored {
+        let n = confidence[0].len();
+        Scored {
+            boxes: (0..n)
+                .map(|i| [0.1 * i as f32, 0.0, 0.1 * i as f32 + 0.1, 0.5])
+                .collect(),
+            objectness: vec![0.9; n],
+            drawn: vec![false; n],
+            matches: confidence.iter().map(|r| r.to_vec()).collect(),
+            confidence: confidence.iter().map(|r| r.to_vec()).collect(),
+        }
+    }
+
+    const T: Thresholds = Thresholds {
+        objectness: 0.1,
+        keep: 0.5,
+        at_most: 2,
+    };
+
+    #[test]
+    fn kept_boxes_prompt_their_referent_and_the_list_is_sorted() {
+        let s = scored(&[&[0.2, 0.9, 0.6, 0.55]]);
+        let (boxes, list) = choose(&s, 1, 1, &T, true, Size::new(100, 100));
+        assert_eq!(boxes, [Some(vec![s.boxes[1], s.boxes[2]])]);
+        let shown: Vec<_> = list.iter().map(|p| (p.confidence, p.selected)).collect();
+        assert_eq!(
+            shown,
+            [(0.9, true), (0.6, true), (0.55, false), (0.2, false)]
+        );
+    }
+
+    #[test]
+    fn below_the_threshold_there_is_nothing_unless_the_model_never_says_so() {
+        let s = scored(&[&[0.2, 0.4]]);
+        let (boxes, list) = choose(&s, 1, 1, &T, true, Size::new(100, 100));
+        assert_eq!(boxes, [None]);
+        assert!(list.iter().all(|p| !p.selected));
+        let (boxes, list) = choose(&s, 1, 1, &T, false, Size::new(100, 100));
+        assert_eq!(boxes, [Some(vec![s.boxes[1]])]);
+        assert!(list[0].selected && !list[1].selected);
+    }
+
+    #[test]
+    fn further_referents_take_the_last_query() {
+        let s = scored(&[&[0.9, 0.1], &[0.1, 0.8]]);
+        let (boxes, list) = choose(&s, 2, 3, &T, true, Size::new(100, 100));
+        assert_eq!(
+            boxes,
+            [
+                Some(vec![s.boxes[0]]),
+                Some(vec![s.boxes[1]]),
+                Some(vec![s.boxes[1]])
+            ]
+        );
+        assert!(list.iter().all(|p| p.selected));
+        let (boxes, list) = choose(&s, 0, 0, &T, true, Size::new(100, 100));
+        assert!(boxes.is_empty() && list.iter().all(|p| p.confidence == 0.0));
+    }
+}

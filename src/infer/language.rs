@@ -1,0 +1,282 @@
+//! From a clip and a phrase to the model's words and the embeddings of its `[SEG]` and `[BOX]`.
+//!
+//! The visual part of the prompt is run once per set of encoder frames and its keys and values are kept, so that another
+//! phrase costs only its own tokens. Decoding is greedy. The embedding of a token is made from the state that predicted
+//! it. What the embeddings prompt is left to [`super::ground`].
+
+use std::{slice, sync::Arc};
+
+use candle_core::{D, DType, Tensor};
+
+use crate::{
+    nn::{multimodal, multimodal::TsfTokens, tsf},
+    project::{BoxPx, FrameIndex, Size},
+    task::Progress,
+    video::{to_rgb, to_rgb_scaled},
+};
+
+use super::{
+    clip::{Clip, Prefix},
+    engine::Engine,
+    error::{InferError, InferResult},
+    preprocess::{crop_input, spread_frames_from, tower_input},
+};
+
+/// Tokens of an answer at most.
+const MAX_NEW_TOKENS: usize = 32;
+
+/// What the model said.
+#[derive(Clone, Debug)]
+pub(super) struct Spoken {
+    pub(super) text: String,
+    /// Each token with its probability.
+    pub(super) tokens: Vec<(String, f32)>,
+    /// Prompt embeddings of the `[SEG]`s, `(1, d)` each.
+    pub(super) seg: Vec<Tensor>,
+    /// Prompt embeddings of the `[BOX]`es, `(1, d)` each.
+    pub(super) boxes: Vec<Tensor>,
+    /// Target-specific tokens that were in the prompt.
+    pub(super) tsf_tokens: u32,
+}
+
+impl Engine {
+    /// The frames that the towers see when the model is asked about `frame`.
+    pub fn encoder_frames(&self, clip: &Clip, frame: FrameIndex) -> Vec<FrameIndex> {
+        spread_frames_from(clip.frames(), self.config().visual.num_frames, frame)
+    }
+
+    /// Runs both towers and the visual part of the prompt, unless that was done before.
+    pub(super) fn prefix(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Arc<Prefix>> {
+        let frames = self.encoder_frames(clip, frame);
+        if let Some(prefix) = clip.prefixes.get(&frames) {
+            return Ok(prefix);
+        }
+        let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
+        let block = self.visual_block(&spatial, &temporal)?;
+        progress.cancel.check()?;
+        let prefix = Arc::new(self.run_prefix(&block)?);
+        let config = &self.config().phi3;
+        // Keys and values of every layer in f32.
+        let bytes = prefix.state.len() * config.num_hidden_layers * config.hidden_size * 2 * 4;
+        clip.prefixes.put(frames, Arc::clone(&prefix), bytes);
+        Ok(prefix)
+    }
+
+    /// Inputs of the spatial tower `(n, 3, s, s)` and of the temporal one `(chunks, t, 3, s, s)`.
+    pub(super) fn tower_inputs(
+        &self,
+        clip: &mut Clip,
+        frames: &[FrameIndex],
+        progress: &mut Progress<'_>,
+    ) -> InferResult<(Tensor, Tensor)> {
+        let (config, norms) = (self.config(), &self.model().info.preprocess);
+        let (a, b) = (config.clip.image_size, config.internvideo2.img_size);
+        let square = |side: usize| Size::new(side as u32, side as u32);
+        let device = &self.model().device;
+        let (mut spatial, mut temporal) = (Vec::new(), Vec::new());
+        for (i, &frame) in frames.iter().enumerate() {
+            progress.step(i as u64, frames.len() as u64, "reading the clip")?;
+            let decoded = clip.frame(frame)?;
+            let small = to_rgb_scaled(&decoded, square(a));
+            spatial.push(tower_input(&small, a, &norms.clip, device)?);
+            let small = if a == b {
+                small
+            } else {
+                to_rgb_scaled(&decoded, square(b))
+            };
+            temporal.push(tower_input(&small, b, &norms.internvideo2, device)?);
+        }
+        let t = config.internvideo2.num_frames;
+        let temporal = Tensor::cat(&temporal, 0)?;
+        if !frames.len().is_multiple_of(t) {
+            return Err(InferError::Network(format!(
+                "{} encoder frames do not divide into chunks of {t}",
+                frames.len()
+            )));
+        }
+        Ok((
+            Tensor::cat(&spatial, 0)?,
+            temporal.reshape((frames.len() / t, t, 3, b, b))?,
+        ))
+    }
+
+    /// Tower inputs → the visual block of the prompt `(tokens, h)`.
+    pub(super) fn visual_block(&self, spatial: &Tensor, temporal: &Tensor) -> InferResult<Tensor> {
+        let n = &self.model().networks;
+        let spatial = n.spatial.forward(spatial)?;
+        let temporal = n.temporal.forward(temporal)?;
+        Ok(n.multimodal.video_block(&spatial, &temporal)?)
+    }
+
+    /// The prompt up to the visual block, run and frozen.
+    pub(super) fn run_prefix(&self, block: &Tensor) -> InferResult<Prefix> {
+        let prompt = self.prompt(&[], 0)?;
+        let n = &self.model().networks;
+        let spliced = multimodal::splice(
+            &prompt.ids[..prompt.prefix],
+            None,
+            Some(block),
+            &TsfTokens::Zeros(0),
+            self.prompt_tokens(),
+            |ids| n.language.embed(ids),
+        )?;
+        let mut state = crate::nn::phi3::KvCache::new();
+        n.language
+            .forward(&spliced.embeds.unsqueeze(0)?, &mut state)?;
+        state.freeze()?;
+        Ok(Prefix { state })
+    }
+
+    fn prompt(&self, phrase: &[u32], tsf: usize) -> InferResult<super::words::PromptIds> {
+        let model = self.model();
+        let frames = self.config().visual.num_frames;
+        Ok(model
+            .words
+            .prompt(&model.info.prompt.template, phrase, frames, tsf)?)
+    }
+
+    fn prompt_tokens(&self) -> multimodal::PromptIds {
+        // The vocabulary was checked for both when it was made.
+        let id = |token: &str| self.model().words.id(token).unwrap_or_default();
+        multimodal::PromptIds {
+            seg: id("[SEG]"),
+            boxes: id("[BOX]"),
+        }
+    }
+
+    /// Target-specific tokens of crops, `(m, h)`; `None` without crops.
+    pub(super) fn tsf_tokens(
+        &self,
+        clip: &mut Clip,
+        crops: &[(FrameIndex, BoxPx)],
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Option<Tensor>> {
+        if crops.is_empty() {
+            return Ok(None);
+        }
+        let (config, model) = (self.config(), self.model());
+        let side = config.clip.image_size;
+        let norm = &model.info.preprocess.clip;
+        let mut inputs = Vec::with_capacity(crops.len());
+        for (i, &(frame, box_px)) in crops.iter().enumerate() {
+            progress.step(i as u64, crops.len() as u64, "looking at the anchors")?;
+            let rgb = to_rgb(&clip.frame(frame)?);
+            inputs.push(crop_input(&rgb, box_px, side, norm, &model.device)?);
+        }
+        let n = &model.networks;
+        let features = n.spatial.forward(&Tensor::cat(&inputs, 0)?)?;
+        let tokens = n.multimodal.crop_tokens(&features)?;
+        let visual = &config.visual;
+        let (chosen, _) = tsf::select(&tokens, visual.tsf_k, visual.tsf_kmeans_iters)?;
+        Ok(Some(chosen))
+    }
+
+    /// Continues after the visual prefix with the phrase and takes down the answer.
+    pub(super) fn speak(
+        &self,
+        prefix: &Prefix,
+        phrase: &[u32],
+        tsf: Option<&Tensor>,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Spoken> {
+        let (n, words) = (&self.model().networks, &self.model().words);
+        let places = tsf.map_or(Ok(0), |t| t.dim(0))?;
+        let prompt = self.prompt(phrase, places)?;
+        let tokens = self.prompt_tokens();
+        let tsf_tokens = match tsf {
+            Some(t) => TsfTokens::Selected(t),
+            None => TsfTokens::Zeros(0),
+        };
+        let rest = multimodal::splice(
+            &prompt.ids[prompt.prefix..],
+            None,
+            None,
+            &tsf_tokens,
+            tokens,
+            |ids| n.language.embed(ids),
+        )?;
+        let mut state = prefix.state.clone();
+        let mut embeds = rest.embeds;
+        let mut ids = Vec::new();
+        let mut spoken = Spoken {
+            text: String::new(),
+            tokens: Vec::new(),
+            seg: Vec::new(),
+            boxes: Vec::new(),
+            tsf_tokens: places as u32,
+        };
+        let end = words.id("<end>");
+        while ids.len() < MAX_NEW_TOKENS {
+            progress.cancel.check()?;
+            let hidden = n.language.forward(&embeds.unsqueeze(0)?, &mut state)?;
+            let last = hidden.dim(1)? - 1;
+            let hidden = hidden.narrow(1, last, 1)?.squeeze(0)?;
+            let probabilities = self.probabilities(&hidden)?;
+            let id = match ids.len() {
+                0 => self.opening(&probabilities),
+                _ => best(&probabilities, |_| true),
+            };
+            spoken.tokens.push((
+                words.token(id).to_owned(),
+                probabilities.get(id as usize).copied().unwrap_or(0.0),
+            ));
+            if Some(id) == end {
+                break;
+            }
+            if id == tokens.seg {
+                spoken.seg.push(n.multimodal.to_vision(&hidden)?);
+            } else if id == tokens.boxes {
+                spoken.boxes.push(n.multimodal.to_vision(&hidden)?);
+            }
+            embeds = n.language.embed(slice::from_ref(&id))?;
+            ids.push(id);
+        }
+        spoken.text = words.decode(&ids);
+        Ok(spoken)
+    }
+
+    fn probabilities(&self, hidden: &Tensor) -> InferResult<Vec<f32>> {
+        let logits = self.model().networks.language.logits(hidden)?;
+        // Rows past the vocabulary were never trained.
+        let logits = logits.narrow(D::Minus1, 0, self.model().words.len())?;
+        let p = candle_nn::ops::softmax(&logits.to_dtype(DType::F32)?, D::Minus1)?;
+        Ok(p.flatten_all()?.to_vec1()?)
+    }
+
+    /// The first token of the answer, where it is decided whether there is such a thing: the answer's "none" begins with
+    /// a word of its own, and its probability is compared with the model's threshold.
+    fn opening(&self, probabilities: &[f32]) -> u32 {
+        let model = self.model();
+        let none = model
+            .words
+            .encode_exact(&model.info.prompt.answer_none)
+            .ok()
+            .and_then(|ids| ids.first().copied());
+        let Some(none) = none else {
+            return best(probabilities, |_| true);
+        };
+        let absent = probabilities.get(none as usize).copied().unwrap_or(0.0);
+        if 1.0 - absent >= model.thresholds.presence {
+            best(probabilities, |id| id != none)
+        } else {
+            none
+        }
+    }
+}
+
+/// The most likely allowed token; the first on ties.
+fn best(probabilities: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
+    let mut best: Option<(u32, f32)> = None;
+    for (id, &p) in probabilities.iter().enumerate() {
+        let id = id as u32;
+        if allowed(id) && best.is_none_or(|(_, old)| p > old) {
+            best = Some((id, p));
+        }
+    }
+    best.map_or(0, |(id, _)| id)
+}

@@ -1,0 +1,338 @@
+//! Prompts on one frame become masks: image features (kept per frame), boxes, clicks, masks and text into SAM2's decoder,
+//! logits into run lengths.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{
+    nn::sam2::{DecodeOptions, ImageFeatures, MaskOutput, Prompts},
+    project::{DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size},
+    task::{Progress, Prompt},
+    video::to_rgb_scaled,
+};
+
+use super::{
+    clip::Clip,
+    engine::Engine,
+    error::{InferError, InferResult},
+    preprocess::{box_to_model, mask_coverage, mask_from_logits, point_to_model, sam_input},
+};
+
+/// Logit of a pixel that a person's mask covers; its negative outside.
+const CERTAIN: f32 = 10.0;
+
+/// Low-resolution logits of one mask with what the decoder says of it.
+#[derive(Clone, Debug)]
+pub(super) struct LowRes {
+    pub(super) logits: Vec<f32>,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Presence, 0..=1.
+    pub(super) score: f32,
+    /// Predicted IoU, 0..=1.
+    pub(super) iou: f32,
+}
+
+impl LowRes {
+    /// The mask at the video's size.
+    pub(super) fn to_mask(&self, size: Size, provenance: Provenance) -> FrameMask {
+        FrameMask {
+            rle: mask_from_logits(&self.logits, self.rows, self.columns, size),
+            score: self.score,
+            iou: self.iou,
+            provenance,
+            anchor: false,
+            drift: DriftSignal::default(),
+        }
+    }
+}
+
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// All values of a tensor in f32.
+pub(super) fn values(t: &Tensor) -> candle_core::Result<Vec<f32>> {
+    t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+}
+
+/// Rows of numbers as a tensor `(k, n)`.
+pub(super) fn rows_tensor<const N: usize>(
+    rows: &[[f32; N]],
+    device: &Device,
+) -> candle_core::Result<Tensor> {
+    Tensor::from_vec(rows.concat(), (rows.len(), N), device)
+}
+
+/// Bytes of an image's features.
+fn bytes(features: &ImageFeatures) -> usize {
+    features
+        .high_res
+        .iter()
+        .chain([&features.embed])
+        .chain(&features.fpn)
+        .map(|t| t.elem_count() * t.dtype().size_in_bytes())
+        .sum()
+}
+
+impl Engine {
+    /// Image features of a frame, from the clip's cache if they are there.
+    pub(super) fn features(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+    ) -> InferResult<Arc<ImageFeatures>> {
+        if let Some(features) = clip.features.get(&frame) {
+            return Ok(features);
+        }
+        let features = self.encode(&self.image(clip, frame)?)?;
+        clip.features
+            .put(frame, Arc::clone(&features), bytes(&features));
+        Ok(features)
+    }
+
+    /// A frame as SAM2's input `(1, 3, s, s)`.
+    pub(super) fn image(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
+        let side = self.config().sam2.image_size;
+        let small = to_rgb_scaled(&clip.frame(frame)?, Size::new(side as u32, side as u32));
+        let model = self.model();
+        let norm = &model.info.preprocess.sam;
+        Ok(sam_input(&small, side, norm, &model.device)?)
+    }
+
+    /// SAM2's input → features.
+    pub(super) fn encode(&self, image: &Tensor) -> InferResult<Arc<ImageFeatures>> {
+        let features = self.model().networks.sam2.encode_image(image)?;
+        // Only a proposer with several levels reads the raw pyramid again.
+        Ok(Arc::new(if self.config().proposer.num_feature_levels > 1 {
+            features
+        } else {
+            features.without_pyramid()
+        }))
+    }
+
+    pub(super) fn decode_options(&self, multimask: bool) -> DecodeOptions {
+        DecodeOptions {
+            multimask,
+            train: false,
+            image_size: self.config().sam2.image_size,
+        }
+    }
+
+    /// One mask from boxes (corners in pixels of the model image) and a text embedding `(1, d)`: each box is decoded with
+    /// the text, the logits are joined by their maximum. Without boxes, the text alone.
+    pub(super) fn decode_boxes(
+        &self,
+        features: &ImageFeatures,
+        boxes: &[[f32; 4]],
+        text: Option<&Tensor>,
+    ) -> InferResult<LowRes> {
+        let sam2 = &self.model().networks.sam2;
+        let k = boxes.len().max(1);
+        let text = match text {
+            None => None,
+            Some(t) => {
+                let d = t.dim(1)?;
+                Some(t.unsqueeze(1)?.broadcast_as((k, 1, d))?.contiguous()?)
+            }
+        };
+        let boxes = match boxes {
+            [] => None,
+            boxes => Some(rows_tensor(boxes, &self.model().device)?),
+        };
+        let prompts = Prompts {
+            boxes,
+            text,
+            ..Prompts::default()
+        };
+        let embed = sam2.add_no_mem(&features.embed)?;
+        let out = sam2.decode(
+            &embed,
+            &features.high_res,
+            &prompts,
+            self.decode_options(false),
+        )?;
+        merged(&out)
+    }
+
+    /// The mask of one object from a person's prompt. A mask without a box or clicks is taken as it is; with them it is
+    /// refined.
+    ///
+    /// # Errors
+    /// [`InferError`] if the prompt is empty or outside the frame, or something fails.
+    pub fn segment(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        prompt: &Prompt,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<FrameMask> {
+        self.claim(clip);
+        let size = clip.size();
+        check_prompt(prompt, size)?;
+        let by_hand = |rle: Rle| FrameMask {
+            rle,
+            score: 1.0,
+            iou: 1.0,
+            provenance: Provenance::Human,
+            anchor: true,
+            drift: DriftSignal::default(),
+        };
+        if let (Some(mask), None, true) = (&prompt.mask, prompt.box_px, prompt.points.is_empty()) {
+            return Ok(by_hand(mask.clone()));
+        }
+        progress.step(0, 2, "encoding the frame")?;
+        let features = self.features(clip, frame)?;
+        progress.step(1, 2, "decoding the mask")?;
+        let low_res = if prompt.points.is_empty() && prompt.mask.is_none() {
+            let side = self.config().sam2.image_size;
+            let boxes: Vec<_> = prompt
+                .box_px
+                .map(|b| box_to_model(b.clamped(size), size, side))
+                .into_iter()
+                .collect();
+            self.decode_boxes(&features, &boxes, None)?
+        } else {
+            self.decode_clicks(&features, prompt, size)?
+        };
+        let mut mask = low_res.to_mask(size, Provenance::Human);
+        mask.anchor = true;
+        Ok(mask)
+    }
+
+    /// Clicks, with or without a box (whose corners are then points of labels 2 and 3) and a mask to refine.
+    fn decode_clicks(
+        &self,
+        features: &ImageFeatures,
+        prompt: &Prompt,
+        size: Size,
+    ) -> InferResult<LowRes> {
+        let model = self.model();
+        let config = &self.config().sam2;
+        let side = config.image_size;
+        let (mut xy, mut labels): (Vec<[f32; 2]>, Vec<f32>) = (Vec::new(), Vec::new());
+        let mask = prompt.mask.as_ref();
+        let takes_masks = model.info.mask_prompts;
+        // A model that knows no mask prompts is shown the mask's box.
+        let in_place_of_mask = mask.filter(|_| !takes_masks).and_then(Rle::bounding_box);
+        if let Some(b) = prompt.box_px.or(in_place_of_mask) {
+            let [x1, y1, x2, y2] = box_to_model(b.clamped(size), size, side);
+            xy.extend([[x1, y1], [x2, y2]]);
+            labels.extend([2.0, 3.0]);
+        }
+        for &(point, on) in &prompt.points {
+            xy.push(point_to_model(point, size, side));
+            labels.push(if on { 1.0 } else { 0.0 });
+        }
+        let ambiguous = labels.len() == 1 && mask.is_none();
+        let points = match xy.as_slice() {
+            [] => None,
+            xy => Some((
+                rows_tensor(xy, &model.device)?.unsqueeze(0)?,
+                Tensor::new(labels.as_slice(), &model.device)?.unsqueeze(0)?,
+            )),
+        };
+        let prompts = Prompts {
+            points,
+            mask: match mask.filter(|_| takes_masks) {
+                None => None,
+                Some(mask) => Some(self.mask_logits(&[mask], side / 4)?),
+            },
+            ..Prompts::default()
+        };
+        let sam2 = &model.networks.sam2;
+        let embed = sam2.add_no_mem(&features.embed)?;
+        let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
+        let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
+        best(&out)
+    }
+
+    /// Masks as logits `(k, 1, side, side)`: certain inside, certain outside.
+    pub(super) fn mask_logits(&self, masks: &[&Rle], side: usize) -> InferResult<Tensor> {
+        let mut all = Vec::with_capacity(masks.len() * side * side);
+        for mask in masks {
+            all.extend(
+                mask_coverage(mask, side)
+                    .into_iter()
+                    .map(|share| if share >= 0.5 { CERTAIN } else { -CERTAIN }),
+            );
+        }
+        let shape = (masks.len(), 1, side, side);
+        Ok(Tensor::from_vec(all, shape, &self.model().device)?)
+    }
+}
+
+/// Joins the masks of `k` boxes by the maximum of their logits.
+fn merged(out: &MaskOutput) -> InferResult<LowRes> {
+    let (k, m, rows, columns) = out.low_res.dims4()?;
+    let all = values(&out.low_res.narrow(1, 0, 1)?.contiguous()?)?;
+    let mut logits = all[..rows * columns].to_vec();
+    for other in all[rows * columns..].chunks_exact(rows * columns) {
+        for (a, &b) in logits.iter_mut().zip(other) {
+            *a = a.max(b);
+        }
+    }
+    let ious = values(&out.ious)?;
+    let largest = |v: &[f32]| v.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let first_of_each: Vec<f32> = (0..k).map(|i| ious[i * m]).collect();
+    Ok(LowRes {
+        logits,
+        rows,
+        columns,
+        score: sigmoid(largest(&values(&out.object_score)?)),
+        iou: largest(&first_of_each).clamp(0.0, 1.0),
+    })
+}
+
+/// Of several masks of one prompt, the one with the largest predicted IoU.
+fn best(out: &MaskOutput) -> InferResult<LowRes> {
+    let (_, _, rows, columns) = out.low_res.dims4()?;
+    let ious = values(&out.ious)?;
+    let mut at = 0;
+    for (i, &iou) in ious.iter().enumerate() {
+        if iou > ious[at] {
+            at = i;
+        }
+    }
+    let logits = values(&out.low_res.narrow(1, at, 1)?.contiguous()?)?;
+    let score = values(&out.object_score)?.first().copied().unwrap_or(0.0);
+    Ok(LowRes {
+        logits,
+        rows,
+        columns,
+        score: sigmoid(score),
+        iou: ious.get(at).copied().unwrap_or(0.0).clamp(0.0, 1.0),
+    })
+}
+
+fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
+    if prompt.box_px.is_none() && prompt.points.is_empty() && prompt.mask.is_none() {
+        return Err(InferError::Prompt(
+            "the prompt is empty: draw a box, click on the object, or paint it".into(),
+        ));
+    }
+    if let Some(b) = prompt.box_px
+        && b.clamped(size).area() <= 0.0
+    {
+        return Err(InferError::Prompt(
+            "the box is empty or lies outside the frame: draw it over the object".into(),
+        ));
+    }
+    let (w, h) = (size.width as f32, size.height as f32);
+    let outside = |x: f32, y: f32| !((0.0..=w).contains(&x) && (0.0..=h).contains(&y));
+    if prompt.points.iter().any(|(p, _)| outside(p.x, p.y)) {
+        return Err(InferError::Prompt(
+            "a click lies outside the frame: click inside it".into(),
+        ));
+    }
+    if let Some(mask) = &prompt.mask
+        && mask.size != size
+    {
+        return Err(InferError::Prompt(format!(
+            "the mask is {}×{} pixels, the video {}×{}",
+            mask.size.width, mask.size.height, size.width, size.height
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The whole model in memory: every network under its released name, its words and its thresholds.
+
+use candle_core::Device;
+use candle_nn::VarBuilder;
+
+use crate::{
+    nn::{
+        clip::Clip as SpatialTower,
+        config::SparrowConfig,
+        deformable_detr::{self, Proposer},
+        filtration::FiltrationHead,
+        internvideo2::InternVideo2,
+        multimodal::{Multimodal, Widths},
+        phi3::Phi3,
+        sam2::Sam2,
+    },
+    project::Thresholds,
+};
+
+use super::{
+    model::{ModelError, ModelInfo, ModelSource, ModelThresholds},
+    random_weights::RandomWeights,
+    words::WordTokenizer,
+};
+
+/// The networks.
+#[derive(Debug)]
+pub(super) struct Networks {
+    pub(super) spatial: SpatialTower,
+    pub(super) temporal: InternVideo2,
+    pub(super) multimodal: Multimodal,
+    pub(super) language: Phi3,
+    pub(super) sam2: Sam2,
+    pub(super) proposer: Proposer,
+    pub(super) filtration: FiltrationHead,
+}
+
+impl Networks {
+    /// Names are those of the released files; the proposer, which has a file of its own there, lies under `detector`.
+    fn new(config: &SparrowConfig, vb: &VarBuilder<'_>) -> candle_core::Result<Self> {
+        let model = vb.pp("model");
+        let widths = Widths {
+            spatial: config.clip.dim,
+            temporal: config.internvideo2.dim,
+            language: config.phi3.hidden_size,
+            out: config.filtration.seg_dim,
+        };
+        let pools = (config.visual.spatial_pool, config.visual.video_pool);
+        Ok(Self {
+            spatial: SpatialTower::new(&config.clip, model.pp("image_vision_tower.vision_tower"))?,
+            temporal: InternVideo2::new(
+                &config.internvideo2,
+                model.pp("vision_tower.vision_encoder"),
+            )?,
+            multimodal: Multimodal::new(widths, pools, model.clone())?,
+            language: Phi3::new(&config.phi3, vb.clone())?,
+            sam2: Sam2::new(&config.sam2, model.pp("visual_model"))?,
+            proposer: Proposer::new(&config.proposer, vb.pp("detector"))?,
+            filtration: FiltrationHead::new(&config.filtration, model)?,
+        })
+    }
+}
+
+/// A model ready to work.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// Description.
+    pub info: ModelInfo,
+    /// Its id, or the path of its file.
+    pub name: String,
+    /// Vocabulary.
+    pub words: WordTokenizer,
+    /// Thresholds stored with the weights, else the description's.
+    pub thresholds: ModelThresholds,
+    /// Where it lives.
+    pub device: Device,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of numbers in them.
+    pub parameters: usize,
+    /// Nobody trained it: the answers mean nothing.
+    pub untrained: bool,
+    pub(super) networks: Networks,
+}
+
+impl LoadedModel {
+    /// Loads strictly: every tensor there, none too many, all of the right shape and finite.
+    ///
+    /// # Errors
+    /// [`ModelError`] in one sentence.
+    pub fn load(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
+        let (store, thresholds) = source.weights(device)?;
+        let names = store.names();
+        if names.is_empty() && source.file.is_none() {
+            return Self::untrained(&source.info, 0, device);
+        }
+        let networks = Networks::new(&source.info.config, &store.var_builder())
+            .map_err(|e| source.build_error(&e))?;
+        source.check_all_used(&store, deformable_detr::is_alias)?;
+        let parameters = names
+            .iter()
+            .filter_map(|n| store.tensor(n))
+            .map(|t| t.elem_count())
+            .sum();
+        Ok(Self {
+            info: source.info.clone(),
+            name: source.name(),
+            words: words(&source.info)?,
+            thresholds,
+            device: device.clone(),
+            tensors: names.len(),
+            parameters,
+            untrained: false,
+            networks,
+        })
+    }
+
+    /// The networks of a description with weights that follow from `seed`: for tests, and for a program that carries no
+    /// trained weights.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the description makes no sense.
+    pub fn untrained(info: &ModelInfo, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        let weights = RandomWeights::new(seed);
+        let networks = Networks::new(&info.config, &weights.var_builder(device)).map_err(|e| {
+            ModelError::Description {
+                id: info.id.clone(),
+                reason: e.to_string(),
+            }
+        })?;
+        let tensors = weights.tensors();
+        Ok(Self {
+            info: info.clone(),
+            name: info.id.clone(),
+            words: words(info)?,
+            thresholds: info.thresholds,
+            device: device.clone(),
+            tensors: tensors.len(),
+            parameters: tensors.values().map(candle_core::Tensor::elem_count).sum(),
+            untrained: true,
+            networks,
+        })
+    }
+
+    /// The thresholds as a document keeps them.
+    pub fn project_thresholds(&self) -> Thresholds {
+        Thresholds {
+            objectness: self.thresholds.objectness,
+            keep: self.thresholds.keep,
+            at_most: self.thresholds.at_most,
+        }
+    }
+}
+
+fn words(info: &ModelInfo) -> Result<WordTokenizer, ModelError> {
+    WordTokenizer::new(&info.tokenizer, info.config.phi3.vocab_size).map_err(|e| {
+        ModelError::Description {
+            id: info.id.clone(),
+            reason: e.to_string(),
+        }
+    })
+}

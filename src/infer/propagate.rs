@@ -1,0 +1,462 @@
+//! Masks through time. In tracking mode, every known mask of an object becomes a memory, and the frames between are
+//! decoded in its light, in the order that [`super::plan`] decides; in framewise mode, as released, an emission's boxes and
+//! `[SEG]` are decoded on each frame alone.
+//!
+//! Work is handed out frame by frame, so that the caller can show it, stop it (what is finished stays), or do something
+//! else in between. Known frames are never computed, let alone overwritten.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::RangeInclusive,
+};
+
+use candle_core::Tensor;
+
+use crate::{
+    nn::sam2::{
+        ImageFeatures, Prompts,
+        bank::FrameInfo,
+        memory::{BankEntry, Decoded},
+    },
+    project::{Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance, Rle, Size},
+    task::{Mode, Progress, PropagateDirection},
+};
+
+use super::{
+    clip::{Clip, Emitted},
+    engine::Engine,
+    error::{InferError, InferResult},
+    masks::{LowRes, rows_tensor, sigmoid, values},
+    plan::{self, Run},
+    preprocess::box_to_model,
+};
+
+/// Known frames that one frame looks at, the nearest ones.
+const CONDITIONING: usize = 4;
+
+/// What to carry, and how.
+#[derive(Clone, Debug)]
+pub struct PropagateOptions {
+    /// Frames to fill.
+    pub range: RangeInclusive<u32>,
+    /// Which way from the known frames.
+    pub direction: PropagateDirection,
+    /// How.
+    pub mode: Mode,
+    /// Emissions that framewise mode applies; each object uses the one that lists it.
+    pub emissions: Vec<Emission>,
+}
+
+/// A mask that was carried.
+pub type CarriedMask = (ObjectId, FrameIndex, FrameMask);
+
+pub(super) struct Carried {
+    id: ObjectId,
+    known: BTreeMap<u32, Rle>,
+}
+
+/// A run in progress with its memory.
+pub(super) struct Active {
+    run: Run,
+    done: u32,
+    bank: Vec<BankEntry>,
+}
+
+/// What one object is prompted with on every frame.
+struct Framewise {
+    id: ObjectId,
+    text: Tensor,
+    boxes: Vec<[f32; 4]>,
+    skip: BTreeSet<u32>,
+}
+
+enum Work {
+    Track {
+        runs: VecDeque<Run>,
+        active: Option<Active>,
+    },
+    Framewise {
+        prompts: Vec<Framewise>,
+        frames: VecDeque<u32>,
+    },
+}
+
+/// A propagation half-way through.
+pub struct Propagation {
+    size: Size,
+    range: RangeInclusive<u32>,
+    objects: Vec<Carried>,
+    work: Work,
+    done: u64,
+    total: u64,
+    /// One sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Propagation {
+    /// Frames done and frames in all.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.done, self.total)
+    }
+}
+
+/// Frames whose masks are given: anchors, and what was emitted or made on the frame itself.
+fn known(object: &Object) -> BTreeMap<u32, Rle> {
+    object
+        .frames
+        .iter()
+        .filter(|(_, m)| m.anchor || m.provenance != Provenance::Propagated)
+        .map(|(f, m)| (f.0, m.rle.clone()))
+        .collect()
+}
+
+/// Objects with their known frames.
+pub(super) fn carried(objects: &[Object]) -> Vec<Carried> {
+    objects
+        .iter()
+        .map(|o| Carried {
+            id: o.id,
+            known: known(o),
+        })
+        .collect()
+}
+
+impl Engine {
+    /// Plans a propagation; nothing is computed yet, except that framewise mode may have to ask the model again.
+    ///
+    /// # Errors
+    /// [`InferError`] if no object has a mask to start from, or an emission cannot be made again.
+    pub fn begin(
+        &self,
+        clip: &mut Clip,
+        objects: &[Object],
+        options: &PropagateOptions,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Propagation> {
+        self.claim(clip);
+        let last = clip.frames().saturating_sub(1);
+        let range = *options.range.start()..=(*options.range.end()).min(last);
+        let mut warnings = Vec::new();
+        let mut carried = Vec::new();
+        for object in objects.iter().filter(|o| !o.locked) {
+            let known = known(object);
+            if known.is_empty() {
+                warnings.push(format!("{} has no mask to start from", object.name));
+            } else if known.values().any(|m| m.size != clip.size()) {
+                return Err(InferError::Prompt(format!(
+                    "the masks of {} are not of the video's size",
+                    object.name
+                )));
+            } else {
+                carried.push(Carried {
+                    id: object.id,
+                    known,
+                });
+            }
+        }
+        if carried.is_empty() {
+            return Err(InferError::Prompt(
+                "nothing to carry: no object that is not locked has a mask to start from".into(),
+            ));
+        }
+        let (work, total) = match options.mode {
+            Mode::Track => {
+                let sets: Vec<BTreeSet<u32>> = carried
+                    .iter()
+                    .map(|c| c.known.keys().copied().collect())
+                    .collect();
+                let runs = plan::runs(&sets, &range, options.direction);
+                let total = runs.iter().map(|r| u64::from(r.frames)).sum();
+                let work = Work::Track {
+                    runs: runs.into(),
+                    active: None,
+                };
+                (work, total)
+            }
+            Mode::Framewise => {
+                let prompts = self.framewise(clip, &carried, options, &mut warnings, progress)?;
+                let frames: VecDeque<u32> = range.clone().collect();
+                let total = frames.len() as u64;
+                (Work::Framewise { prompts, frames }, total)
+            }
+        };
+        Ok(Propagation {
+            size: clip.size(),
+            range,
+            objects: carried,
+            work,
+            done: 0,
+            total,
+            warnings,
+        })
+    }
+
+    /// Computes one frame; `None` once everything is done. A frame that only leads to the range gives no masks.
+    ///
+    /// # Errors
+    /// [`InferError`]; the frames handed out before stay valid.
+    pub fn step(
+        &self,
+        clip: &mut Clip,
+        propagation: &mut Propagation,
+    ) -> InferResult<Option<Vec<CarriedMask>>> {
+        self.claim(clip);
+        let size = propagation.size;
+        let masks = match &mut propagation.work {
+            Work::Track { runs, active } => {
+                if active.is_none() {
+                    let Some(run) = runs.pop_front() else {
+                        return Ok(None);
+                    };
+                    *active = Some(self.start_run(clip, &propagation.objects, run)?);
+                }
+                let Some(current) = active else {
+                    return Ok(None);
+                };
+                let (frame, decoded) = self.track(clip, current)?;
+                let mut masks = Vec::new();
+                if propagation.range.contains(&frame) {
+                    for (row, low_res) in rows(&decoded)?.into_iter().enumerate() {
+                        let object = &propagation.objects[current.run.objects[row]];
+                        let mask = low_res.to_mask(size, Provenance::Propagated);
+                        masks.push((object.id, FrameIndex(frame), mask));
+                    }
+                }
+                if current.done == current.run.frames {
+                    *active = None;
+                }
+                masks
+            }
+            Work::Framewise { prompts, frames } => {
+                let Some(frame) = frames.pop_front() else {
+                    return Ok(None);
+                };
+                let mut masks = Vec::new();
+                for prompt in prompts.iter().filter(|p| !p.skip.contains(&frame)) {
+                    let features = self.features(clip, FrameIndex(frame))?;
+                    let low_res =
+                        self.decode_boxes(&features, &prompt.boxes, Some(&prompt.text))?;
+                    let mask = low_res.to_mask(size, Provenance::Propagated);
+                    masks.push((prompt.id, FrameIndex(frame), mask));
+                }
+                masks
+            }
+        };
+        propagation.done += 1;
+        Ok(Some(masks))
+    }
+
+    /// Plans and does everything; `on_mask` gets each mask as soon as it is there.
+    ///
+    /// # Errors
+    /// [`InferError`], also when cancelled; what was handed to `on_mask` before stays valid.
+    pub fn propagate(
+        &self,
+        clip: &mut Clip,
+        objects: &[Object],
+        options: &PropagateOptions,
+        progress: &mut Progress<'_>,
+        on_mask: &mut dyn FnMut(ObjectId, FrameIndex, FrameMask),
+    ) -> InferResult<()> {
+        let mut work = self.begin(clip, objects, options, progress)?;
+        loop {
+            let (done, total) = work.progress();
+            progress.step(done, total, "tracking")?;
+            let Some(masks) = self.step(clip, &mut work)? else {
+                return Ok(());
+            };
+            for (id, frame, mask) in masks {
+                on_mask(id, frame, mask);
+            }
+        }
+    }
+
+    /// Makes the memories of the known frames nearest to a run.
+    pub(super) fn start_run(
+        &self,
+        clip: &mut Clip,
+        objects: &[Carried],
+        run: Run,
+    ) -> InferResult<Active> {
+        let mut frames: Vec<u32> = objects[run.objects[0]].known.keys().copied().collect();
+        let end = run.indices().last().unwrap_or(run.from);
+        // The run starts at one known frame; of the others, those count that lie nearest to any of its frames.
+        frames.sort_by_key(|f| (f.abs_diff(run.from).min(f.abs_diff(end)), *f));
+        frames.truncate(CONDITIONING);
+        frames.sort_unstable();
+        let mut bank = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let masks: Vec<&Rle> = run
+                .objects
+                .iter()
+                .map(|&o| &objects[o].known[&frame])
+                .collect();
+            bank.push(self.remember_mask(clip, frame, &masks)?);
+        }
+        Ok(Active { run, done: 0, bank })
+    }
+
+    /// The memory of given masks, one per object, on one frame.
+    fn remember_mask(&self, clip: &mut Clip, frame: u32, masks: &[&Rle]) -> InferResult<BankEntry> {
+        let sam2 = &self.model().networks.sam2;
+        let features = self.features(clip, FrameIndex(frame))?;
+        let logits = self.mask_logits(masks, self.config().sam2.image_size)?;
+        let (pointer, presence) = if self.model().info.mask_prompts {
+            let decoded = sam2.decode_mask(&features, &logits)?;
+            (decoded.pointer, decoded.object_score)
+        } else {
+            self.pointer_from_boxes(&features, masks)?
+        };
+        let memory = sam2.encode_memory(&features.embed, &logits, &presence, true)?;
+        Ok(BankEntry {
+            frame: frame as usize,
+            conditioning: true,
+            memory,
+            pointer,
+        })
+    }
+
+    /// Pointers `(k, d)` and presence `(k, 1)` of masks, made from their boxes; an empty mask is an absent object.
+    fn pointer_from_boxes(
+        &self,
+        features: &ImageFeatures,
+        masks: &[&Rle],
+    ) -> InferResult<(Tensor, Tensor)> {
+        let (sam2, side) = (&self.model().networks.sam2, self.config().sam2.image_size);
+        let device = &self.model().device;
+        let boxes: Vec<Option<[f32; 4]>> = masks
+            .iter()
+            .map(|m| Some(box_to_model(m.bounding_box()?, m.size, side)))
+            .collect();
+        let presence: Vec<f32> = boxes
+            .iter()
+            .map(|b| if b.is_some() { 1.0 } else { -1.0 })
+            .collect();
+        let boxes: Vec<[f32; 4]> = boxes.into_iter().map(Option::unwrap_or_default).collect();
+        let prompts = Prompts {
+            boxes: Some(rows_tensor(&boxes, device)?),
+            ..Prompts::default()
+        };
+        let embed = sam2.add_no_mem(&features.embed)?;
+        let options = self.decode_options(false);
+        let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
+        let presence = Tensor::from_vec(presence, (masks.len(), 1), device)?;
+        let token = out.tokens.narrow(1, 0, 1)?.squeeze(1)?;
+        Ok((sam2.object_pointer(&token, &presence)?, presence))
+    }
+
+    /// Decodes the next frame of a run and remembers it.
+    pub(super) fn track(
+        &self,
+        clip: &mut Clip,
+        active: &mut Active,
+    ) -> InferResult<(u32, Decoded)> {
+        let config = &self.config().sam2;
+        let sam2 = &self.model().networks.sam2;
+        let step = active.done + 1;
+        let frame = if active.run.forward {
+            active.run.from + step
+        } else {
+            active.run.from - step
+        };
+        let features = self.features(clip, FrameIndex(frame))?;
+        let info = FrameInfo {
+            frame: frame as usize,
+            num_frames: clip.frames() as usize,
+            reverse: !active.run.forward,
+            max_conditioning: Some(CONDITIONING),
+        };
+        let embed = sam2.condition(&features, &active.bank, info)?;
+        let prompts = Prompts::nothing(active.run.objects.len(), &embed)?;
+        let options = self.decode_options(config.multimask_output_for_tracking);
+        let decoded = sam2.decode_object(&embed, &features.high_res, &prompts, options)?;
+        let memory = sam2.encode_memory(
+            &features.embed,
+            &decoded.low_res,
+            &decoded.object_score,
+            false,
+        )?;
+        active.bank.push(BankEntry {
+            frame: frame as usize,
+            conditioning: false,
+            memory,
+            pointer: decoded.pointer.clone(),
+        });
+        let reach = config.num_maskmem.max(config.max_obj_ptrs_in_encoder) as u32;
+        active
+            .bank
+            .retain(|e| e.conditioning || frame.abs_diff(e.frame as u32) < reach);
+        active.done = step;
+        Ok((frame, decoded))
+    }
+
+    /// The prompts of framewise mode: the emission that lists the object, asked again if its embeddings are gone.
+    fn framewise(
+        &self,
+        clip: &mut Clip,
+        objects: &[Carried],
+        options: &PropagateOptions,
+        warnings: &mut Vec<String>,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Vec<Framewise>> {
+        let (size, side) = (clip.size(), self.config().sam2.image_size);
+        let mut out = Vec::new();
+        for object in objects {
+            let found = options.emissions.iter().find_map(|e| {
+                let referent = e.objects.iter().position(|id| *id == object.id)?;
+                Some((e, referent))
+            });
+            let Some((emission, referent)) = found else {
+                warnings.push(format!(
+                    "object {} came of no phrase: only tracking mode can carry it",
+                    object.id.0
+                ));
+                continue;
+            };
+            let emitted: Emitted = self.emitted(clip, emission, progress)?;
+            let Some(text) = emitted.seg.get(referent) else {
+                warnings.push(format!(
+                    "the model no longer finds object {} by its phrase",
+                    object.id.0
+                ));
+                continue;
+            };
+            let boxes = if emission.objects.len() == 1 {
+                // What is selected now counts, whoever selected it.
+                let selected = emission.proposals.iter().filter(|p| p.selected);
+                selected
+                    .map(|p| box_to_model(p.box_px, size, side))
+                    .collect()
+            } else {
+                let norm = emitted.boxes.get(referent).cloned().unwrap_or_default();
+                norm.into_iter()
+                    .map(|b| b.map(|c| c * side as f32))
+                    .collect()
+            };
+            out.push(Framewise {
+                id: object.id,
+                text: text.clone(),
+                boxes,
+                skip: object.known.keys().copied().collect(),
+            });
+        }
+        Ok(out)
+    }
+}
+
+/// The rows of a decoded batch.
+fn rows(decoded: &Decoded) -> InferResult<Vec<LowRes>> {
+    let (k, _, rows, columns) = decoded.low_res.dims4()?;
+    let logits = values(&decoded.low_res)?;
+    let scores = values(&decoded.object_score)?;
+    let ious = values(&decoded.iou)?;
+    Ok((0..k)
+        .map(|i| LowRes {
+            logits: logits[i * rows * columns..(i + 1) * rows * columns].to_vec(),
+            rows,
+            columns,
+            score: sigmoid(scores[i]),
+            iou: ious[i].clamp(0.0, 1.0),
+        })
+        .collect())
+}

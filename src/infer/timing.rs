@@ -1,0 +1,252 @@
+//! How long each stage of the model takes on this machine: the same code that answers, with a clock around it.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::{
+    project::{BoxPx, FrameIndex, Provenance, Size},
+    task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
+    video::to_rgb_scaled,
+};
+
+use super::{
+    clip::Clip,
+    engine::{Engine, PropagateOptions},
+    error::{InferError, InferResult},
+    plan::Run,
+};
+
+/// Repetitions of a stage of which the quickest counts: the others had to share the machine.
+const REPEATS: u32 = 5;
+
+/// One stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageTime {
+    /// What was done.
+    pub stage: &'static str,
+    /// Seconds of the quickest run.
+    pub secs: f64,
+    /// How often it was run.
+    pub runs: u32,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Timing {
+    /// In the order in which an answer needs them.
+    pub stages: Vec<StageTime>,
+    /// From a phrase on a clip that nothing is known of to the mask.
+    pub phrase_to_mask_secs: f64,
+    /// From a further phrase on the same clip to the mask.
+    pub further_phrase_secs: f64,
+    /// Frames per second of tracking one object, decoding included.
+    pub tracking_fps: f64,
+    /// Frames per second of tracking four objects, decoding included.
+    pub tracking_fps_4: f64,
+}
+
+fn quickest<T>(
+    stages: &mut Vec<StageTime>,
+    stage: &'static str,
+    mut work: impl FnMut() -> InferResult<T>,
+) -> InferResult<T> {
+    let mut best = f64::INFINITY;
+    let mut last = None;
+    for _ in 0..REPEATS {
+        let started = Instant::now();
+        let value = work()?;
+        best = best.min(started.elapsed().as_secs_f64());
+        last = Some(value);
+    }
+    stages.push(StageTime {
+        stage,
+        secs: best,
+        runs: REPEATS,
+    });
+    last.ok_or_else(|| InferError::Network("a stage was never run".into()))
+}
+
+impl Engine {
+    /// Times every stage on a clip, tracking over `frames` frames.
+    ///
+    /// # Errors
+    /// [`InferError`] if something fails or it was cancelled.
+    pub fn time_stages(
+        &self,
+        clip: &mut Clip,
+        phrase: &str,
+        frames: u32,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Timing> {
+        let first = FrameIndex(0);
+        let quiet = || Progress::new(progress.cancel.clone(), |_, _, _| {});
+        let options = GroundOptions {
+            thresholds: self.model().project_thresholds(),
+            drawn_boxes: Vec::new(),
+            tsf: Vec::new(),
+        };
+        let started = Instant::now();
+        self.ground(clip, first, phrase, &options, &mut quiet())?;
+        let phrase_to_mask_secs = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        self.ground(clip, first, phrase, &options, &mut quiet())?;
+        let further_phrase_secs = started.elapsed().as_secs_f64();
+
+        let mut stages = Vec::new();
+        self.time_looking(clip, &mut stages)?;
+        self.time_speaking(clip, phrase, &mut stages, &mut quiet())?;
+        self.time_tracking_step(clip, &mut stages)?;
+        let fps =
+            |clip: &mut Clip, objects: u32| self.tracking_fps(clip, frames, objects, &mut quiet());
+        let tracking_fps = fps(clip, 1)?;
+        let tracking_fps_4 = fps(clip, 4)?;
+        Ok(Timing {
+            stages,
+            phrase_to_mask_secs,
+            further_phrase_secs,
+            tracking_fps,
+            tracking_fps_4,
+        })
+    }
+
+    fn time_looking(&self, clip: &mut Clip, stages: &mut Vec<StageTime>) -> InferResult<()> {
+        let side = self.config().sam2.image_size as u32;
+        let mut at = 0;
+        let last = clip.frames();
+        let frame = quickest(stages, "decode a frame", || {
+            at = (at + 1) % last;
+            Ok(clip.frame(FrameIndex(at))?)
+        })?;
+        quickest(stages, "scale a frame", || {
+            Ok(to_rgb_scaled(&frame, Size::new(side, side)))
+        })?;
+        let image = self.image(clip, FrameIndex(0))?;
+        let features = quickest(stages, "image encoder", || self.encode(&image))?;
+        let n = &self.model().networks;
+        quickest(stages, "proposer", || {
+            Ok(n.proposer.forward(std::slice::from_ref(&features.embed))?)
+        })?;
+        let middle = [
+            side as f32 * 0.25,
+            side as f32 * 0.25,
+            side as f32 * 0.75,
+            side as f32 * 0.75,
+        ];
+        let mask = quickest(stages, "mask decoder", || {
+            self.decode_boxes(&features, &[middle], None)
+        })?;
+        let size = clip.size();
+        quickest(stages, "mask to run lengths", || {
+            Ok(mask.to_mask(size, Provenance::Model))
+        })?;
+        Ok(())
+    }
+
+    fn time_speaking(
+        &self,
+        clip: &mut Clip,
+        phrase: &str,
+        stages: &mut Vec<StageTime>,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<()> {
+        let frames = self.encoder_frames(clip, FrameIndex(0));
+        let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
+        let block = quickest(stages, "towers", || self.visual_block(&spatial, &temporal))?;
+        let prefix = quickest(stages, "visual prefix", || self.run_prefix(&block))?;
+        let ids = self.model().words.read(phrase)?.ids;
+        let spoken = quickest(stages, "phrase and answer", || {
+            self.speak(&prefix, &ids, None, progress)
+        })?;
+        let features = self.features(clip, FrameIndex(0))?;
+        let size = clip.size();
+        let d = self.config().filtration.seg_dim;
+        let query = match spoken.boxes.first() {
+            Some(q) => q.clone(),
+            None => {
+                candle_core::Tensor::zeros((1, d), candle_core::DType::F32, &self.model().device)?
+            }
+        };
+        quickest(stages, "proposer and filtration", || {
+            self.score(&features, std::slice::from_ref(&query), &[], size)
+        })?;
+        Ok(())
+    }
+
+    fn time_tracking_step(&self, clip: &mut Clip, stages: &mut Vec<StageTime>) -> InferResult<()> {
+        let objects = self.boxes_as_objects(clip, 1)?;
+        let known = super::propagate::carried(&objects);
+        let run = Run {
+            objects: vec![0],
+            from: 0,
+            forward: true,
+            frames: clip.frames().saturating_sub(1),
+        };
+        let mut active = self.start_run(clip, &known, run)?;
+        let steps = REPEATS.min(clip.frames().saturating_sub(1));
+        for frame in 1..=steps {
+            self.features(clip, FrameIndex(frame))?;
+        }
+        if steps < REPEATS {
+            return Ok(());
+        }
+        quickest(stages, "memory, mask, memory", || {
+            self.track(clip, &mut active)
+        })?;
+        Ok(())
+    }
+
+    /// Objects that fill boxes of the first frame.
+    fn boxes_as_objects(
+        &self,
+        clip: &mut Clip,
+        count: u32,
+    ) -> InferResult<Vec<crate::project::Object>> {
+        let size = clip.size();
+        let mut doc = crate::project::Document::new(
+            clip.info().clone(),
+            "",
+            self.model().project_thresholds(),
+        );
+        for i in 0..count {
+            let (w, h) = (size.width as f32, size.height as f32);
+            let x = 0.2 * i as f32;
+            let prompt = Prompt {
+                box_px: Some(BoxPx {
+                    x1: w * x,
+                    y1: h * 0.2,
+                    x2: w * (x + 0.3),
+                    y2: h * 0.8,
+                }),
+                ..Prompt::default()
+            };
+            let mask = self.segment(clip, FrameIndex(0), &prompt, &mut Progress::silent())?;
+            let mut object = doc.new_object("");
+            object.id.0 += i;
+            object.frames.insert(FrameIndex(0), mask);
+            doc.objects.push(object);
+        }
+        Ok(doc.objects)
+    }
+
+    fn tracking_fps(
+        &self,
+        clip: &mut Clip,
+        frames: u32,
+        objects: u32,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<f64> {
+        let objects = self.boxes_as_objects(clip, objects)?;
+        let last = frames.min(clip.frames().saturating_sub(1));
+        let options = PropagateOptions {
+            range: 0..=last,
+            direction: PropagateDirection::Forward,
+            mode: Mode::Track,
+            emissions: Vec::new(),
+        };
+        clip.forget();
+        let started = Instant::now();
+        self.propagate(clip, &objects, &options, progress, &mut |_, _, _| ())?;
+        Ok(f64::from(last) / started.elapsed().as_secs_f64())
+    }
+}

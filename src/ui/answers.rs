@@ -1,0 +1,451 @@
+//! What is asked of the model, and what comes of its answers. Part of `logic`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    app::App,
+    session::Collecting,
+    state::{Job, JobKind, Weight},
+};
+use crate::{
+    project::{
+        Author, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance, select,
+    },
+    task::{GroundOptions, JobId, Mode, PropagateDirection, Request, Update},
+};
+
+impl App {
+    /// Hands a request to the inference thread and remembers what it is for.
+    pub(super) fn submit(&mut self, request: Request, kind: JobKind) -> Option<JobId> {
+        let id = self.services.worker.as_mut()?.submit(request);
+        self.state.jobs.push(Job {
+            id,
+            kind,
+            done: 0,
+            total: 0,
+            stage: String::new(),
+            started: false,
+        });
+        Some(id)
+    }
+
+    /// Grounds the typed phrase on the frame in view.
+    pub(super) fn ground(&mut self, propagate: bool) {
+        let phrase = self.state.phrase.trim().to_owned();
+        if phrase.is_empty() {
+            self.state.focus_phrase = true;
+            self.say(
+                super::state::Weight::Info,
+                "Say what to find first, for example “the red ball”.",
+            );
+            return;
+        }
+        self.ground_phrase(phrase, propagate);
+    }
+
+    pub(super) fn ground_phrase(&mut self, phrase: String, propagate: bool) {
+        self.end_paint();
+        self.finish_prompt();
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let frame = self.state.here();
+        // A newer question makes an older one on the same frame worthless.
+        let older: Vec<JobId> = self
+            .state
+            .jobs
+            .iter()
+            .filter(|j| matches!(&j.kind, JobKind::Ground { frame: f, .. } if *f == frame))
+            .map(|j| j.id)
+            .collect();
+        let tsf = if self.state.use_tsf {
+            anchors_for(&session.doc.objects, &phrase)
+        } else {
+            Vec::new()
+        };
+        let options = GroundOptions {
+            thresholds: session.doc.thresholds,
+            drawn_boxes: self.state.drawn.get(&frame.0).cloned().unwrap_or_default(),
+            tsf,
+        };
+        if let Some(worker) = &mut self.services.worker {
+            for job in older {
+                worker.cancel(job);
+            }
+        }
+        let request = Request::Ground {
+            frame,
+            phrase: phrase.clone(),
+            options,
+        };
+        let kind = JobKind::Ground {
+            frame,
+            phrase,
+            propagate,
+        };
+        self.submit(request, kind);
+    }
+
+    /// Once more on this frame: the phrase of its emission, or the typed one.
+    pub(super) fn emit_again(&mut self) {
+        match self.state.emission_here().map(|(_, e)| e.phrase.clone()) {
+            Some(phrase) => self.ground_phrase(phrase, false),
+            None => self.ground(false),
+        }
+    }
+
+    /// Carries masks over frames.
+    pub(super) fn propagate(&mut self, direction: PropagateDirection) {
+        self.end_paint();
+        self.finish_prompt();
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let here = self.state.here();
+        let chosen = |o: &&Object| !self.state.only_selected || self.state.selected == Some(o.id);
+        let objects: Vec<Object> = session
+            .doc
+            .objects
+            .iter()
+            .filter(chosen)
+            .filter(|o| !o.locked)
+            .map(|o| conditioning(o, here, direction))
+            .filter(|o| !o.frames.is_empty())
+            .collect();
+        if objects.is_empty() {
+            let why = if session.doc.objects.is_empty() {
+                "There is no object yet: ground a phrase or draw one first."
+            } else {
+                "No object that may change has a mask to start from on this frame or an anchor."
+            };
+            self.say(Weight::Info, why);
+            return;
+        }
+        let (start, end) = self.state.propagation_range(direction);
+        let mode = if self.state.framewise {
+            Mode::Framewise
+        } else {
+            Mode::Track
+        };
+        let emission = self.state.emission_here().map(|(_, e)| Box::new(e.clone()));
+        let what = match objects.as_slice() {
+            [one] => format!("{} {start}–{end}", one.name),
+            many => format!("{} objects {start}–{end}", many.len()),
+        };
+        let request = Request::Propagate {
+            objects,
+            range: start..=end,
+            direction,
+            mode,
+            emission,
+        };
+        let kind = JobKind::Propagate {
+            what,
+            frames: BTreeMap::new(),
+        };
+        self.submit(request, kind);
+    }
+
+    pub(super) fn cancel_all(&mut self) {
+        if let Some(worker) = &mut self.services.worker {
+            for job in &self.state.jobs {
+                if !matches!(job.kind, JobKind::LoadModel) {
+                    worker.cancel(job.id);
+                }
+            }
+        }
+        // Answers of the clip that is left must not touch the next one.
+        self.state
+            .jobs
+            .retain(|j| matches!(j.kind, JobKind::LoadModel));
+    }
+
+    pub(super) fn cancel_propagations(&mut self) {
+        self.cancel_where(|kind| matches!(kind, JobKind::Propagate { .. }));
+        if let Some(session) = &mut self.state.session
+            && session.collecting() == Some(Collecting::Propagation)
+        {
+            session.finish();
+        }
+    }
+
+    pub(super) fn cancel_prompts(&mut self) {
+        self.cancel_where(|kind| matches!(kind, JobKind::Segment { .. }));
+    }
+
+    fn cancel_where(&mut self, which: impl Fn(&JobKind) -> bool) {
+        if let Some(worker) = &mut self.services.worker {
+            for job in self.state.jobs.iter().filter(|j| which(&j.kind)) {
+                worker.cancel(job.id);
+            }
+        }
+    }
+
+    /// Takes one answer in. Answers of jobs that are no longer held are dropped.
+    pub(super) fn take(&mut self, update: Update) {
+        match update {
+            Update::Started { job } => {
+                if let Some(job) = self.job_mut(job) {
+                    job.started = true;
+                }
+            }
+            Update::Progress {
+                job,
+                done,
+                total,
+                stage,
+            } => {
+                if let Some(job) = self.job_mut(job) {
+                    job.done = done;
+                    job.total = total;
+                    job.stage = stage;
+                }
+            }
+            Update::ModelLoaded {
+                model,
+                device,
+                thresholds,
+                vocabulary,
+                ..
+            } => {
+                let state = &mut self.state.model;
+                state.id = model;
+                state.device = device;
+                state.ready = true;
+                state.thresholds = thresholds;
+                state.vocabulary = vocabulary;
+                // A document without work in it takes the thresholds that belong to the weights.
+                if let Some(session) = &mut self.state.session
+                    && session.undo_label().is_none()
+                    && session.doc.emissions.is_empty()
+                    && session.doc.objects.is_empty()
+                {
+                    session.doc.thresholds = thresholds;
+                }
+            }
+            Update::Grounded {
+                job,
+                emission,
+                masks,
+            } => self.grounded(job, *emission, masks),
+            Update::Segmented {
+                job,
+                object,
+                frame,
+                mask,
+            } => self.segmented(job, object, frame, *mask),
+            Update::Propagated {
+                job,
+                object,
+                frame,
+                mask,
+            } => self.propagated(job, object, frame, *mask),
+            Update::Warning { job, text } => {
+                if self.job_mut(job).is_some() {
+                    self.say(Weight::Look, text);
+                }
+            }
+            Update::Finished { job, secs } => self.ended(job, Ending::Finished(secs)),
+            Update::Failed { job, text } => self.ended(job, Ending::Failed(text)),
+            Update::Cancelled { job } => self.ended(job, Ending::Cancelled),
+        }
+    }
+
+    fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.state.jobs.iter_mut().find(|j| j.id == id)
+    }
+
+    fn grounded(&mut self, job: JobId, mut emission: Emission, masks: Vec<FrameMask>) {
+        let Some(JobKind::Ground { propagate, .. }) = self.job_mut(job).map(|j| j.kind.clone())
+        else {
+            return;
+        };
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let doc = &session.doc;
+        let kept = select(&emission.proposals, &doc.thresholds);
+        for (proposal, keep) in emission.proposals.iter_mut().zip(kept) {
+            proposal.selected = keep;
+        }
+        let frame = emission.frame;
+        let phrase = emission.phrase.clone();
+        let known: Vec<&Object> = doc.objects.iter().filter(|o| o.phrase == phrase).collect();
+        let first_new = doc.next_object_id().0;
+        let mut edits = Vec::new();
+        let mut spared = 0;
+        for (i, mut mask) in masks.into_iter().enumerate() {
+            mask.anchor = false;
+            if mask.provenance == Provenance::Human {
+                mask.provenance = Provenance::Model;
+            }
+            if let Some(object) = known.get(i) {
+                emission.objects.push(object.id);
+                let is_anchor = object.frames.get(&frame).is_some_and(|m| m.anchor);
+                if is_anchor || object.locked {
+                    spared += 1;
+                } else {
+                    edits.push(Edit::set_mask(object.id, frame, mask, Author::Model));
+                }
+                continue;
+            }
+            let mut object = doc.new_object(phrase.clone());
+            object.id = ObjectId(first_new + (i - known.len()) as u32);
+            object.colour = object.id.0.saturating_sub(1);
+            if i > 0 {
+                object.name = format!("{phrase} {}", i + 1);
+            }
+            object.frames.insert(frame, mask);
+            emission.objects.push(object.id);
+            edits.push(Edit::add_object(object));
+        }
+        let found = emission.objects.clone();
+        let there = doc
+            .emissions
+            .iter()
+            .position(|e| e.frame == frame && e.phrase == phrase);
+        edits.push(match there {
+            Some(at) => Edit::ReplaceEmission {
+                at,
+                emission: Box::new(emission),
+            },
+            None => Edit::add_emission(emission),
+        });
+        let label = format!("ground “{phrase}”");
+        if !self.edit(Edit::Group(edits), &label) {
+            return;
+        }
+        if found.is_empty() {
+            self.say(
+                Weight::Look,
+                format!("Nothing on frame {} matches “{phrase}”. Try other words, another frame, or draw a box.", frame.0),
+            );
+        } else {
+            self.state.selected = found.first().copied();
+            if spared > 0 {
+                self.say(
+                    Weight::Info,
+                    "Your anchor on this frame stays as it is; the emission is listed beside it.",
+                );
+            }
+            if propagate {
+                self.propagate(PropagateDirection::Both);
+            }
+        }
+    }
+
+    fn propagated(&mut self, job: JobId, object: ObjectId, frame: FrameIndex, mask: FrameMask) {
+        let Some(kind) = self.job_mut(job).map(|j| &mut j.kind) else {
+            return;
+        };
+        let JobKind::Propagate { what, frames } = kind else {
+            return;
+        };
+        *frames.entry(object).or_default() += 1;
+        let label = format!("propagate {what}");
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let Some(target) = session.doc.object(object) else {
+            return;
+        };
+        let is_anchor = target.frames.get(&frame).is_some_and(|m| m.anchor);
+        if is_anchor || target.locked {
+            return;
+        }
+        let mut mask = mask;
+        mask.anchor = false;
+        if mask.provenance == Provenance::Human {
+            mask.provenance = Provenance::Propagated;
+        }
+        let edit = Edit::set_mask(object, frame, mask, Author::Model);
+        self.collect(Collecting::Propagation, edit, &label);
+    }
+
+    fn ended(&mut self, id: JobId, ending: Ending) {
+        let Some(at) = self.state.jobs.iter().position(|j| j.id == id) else {
+            return;
+        };
+        let job = self.state.jobs.remove(at);
+        if let Some(prompting) = &mut self.state.prompting
+            && prompting.job == Some(id)
+        {
+            prompting.job = None;
+        }
+        let mut kept = 0;
+        if let JobKind::Propagate { frames, .. } = &job.kind {
+            kept = frames.values().copied().max().unwrap_or(0);
+            if let Some(session) = &mut self.state.session
+                && session.collecting() == Some(Collecting::Propagation)
+            {
+                session.finish();
+            }
+        }
+        let is_propagation = matches!(job.kind, JobKind::Propagate { .. });
+        match ending {
+            Ending::Finished(secs) if is_propagation => {
+                let rate = f64::from(kept) / f64::from(secs.max(1e-3));
+                self.say(
+                    Weight::Info,
+                    format!("Propagated {kept} frames in {secs:.1} s ({rate:.1} a second)."),
+                );
+            }
+            Ending::Cancelled if is_propagation => {
+                self.say(
+                    Weight::Info,
+                    format!("Propagation stopped; {kept} finished frames were kept."),
+                );
+            }
+            Ending::Finished(_) | Ending::Cancelled => {}
+            Ending::Failed(text) => {
+                let kept = if kept > 0 {
+                    format!(" {kept} finished frames were kept.")
+                } else {
+                    String::new()
+                };
+                let what = match &job.kind {
+                    JobKind::LoadModel => "The model could not be loaded",
+                    JobKind::OpenClip => "The model cannot read the clip",
+                    JobKind::Ground { .. } => "Grounding failed",
+                    JobKind::Segment { .. } => "Segmenting failed",
+                    JobKind::Propagate { .. } => "Propagation failed",
+                };
+                let text = text.trim_end_matches('.');
+                self.say(Weight::Error, format!("{what}: {text}.{kept}"));
+            }
+        }
+    }
+}
+
+enum Ending {
+    Finished(f32),
+    Failed(String),
+    Cancelled,
+}
+
+/// The frames and boxes whose crops become TSF tokens: the anchors of the objects that answer to the phrase.
+fn anchors_for(objects: &[Object], phrase: &str) -> Vec<(FrameIndex, crate::project::BoxPx)> {
+    objects
+        .iter()
+        .filter(|o| o.phrase == phrase)
+        .flat_map(|o| o.frames.iter())
+        .filter(|(_, m)| m.anchor)
+        .filter_map(|(&frame, m)| Some((frame, m.rle.bounding_box()?)))
+        .collect()
+}
+
+/// The object with the frames that condition the memory only: anchors, emitted masks, and, one way, the frame in view.
+fn conditioning(object: &Object, here: FrameIndex, direction: PropagateDirection) -> Object {
+    let one_way = direction != PropagateDirection::Both;
+    let mut out = object.clone();
+    out.frames.retain(|&frame, mask| {
+        let given = mask.anchor || mask.provenance != Provenance::Propagated;
+        (given || (one_way && frame == here)) && mask.rle.counts.len() > 1
+    });
+    if out.frames.is_empty()
+        && let Some(mask) = object.frames.get(&here)
+    {
+        out.frames.insert(here, mask.clone());
+    }
+    out
+}

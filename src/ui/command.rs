@@ -1,0 +1,93 @@
+//! What panels ask of `logic`, with the data it takes. Panels read the state and send these; they change nothing.
+
+use std::path::PathBuf;
+
+use super::{
+    actions::Action,
+    state::{BoxUse, CanvasView, Dialog, Sort},
+};
+use crate::project::{BoxPx, ObjectId, PointPx, Thresholds};
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// One that needs no data.
+    Do(Action),
+    /// Opens a video, an image folder or a project.
+    Open(PathBuf),
+    /// Opens the bundled clip.
+    OpenSample,
+    /// Loads a model by id.
+    LoadModel(String),
+    /// Shows a frame.
+    Seek(u32),
+    /// The film strip wants these frames, at this height in pixels.
+    WantThumbnails(Vec<u32>, u32),
+    SetPhrase(String),
+    /// The phrase box has the keyboard now.
+    PhraseFocused,
+    /// New thresholds; `done` ends the step for undo.
+    SetThresholds {
+        thresholds: Thresholds,
+        done: bool,
+    },
+    /// Keeps or drops a proposal of the emission in view.
+    ToggleProposal(usize),
+    /// Makes the mask of one proposal.
+    UseProposal(usize),
+    HoverProposal(Option<usize>),
+    SortProposals(Sort),
+    SelectObject(Option<ObjectId>),
+    ShowObject(ObjectId, bool),
+    LockObject(ObjectId, bool),
+    AskDelete(ObjectId),
+    DeleteObject(ObjectId),
+    StartRename(ObjectId),
+    EditName(String),
+    /// Ends the renaming; `keep` or throw away.
+    EndRename {
+        keep: bool,
+    },
+    SetView(CanvasView),
+    /// Where the canvas lies.
+    CanvasAt(egui::Rect),
+    SetBoxUse(BoxUse),
+    /// A finished box.
+    DrawBox(BoxPx),
+    /// A click with the point tool; on the object, or not.
+    Click(PointPx, bool),
+    /// The brush moves to here.
+    Paint(PointPx),
+    EndPaint,
+    SetBrush(f32),
+    SetOpacity(f32),
+    SetOnlySelected(bool),
+    SetUseTsf(bool),
+    SetFramewise(bool),
+    SetRange(Option<u32>, Option<u32>),
+    /// Stops a job by its number.
+    Cancel(crate::task::JobId),
+    ShowDialog(Option<Dialog>),
+    /// Changes what stands in the open dialog.
+    UpdateDialog(Dialog),
+    RunExport,
+    PickExportFolder,
+    DismissToast(u64),
+    RetrySave,
+    Rebind(Action, egui::KeyboardShortcut),
+    ResetKey(Action),
+}
+
+/// Where panels put their requests.
+#[derive(Default)]
+pub(crate) struct Out(pub(crate) Vec<Command>);
+
+impl Out {
+    pub(crate) fn send(&mut self, command: Command) {
+        self.0.push(command);
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.0.push(Command::Do(action));
+    }
+}

@@ -1,0 +1,320 @@
+//! The clip's way in: opening, decoded frames, film strip, playing. Part of `logic`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use egui::{ColorImage, TextureOptions};
+
+use super::{
+    app::{App, Opening},
+    opener::{self, Resolved, Target},
+    session::Session,
+    state::{CanvasView, Clip, JobKind, Weight},
+};
+use crate::{
+    project::{Document, FrameIndex, Size},
+    render::{FrameImage, PixelsRef},
+    store::compare_video,
+    task::Request,
+    video::{Decoder, Frame, Pixels},
+};
+
+/// Bytes of decoded frames that are kept.
+const CACHE_BYTES: usize = 512 << 20;
+/// Film strip pictures that become textures in one frame.
+const THUMBNAILS_PER_FRAME: usize = 4;
+
+/// A decoded frame, as the renderer wants it.
+pub(super) struct Shown(pub(super) Arc<Frame>);
+
+impl FrameImage for Shown {
+    fn coded_size(&self) -> Size {
+        self.0.coded_size
+    }
+
+    fn rotation(&self) -> u8 {
+        self.0.rotation
+    }
+
+    fn pixels(&self) -> PixelsRef<'_> {
+        match &self.0.pixels {
+            Pixels::Yuv420 {
+                y,
+                u,
+                v,
+                full_range,
+                bt709,
+            } => PixelsRef::Yuv420 {
+                y,
+                u,
+                v,
+                full_range: *full_range,
+                bt709: *bt709,
+            },
+            Pixels::Rgb(rgb) => PixelsRef::Rgb(rgb),
+        }
+    }
+}
+
+impl App {
+    pub(super) fn open(&mut self, path: PathBuf) {
+        let title = path.file_name().map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        self.start_opening(Target::Path(path), title);
+    }
+
+    pub(super) fn open_sample(&mut self) {
+        if let Some(sample) = self.services.sample.clone() {
+            self.start_opening(Target::Sample(sample), "the sample clip".to_owned());
+        }
+    }
+
+    fn start_opening(&mut self, target: Target, title: String) {
+        match opener::start(target, self.services.wake.clone()) {
+            Ok(answer) => {
+                self.state.opening = Some(title);
+                self.services.opening = Some(Opening::Resolving(answer));
+            }
+            Err(error) => self.say(
+                Weight::Error,
+                format!("{title} could not be opened: {error}"),
+            ),
+        }
+    }
+
+    /// Leaves the clip. The store's writer is waited for on a thread of its own.
+    pub(super) fn close_clip(&mut self) {
+        self.cancel_all();
+        self.services.decoder = None;
+        self.state.clip = None;
+        if let Some(session) = self.state.session.take() {
+            let closing = std::thread::Builder::new().name("sparrow-close".to_owned());
+            if let Err(error) = closing.spawn(move || drop(session)) {
+                tracing::warn!("the project was closed in the window's thread: {error}");
+            }
+        }
+        let state = &mut self.state;
+        state.frame = 0;
+        state.playing = None;
+        state.range = (None, None);
+        state.selected = None;
+        state.renaming = None;
+        state.painting = None;
+        state.prompting = None;
+        state.drawn.clear();
+        state.view = CanvasView::default();
+        state.overlay = None;
+        state.heat = None;
+        state.lanes.clear();
+        state.lanes_of = 0;
+        state.rows.clear();
+        state.hovered_proposal = None;
+        state.dialog = None;
+    }
+
+    /// Looks whether the clip on its way in has come a step further.
+    pub(super) fn poll_opening(&mut self) {
+        match self.services.opening.take() {
+            None => {}
+            Some(Opening::Resolving(answer)) => match answer.try_recv() {
+                Ok(Ok(resolved)) => {
+                    let wake = self.services.wake.clone();
+                    let decoder = Decoder::open(
+                        resolved.video.clone(),
+                        CACHE_BYTES,
+                        Box::new(move || wake()),
+                    );
+                    self.services.opening = Some(Opening::Decoding {
+                        decoder,
+                        resolved: Box::new(resolved),
+                    });
+                }
+                Ok(Err(why)) => self.opening_failed(&why),
+                Err(crossbeam_channel::TryRecvError::Empty) => {
+                    self.services.opening = Some(Opening::Resolving(answer));
+                }
+                Err(crossbeam_channel::TryRecvError::Disconnected) => {
+                    self.opening_failed("the file could not be read");
+                }
+            },
+            Some(Opening::Decoding { decoder, resolved }) => {
+                if decoder.info().is_some() {
+                    self.opened(decoder, *resolved);
+                } else if let Some(why) = decoder.error() {
+                    self.opening_failed(&why);
+                } else {
+                    self.services.opening = Some(Opening::Decoding { decoder, resolved });
+                }
+            }
+        }
+    }
+
+    fn opening_failed(&mut self, why: &str) {
+        self.state.opening = None;
+        self.say(Weight::Error, why.to_owned());
+    }
+
+    fn opened(&mut self, decoder: Decoder, resolved: Resolved) {
+        let Some(info) = decoder.info() else {
+            return;
+        };
+        self.state.opening = None;
+        self.close_clip();
+        for warning in decoder.warnings() {
+            self.say(Weight::Look, warning);
+        }
+        let mut places = resolved.places;
+        let mut session = None;
+        if let Some(project) = resolved.project {
+            let changes = compare_video(&project.doc.video, &info);
+            let changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            if changes.iter().any(crate::store::VideoChange::is_fatal) {
+                let text = format!(
+                    "The project {} belongs to another video: {}. It was left as it is, and a new one is begun.",
+                    project.path.display(),
+                    changed.join("; ")
+                );
+                self.say(Weight::Look, text);
+            } else {
+                if !changed.is_empty() {
+                    let text = format!(
+                        "The video has changed: {}. Masks may be off.",
+                        changed.join("; ")
+                    );
+                    self.say(Weight::Look, text);
+                }
+                session = Some(match project.writer {
+                    Some(writer) => Session::saved(project.doc, writer, project.path),
+                    None => Session::read_only(project.doc, project.path),
+                });
+            }
+        }
+        places.retain(|p| p.file_name().is_some());
+        let session = session.unwrap_or_else(|| {
+            let model = self.state.model.id.clone();
+            let doc = Document::new(info.clone(), model, self.state.model.thresholds);
+            Session::unsaved(doc, places, self.services.wake.clone())
+        });
+        let path = resolved.video;
+        let title = path.file_name().map_or_else(
+            || info.path.clone(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        if let Some(last) = session.doc.emissions.last() {
+            self.state.phrase.clone_from(&last.phrase);
+        }
+        self.state.selected = session.doc.objects.first().map(|o| o.id);
+        self.state.settings.remember(&path);
+        self.services.settings.save(&self.state.settings);
+        decoder.request(FrameIndex(0));
+        self.services.decoder = Some(decoder);
+        self.state.session = Some(session);
+        self.submit(
+            Request::OpenClip {
+                path: path.display().to_string(),
+            },
+            JobKind::OpenClip,
+        );
+        self.state.clip = Some(Clip {
+            title,
+            path,
+            shown: None,
+            pts_secs: 0.0,
+            thumbnails: std::collections::BTreeMap::new(),
+            thumbnails_wanted: Vec::new(),
+            trouble: None,
+        });
+        self.state.focus_phrase = true;
+    }
+
+    /// Shows a frame; ends what belongs to the frame before.
+    pub(super) fn seek(&mut self, frame: u32) {
+        let frame = frame.min(self.state.frames() - 1);
+        if frame == self.state.frame {
+            return;
+        }
+        self.end_paint();
+        self.finish_prompt();
+        self.state.frame = frame;
+        self.state.hovered_proposal = None;
+    }
+
+    /// Plays on, and takes what the decoder has.
+    pub(super) fn poll_frames(&mut self, ctx: &egui::Context) {
+        let now = ctx.input(|i| i.time);
+        if let (Some((since, from)), Some(session)) = (self.state.playing, &self.state.session) {
+            let fps = session.doc.video.fps.clamp(1.0, 240.0);
+            let frame = from + ((now - since) * fps).max(0.0) as u32;
+            if frame >= self.state.frames() {
+                self.seek(self.state.frames() - 1);
+                self.state.playing = None;
+            } else {
+                self.seek(frame);
+                ctx.request_repaint();
+            }
+        }
+        let (Some(decoder), Some(clip)) = (&self.services.decoder, &mut self.state.clip) else {
+            return;
+        };
+        let here = FrameIndex(self.state.frame);
+        decoder.request(here);
+        if let Some(frame) = decoder.get(here).or_else(|| decoder.newest()) {
+            clip.shown = Some(frame);
+        }
+        if let Some(pts) = decoder.pts_secs(here) {
+            clip.pts_secs = pts;
+        }
+        let trouble = decoder.error();
+        let is_new = trouble != clip.trouble;
+        clip.trouble.clone_from(&trouble);
+        let mut made = 0;
+        for &wanted in &clip.thumbnails_wanted {
+            if clip.thumbnails.contains_key(&wanted) {
+                continue;
+            }
+            let Some(picture) = decoder.thumbnail(FrameIndex(wanted)) else {
+                continue;
+            };
+            if made == THUMBNAILS_PER_FRAME {
+                ctx.request_repaint();
+                break;
+            }
+            made += 1;
+            let size = [picture.size.width as usize, picture.size.height as usize];
+            if size[0] * size[1] * 3 != picture.data.len() {
+                continue;
+            }
+            let image = ColorImage::from_rgb(size, &picture.data);
+            let texture =
+                ctx.load_texture(format!("frame {wanted}"), image, TextureOptions::LINEAR);
+            clip.thumbnails.insert(wanted, texture);
+        }
+        if let (Some(why), true) = (trouble, is_new) {
+            self.say(
+                Weight::Error,
+                format!("{why}. The frame before it stays in view."),
+            );
+        }
+    }
+
+    /// Passes the film strip's wishes on.
+    pub(super) fn want_thumbnails(&mut self, frames: Vec<u32>, height: u32) {
+        let (Some(decoder), Some(clip), Some(session)) = (
+            &self.services.decoder,
+            &mut self.state.clip,
+            &self.state.session,
+        ) else {
+            return;
+        };
+        if clip.thumbnails_wanted == frames {
+            return;
+        }
+        let video = session.doc.video.size;
+        let width = height * video.width / video.height.max(1);
+        let indices: Vec<FrameIndex> = frames.iter().map(|&f| FrameIndex(f)).collect();
+        decoder.request_thumbnails(&indices, Size::new(width.max(1), height.max(1)));
+        clip.thumbnails.retain(|frame, _| frames.contains(frame));
+        clip.thumbnails_wanted = frames;
+    }
+}

@@ -1,0 +1,252 @@
+//! Which keys mean which action: the defaults of [`super::actions`], with a person's changes on top. Reads key presses;
+//! leaves doing to `logic`.
+
+use std::collections::BTreeMap;
+
+use egui::{Key, KeyboardShortcut, Modifiers};
+use serde::{Deserialize, Serialize};
+
+use super::actions::{ACTIONS, Action};
+
+/// A person's changes, as they are kept: action id to keys as text ("Ctrl+Shift+Z").
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct KeyChanges(pub(crate) BTreeMap<String, Vec<String>>);
+
+/// The keys in force.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Keymap {
+    keys: BTreeMap<Action, Vec<KeyboardShortcut>>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        let keys = ACTIONS
+            .iter()
+            .map(|info| (info.action, info.keys.to_vec()))
+            .collect();
+        Self { keys }
+    }
+}
+
+impl Keymap {
+    /// The defaults with a person's changes. Changes that name no action or no key are left out.
+    pub(crate) fn with_changes(changes: &KeyChanges) -> Self {
+        let mut map = Self::default();
+        for info in ACTIONS {
+            if let Some(texts) = changes.0.get(info.id) {
+                let keys = texts.iter().filter_map(|t| parse(t)).collect();
+                map.keys.insert(info.action, keys);
+            }
+        }
+        map
+    }
+
+    /// Where the map differs from the defaults.
+    pub(crate) fn changes(&self) -> KeyChanges {
+        let changed = ACTIONS.iter().filter_map(|info| {
+            let keys = self.keys.get(&info.action)?;
+            (keys.as_slice() != info.keys)
+                .then(|| (info.id.to_owned(), keys.iter().map(text).collect()))
+        });
+        KeyChanges(changed.collect())
+    }
+
+    /// The keys of an action.
+    pub(crate) fn keys(&self, action: Action) -> &[KeyboardShortcut] {
+        self.keys.get(&action).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first key of an action, to be shown ("Ctrl+K"); empty if it has none.
+    pub(crate) fn shown(&self, action: Action) -> String {
+        self.keys(action).first().map(text).unwrap_or_default()
+    }
+
+    /// The action that a shortcut belongs to.
+    pub(crate) fn action(&self, shortcut: KeyboardShortcut) -> Option<Action> {
+        self.keys
+            .iter()
+            .find(|(_, keys)| keys.contains(&shortcut))
+            .map(|(&action, _)| action)
+    }
+
+    /// Gives a key to an action, and takes it from whoever had it; returns that one.
+    pub(crate) fn rebind(&mut self, action: Action, shortcut: KeyboardShortcut) -> Option<Action> {
+        let before = self.action(shortcut).filter(|&other| other != action);
+        for keys in self.keys.values_mut() {
+            keys.retain(|k| *k != shortcut);
+        }
+        self.keys.entry(action).or_default().insert(0, shortcut);
+        self.keys.entry(action).or_default().truncate(2);
+        before
+    }
+
+    /// The default keys again.
+    pub(crate) fn reset(&mut self, action: Action) {
+        for &shortcut in action.info().keys {
+            for keys in self.keys.values_mut() {
+                keys.retain(|k| *k != shortcut);
+            }
+        }
+        self.keys.insert(action, action.info().keys.to_vec());
+    }
+
+    /// Takes the presses of known keys out of this frame's input; `typing` leaves everything to the text field but what
+    /// has Ctrl in it, and function keys.
+    pub(crate) fn pressed(&self, input: &mut egui::InputState, typing: bool) -> Vec<Action> {
+        let mut found = Vec::new();
+        input.events.retain(|event| {
+            let egui::Event::Key {
+                key,
+                pressed: true,
+                modifiers,
+                ..
+            } = event
+            else {
+                return true;
+            };
+            let shortcut = plain(*modifiers, *key);
+            let Some(action) = self.action(shortcut) else {
+                return true;
+            };
+            // Ctrl with letters that text fields use themselves stays theirs.
+            let of_text = matches!(
+                key,
+                Key::A
+                    | Key::C
+                    | Key::V
+                    | Key::X
+                    | Key::Z
+                    | Key::Y
+                    | Key::ArrowLeft
+                    | Key::ArrowRight
+                    | Key::Enter
+                    | Key::Backspace
+                    | Key::Delete
+            );
+            let function = matches!(key, Key::F1 | Key::F12);
+            let mine = !typing || function || (shortcut.modifiers.command && !of_text);
+            if mine {
+                found.push(action);
+            }
+            !mine
+        });
+        found
+    }
+}
+
+/// A shortcut as it is compared: Ctrl or Cmd, Shift, Alt.
+pub(crate) fn plain(modifiers: Modifiers, key: Key) -> KeyboardShortcut {
+    let mut m = Modifiers::NONE;
+    m.shift = modifiers.shift;
+    m.alt = modifiers.alt;
+    if modifiers.command || modifiers.ctrl {
+        m = Modifiers {
+            shift: m.shift,
+            alt: m.alt,
+            ..Modifiers::COMMAND
+        };
+    }
+    // The plus key needs Shift on most keyboards, which is no part of what is meant.
+    if key == Key::Plus {
+        m.shift = false;
+    }
+    KeyboardShortcut::new(m, key)
+}
+
+/// A shortcut in words: "Ctrl+Shift+Z".
+pub(crate) fn text(shortcut: &KeyboardShortcut) -> String {
+    let m = shortcut.modifiers;
+    let mut out = String::new();
+    for (held, name) in [(m.command, "Ctrl+"), (m.shift, "Shift+"), (m.alt, "Alt+")] {
+        if held {
+            out.push_str(name);
+        }
+    }
+    out.push_str(match shortcut.logical_key {
+        Key::ArrowRight => "→",
+        Key::ArrowLeft => "←",
+        Key::ArrowUp => "↑",
+        Key::ArrowDown => "↓",
+        Key::Escape => "Esc",
+        Key::OpenBracket => "[",
+        Key::CloseBracket => "]",
+        Key::Slash => "/",
+        Key::Period => ".",
+        Key::Comma => ",",
+        Key::Plus => "+",
+        Key::Minus => "-",
+        Key::Equals => "=",
+        other => other.name(),
+    });
+    out
+}
+
+fn parse(text: &str) -> Option<KeyboardShortcut> {
+    let mut m = Modifiers::NONE;
+    let mut rest = text;
+    loop {
+        if let Some(after) = rest.strip_prefix("Ctrl+") {
+            m = Modifiers {
+                shift: m.shift,
+                alt: m.alt,
+                ..Modifiers::COMMAND
+            };
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("Shift+") {
+            m.shift = true;
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("Alt+") {
+            m.alt = true;
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    let key = match rest {
+        "→" => Key::ArrowRight,
+        "←" => Key::ArrowLeft,
+        "↑" => Key::ArrowUp,
+        "↓" => Key::ArrowDown,
+        "Esc" => Key::Escape,
+        "[" => Key::OpenBracket,
+        "]" => Key::CloseBracket,
+        "/" => Key::Slash,
+        "." => Key::Period,
+        "," => Key::Comma,
+        "+" => Key::Plus,
+        "-" => Key::Minus,
+        "=" => Key::Equals,
+        other => Key::from_name(other)?,
+    };
+    Some(KeyboardShortcut::new(m, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_key_survives_being_written_and_read() {
+        for info in ACTIONS {
+            for shortcut in info.keys {
+                assert_eq!(parse(&text(shortcut)), Some(*shortcut), "{shortcut:?}");
+            }
+        }
+        assert_eq!(parse("Ctrl+Nonsense"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn a_key_given_to_another_action_is_taken_from_the_first() {
+        let mut map = Keymap::default();
+        let n = plain(Modifiers::NONE, Key::N);
+        assert_eq!(map.rebind(Action::Fit, n), Some(Action::NextLook));
+        assert_eq!(map.action(n), Some(Action::Fit));
+        assert!(map.keys(Action::NextLook).is_empty());
+        let again = Keymap::with_changes(&map.changes());
+        assert_eq!(again, map);
+        map.reset(Action::NextLook);
+        assert_eq!(map.action(n), Some(Action::NextLook));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the timeline draws of an object, worked out once per change of the document: stretches, anchors, drift, scores.
+
+use crate::project::{Object, ObjectId, WORTH_A_LOOK};
+
+/// One object's lane. Frame ranges are inclusive.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lane {
+    pub(crate) id: ObjectId,
+    pub(crate) name: String,
+    pub(crate) colour: u32,
+    pub(crate) visible: bool,
+    pub(crate) locked: bool,
+    /// Frames with a mask that holds a pixel.
+    pub(crate) spans: Vec<(u32, u32)>,
+    /// Frames that were looked at and hold nothing.
+    pub(crate) gone: Vec<(u32, u32)>,
+    pub(crate) anchors: Vec<u32>,
+    /// Frames worth a look.
+    pub(crate) drift: Vec<(u32, u32)>,
+    /// `(frame, presence score)`.
+    pub(crate) scores: Vec<(u32, f32)>,
+}
+
+fn extend(spans: &mut Vec<(u32, u32)>, frame: u32) {
+    match spans.last_mut() {
+        Some(last) if last.1 + 1 == frame => last.1 = frame,
+        _ => spans.push((frame, frame)),
+    }
+}
+
+impl Lane {
+    /// Reads an object once, front to back.
+    pub(crate) fn new(object: &Object) -> Self {
+        let mut lane = Self {
+            id: object.id,
+            name: object.name.clone(),
+            colour: object.colour,
+            visible: object.visible,
+            locked: object.locked,
+            spans: Vec::new(),
+            gone: Vec::new(),
+            anchors: Vec::new(),
+            drift: Vec::new(),
+            scores: Vec::with_capacity(object.frames.len()),
+        };
+        for (frame, mask) in &object.frames {
+            if mask.rle.counts.len() > 1 {
+                extend(&mut lane.spans, frame.0);
+            } else {
+                extend(&mut lane.gone, frame.0);
+            }
+            if mask.anchor {
+                lane.anchors.push(frame.0);
+            } else if mask.drift.total() >= WORTH_A_LOOK {
+                extend(&mut lane.drift, frame.0);
+            }
+            lane.scores.push((frame.0, mask.score));
+        }
+        lane
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::{
+        Document, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds, VideoInfo,
+    };
+
+    fn mask(pixels: u32, anchor: bool, drift: f32) -> FrameMask {
+        let size = Size::new(2, 1);
+        FrameMask {
+            rle: Rle {
+                size,
+                counts: if pixels > 0 { vec![1, 1] } else { vec![2] },
+            },
+            score: 0.5,
+            iou: 0.5,
+            provenance: Provenance::Propagated,
+            anchor,
+            drift: DriftSignal {
+                area_jump: drift,
+                ..DriftSignal::default()
+            },
+        }
+    }
+
+    #[test]
+    fn neighbours_are_one_stretch_and_gaps_part_them() {
+        let video = VideoInfo {
+            path: String::new(),
+            size: Size::new(2, 1),
+            frames: 20,
+            fps: 1.0,
+            hash: String::new(),
+        };
+        let doc = Document::new(video, "nano", Thresholds::default());
+        let mut object = doc.new_object("x");
+        for (frame, m) in [
+            (0, mask(1, true, 1.0)),
+            (1, mask(1, false, 1.0)),
+            (2, mask(1, false, 1.0)),
+            (3, mask(0, false, 0.0)),
+            (7, mask(1, false, 0.0)),
+        ] {
+            object.frames.insert(FrameIndex(frame), m);
+        }
+        let lane = Lane::new(&object);
+        assert_eq!(lane.spans, [(0, 2), (7, 7)]);
+        assert_eq!(lane.gone, [(3, 3)]);
+        assert_eq!(lane.anchors, [0]);
+        assert_eq!(lane.drift, [(1, 2)]);
+        assert_eq!(lane.scores.len(), 5);
+    }
+}

@@ -1,0 +1,757 @@
+//! What happens between two drawings: key presses, answers of other threads, and the commands that panels sent.
+
+use std::time::{Duration, Instant};
+
+use egui::{Key, Modifiers};
+
+use super::{
+    actions::Action,
+    app::App,
+    command::Command,
+    dialogs::Purpose,
+    exporter,
+    keymap::plain,
+    lanes::Lane,
+    session::{Collecting, Saving},
+    settings::ThemeWish,
+    state::{BoxUse, CanvasView, Dialog, HeatLayer, Sort, State, Toast, Tool, Weight},
+};
+use crate::{
+    project::{Edit, EditError, FrameIndex, ObjectId, next_worth_a_look, select},
+    render::HeatGrid,
+    task::PropagateDirection,
+};
+
+/// How many answers of the model are looked at in one frame.
+const UPDATES_PER_FRAME: usize = 64;
+
+impl App {
+    /// A message in the corner; errors stay until they are dismissed.
+    pub(super) fn say(&mut self, weight: Weight, text: impl Into<String>) {
+        let text = text.into();
+        // The same sentence twice is one message.
+        self.state.toasts.retain(|t| t.text != text);
+        let key = self.state.fresh_key();
+        self.state.toasts.push(Toast {
+            weight,
+            text,
+            until: None,
+            key,
+        });
+        let extra = self.state.toasts.len().saturating_sub(5);
+        self.state.toasts.drain(..extra);
+    }
+
+    /// Makes a change as a step of its own; says so if it is refused.
+    pub(super) fn edit(&mut self, edit: Edit, label: &str) -> bool {
+        let Some(session) = &mut self.state.session else {
+            return false;
+        };
+        let result = session.edit(edit, label);
+        self.refused(result)
+    }
+
+    /// Makes a change as part of a longer step.
+    pub(super) fn collect(&mut self, kind: Collecting, edit: Edit, label: &str) -> bool {
+        let Some(session) = &mut self.state.session else {
+            return false;
+        };
+        let result = session.collect(kind, edit, label);
+        self.refused(result)
+    }
+
+    fn refused(&mut self, result: Result<(), EditError>) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                self.say(Weight::Error, format!("Nothing was changed: {error}."));
+                false
+            }
+        }
+    }
+
+    /// Everything that other threads have sent.
+    pub(super) fn drain(&mut self, ctx: &egui::Context) {
+        for file in ctx.input(|i| i.raw.dropped_files.clone()) {
+            self.open(file.path().to_path_buf());
+        }
+        self.poll_opening();
+        self.poll_frames(ctx);
+        for _ in 0..UPDATES_PER_FRAME {
+            let Some(update) = self.services.worker.as_mut().and_then(|w| w.try_recv()) else {
+                break;
+            };
+            self.take(update);
+            ctx.request_repaint();
+        }
+        if let Some((purpose, path)) = self.services.chooser.poll(ctx) {
+            match purpose {
+                Purpose::Open => self.open(path),
+                Purpose::ExportFolder => {
+                    if let Some(Dialog::Export(form)) = &mut self.state.dialog {
+                        form.folder = path.display().to_string();
+                    }
+                }
+            }
+        }
+        self.poll_export();
+        if let Some(session) = &mut self.state.session {
+            session.poll();
+        }
+        let now = ctx.input(|i| i.time);
+        for toast in &mut self.state.toasts {
+            if toast.until.is_none() && toast.weight != Weight::Error {
+                let reading = 3.0 + toast.text.len() as f64 * 0.05;
+                toast.until = Some(now + reading);
+            }
+        }
+        self.state
+            .toasts
+            .retain(|t| t.until.is_none_or(|until| until > now));
+        let due = self
+            .state
+            .memory_at
+            .is_none_or(|at| at.elapsed() > Duration::from_secs(2));
+        if due {
+            self.state.memory_mb = memory_mb();
+            self.state.memory_at = Some(Instant::now());
+        }
+    }
+
+    /// Key presses that mean actions, and keys that are held.
+    pub(super) fn keys(&mut self, ctx: &egui::Context) {
+        if let Some(Dialog::Keys {
+            waiting: Some(_), ..
+        }) = &self.state.dialog
+        {
+            return;
+        }
+        let typing = ctx.text_edit_focused();
+        let focused = ctx.memory(|m| m.focused().is_some());
+        let keymap = self.state.keymap.clone();
+        let dialog = self.state.dialog.is_some() || egui::Popup::is_any_open(ctx);
+        let mut pressed = Vec::new();
+        let mut space_released = false;
+        let mut number = None;
+        ctx.input_mut(|input| {
+            // A focused button keeps Space and Enter; a focused slider keeps the arrows.
+            let kept: Vec<egui::Event> = if focused && !typing {
+                let keep = |e: &egui::Event| {
+                    matches!(
+                        e,
+                        egui::Event::Key {
+                            key: Key::Space
+                                | Key::Enter
+                                | Key::ArrowLeft
+                                | Key::ArrowRight
+                                | Key::ArrowUp
+                                | Key::ArrowDown,
+                            modifiers: Modifiers::NONE,
+                            ..
+                        }
+                    )
+                };
+                let (kept, rest) = std::mem::take(&mut input.events)
+                    .into_iter()
+                    .partition(keep);
+                input.events = rest;
+                kept
+            } else {
+                Vec::new()
+            };
+            if !dialog {
+                pressed = keymap.pressed(input, typing);
+            }
+            if !typing && !dialog {
+                for event in &input.events {
+                    if let egui::Event::Key {
+                        key,
+                        pressed,
+                        modifiers: Modifiers::NONE,
+                        ..
+                    } = event
+                    {
+                        if *key == Key::Space && !pressed {
+                            space_released = true;
+                        }
+                        if *pressed {
+                            number = number.or(digit(*key));
+                        }
+                    }
+                }
+            }
+            input.events.extend(kept);
+        });
+        let hide = !typing
+            && !dialog
+            && ctx.input(|i| i.key_down(Key::H) && i.modifiers == Modifiers::NONE);
+        self.state.masks_hidden = hide;
+        let space = plain(Modifiers::NONE, Key::Space);
+        for action in pressed {
+            let by_space = action == Action::PlayPause && keymap.keys(action).contains(&space);
+            if by_space && ctx.input(|i| i.key_down(Key::Space)) {
+                // Acts on release, unless the key was held to pan meanwhile.
+                self.services.space_pending = true;
+            } else {
+                self.act(ctx, action);
+            }
+        }
+        if space_released && std::mem::take(&mut self.services.space_pending) {
+            self.act(ctx, Action::PlayPause);
+        }
+        if let (Some(n), Some(session)) = (number, &self.state.session)
+            && let Some(object) = session.doc.objects.get(n)
+        {
+            let id = object.id;
+            self.select_object(Some(id));
+        }
+    }
+
+    /// Carries out a command; says whether the window should be drawn again at once.
+    pub(super) fn run(&mut self, ctx: &egui::Context, command: Command) -> bool {
+        // What panels report about their layout is no reason to draw again.
+        let quiet = matches!(
+            command,
+            Command::CanvasAt(_) | Command::WantThumbnails(..) | Command::HoverProposal(_)
+        );
+        match command {
+            Command::Do(action) => self.act(ctx, action),
+            Command::Open(path) => self.open(path),
+            Command::OpenSample => self.open_sample(),
+            Command::LoadModel(id) => self.load_model(id),
+            Command::Seek(frame) => {
+                self.state.playing = None;
+                self.seek(frame);
+            }
+            Command::WantThumbnails(frames, height) => self.want_thumbnails(frames, height),
+            Command::SetPhrase(text) => self.state.phrase = text,
+            Command::PhraseFocused => self.state.focus_phrase = false,
+            Command::SetThresholds { thresholds, done } => self.set_thresholds(thresholds, done),
+            Command::ToggleProposal(i) => self.toggle_proposal(i),
+            Command::UseProposal(i) => self.use_proposal(i),
+            Command::HoverProposal(i) => {
+                let changed = self.state.hovered_proposal != i;
+                self.state.hovered_proposal = i;
+                return changed;
+            }
+            Command::SortProposals(sort) => self.state.sort = sort,
+            Command::SelectObject(id) => self.select_object(id),
+            Command::ShowObject(id, visible) => {
+                self.edit(Edit::SetVisible { id, visible }, "show or hide");
+            }
+            Command::LockObject(id, locked) => {
+                self.edit(Edit::SetLocked { id, locked }, "lock or unlock");
+            }
+            Command::AskDelete(id) => self.state.dialog = Some(Dialog::DeleteObject(id)),
+            Command::DeleteObject(id) => self.delete_object(id),
+            Command::StartRename(id) => self.start_rename(id),
+            Command::EditName(name) => {
+                if let Some((_, text)) = &mut self.state.renaming {
+                    *text = name;
+                }
+            }
+            Command::EndRename { keep } => self.end_rename(keep),
+            Command::SetView(view) => {
+                self.services.space_pending = false;
+                self.state.view = view;
+            }
+            Command::CanvasAt(rect) => self.state.canvas = rect,
+            Command::SetBoxUse(wish) => self.state.box_use = wish,
+            Command::DrawBox(area) => self.draw_box(area),
+            Command::Click(point, on) => self.click(point, on),
+            Command::Paint(point) => self.paint(point),
+            Command::EndPaint => self.end_paint(),
+            Command::SetBrush(radius) => self.state.brush_radius = radius.clamp(1.0, 400.0),
+            Command::SetOpacity(opacity) => {
+                self.state.opacity = opacity.clamp(0.0, 1.0);
+                self.state.settings.mask_opacity = self.state.opacity;
+                self.services.settings.save(&self.state.settings);
+            }
+            Command::SetOnlySelected(on) => self.state.only_selected = on,
+            Command::SetUseTsf(on) => self.state.use_tsf = on,
+            Command::SetFramewise(on) => self.state.framewise = on,
+            Command::SetRange(start, end) => self.state.range = (start, end),
+            Command::Cancel(job) => {
+                if let Some(worker) = &mut self.services.worker {
+                    worker.cancel(job);
+                }
+            }
+            Command::ShowDialog(dialog) => {
+                self.state.dialog = dialog;
+            }
+            Command::UpdateDialog(dialog) => self.state.dialog = Some(dialog),
+            Command::RunExport => self.run_export(),
+            Command::PickExportFolder => self.services.chooser.ask_folder(Purpose::ExportFolder),
+            Command::DismissToast(key) => self.state.toasts.retain(|t| t.key != key),
+            Command::RetrySave => {
+                if let Some(session) = &mut self.state.session {
+                    session.retry();
+                }
+            }
+            Command::Rebind(action, shortcut) => self.rebind(action, shortcut),
+            Command::ResetKey(action) => {
+                self.state.keymap.reset(action);
+                self.keep_keys();
+            }
+        }
+        !quiet
+    }
+
+    fn rebind(&mut self, action: Action, shortcut: egui::KeyboardShortcut) {
+        if let Some(loser) = self.state.keymap.rebind(action, shortcut) {
+            let text = format!(
+                "{} now means “{}”; “{}” has lost it.",
+                super::keymap::text(&shortcut),
+                action.label(),
+                loser.label()
+            );
+            self.say(Weight::Look, text);
+        }
+        self.keep_keys();
+    }
+
+    fn keep_keys(&mut self) {
+        self.state.settings.keys = self.state.keymap.changes();
+        self.services.settings.save(&self.state.settings);
+    }
+
+    fn start_rename(&mut self, id: ObjectId) {
+        let object = self.state.session.as_ref().and_then(|s| s.doc.object(id));
+        self.state.renaming = object.map(|o| (id, o.name.clone()));
+    }
+
+    fn end_rename(&mut self, keep: bool) {
+        let Some((id, name)) = self.state.renaming.take() else {
+            return;
+        };
+        let name = name.trim().to_owned();
+        let before = self.state.session.as_ref().and_then(|s| s.doc.object(id));
+        if keep && !name.is_empty() && before.is_some_and(|o| o.name != name) {
+            self.edit(Edit::Rename { id, name }, "rename");
+        }
+    }
+
+    pub(super) fn select_object(&mut self, id: Option<ObjectId>) {
+        if self.state.selected != id {
+            self.end_paint();
+            self.finish_prompt();
+            self.state.selected = id;
+        }
+    }
+
+    fn delete_object(&mut self, id: ObjectId) {
+        self.state.dialog = None;
+        self.edit(Edit::RemoveObject { id }, "delete object");
+        if self.state.selected == Some(id) {
+            self.state.selected = None;
+        }
+    }
+
+    fn act(&mut self, ctx: &egui::Context, action: Action) {
+        match action {
+            Action::OpenVideo => self.services.chooser.ask_video(),
+            Action::OpenProject => self.services.chooser.ask_project(),
+            Action::OpenFolder => self.services.chooser.ask_folder(Purpose::Open),
+            Action::CloseVideo => self.close_clip(),
+            Action::Export => self.show_export(),
+            Action::SaveNow => self.say_saved(),
+            Action::Undo => self.undo_or_redo(true),
+            Action::Redo => self.undo_or_redo(false),
+            Action::Palette => {
+                self.state.dialog = Some(Dialog::Palette {
+                    query: String::new(),
+                    at: 0,
+                });
+            }
+            Action::Help => self.state.dialog = Some(Dialog::Help),
+            Action::Keys => {
+                self.state.dialog = Some(Dialog::Keys {
+                    query: String::new(),
+                    waiting: None,
+                });
+            }
+            Action::Words => {
+                self.state.dialog = Some(Dialog::Words {
+                    query: String::new(),
+                });
+            }
+            Action::GoToFrame if self.state.clip.is_some() => {
+                self.state.dialog = Some(Dialog::GoToFrame {
+                    text: String::new(),
+                });
+            }
+            Action::ToggleTheme => self.toggle_theme(ctx),
+            Action::FocusPhrase => self.state.focus_phrase = true,
+            Action::DebugOverlay => self.state.show_times = !self.state.show_times,
+            Action::Stop => self.stop(),
+            _ if self.state.session.is_some() => self.act_on_clip(ctx, action),
+            _ => {}
+        }
+    }
+
+    fn act_on_clip(&mut self, ctx: &egui::Context, action: Action) {
+        match action {
+            Action::GroundHere => self.ground(false),
+            Action::GroundClip => self.ground(true),
+            Action::EmitAgain => self.emit_again(),
+            Action::PropagateForward => self.propagate(PropagateDirection::Forward),
+            Action::PropagateBackward => self.propagate(PropagateDirection::Backward),
+            Action::PropagateBoth => self.propagate(PropagateDirection::Both),
+            Action::PlayPause => self.play_or_pause(ctx),
+            Action::NextFrame => self.step(1),
+            Action::PreviousFrame => self.step(-1),
+            Action::JumpForward => self.step(10),
+            Action::JumpBack => self.step(-10),
+            Action::FirstFrame => self.step(i64::MIN / 2),
+            Action::LastFrame => self.step(i64::MAX / 2),
+            Action::NextAnchor => self.next_anchor(true),
+            Action::PreviousAnchor => self.next_anchor(false),
+            Action::NextLook => self.next_look(),
+            Action::RangeStart => self.state.range.0 = Some(self.state.frame),
+            Action::RangeEnd => self.state.range.1 = Some(self.state.frame),
+            Action::ClearRange => self.state.range = (None, None),
+            Action::ToolSelect => self.set_tool(Tool::Select),
+            Action::ToolBox => self.set_tool(Tool::Box),
+            Action::ToolPoints => self.set_tool(Tool::Points),
+            Action::ToolBrush => self.set_tool(Tool::Brush),
+            Action::ToolEraser => self.set_tool(Tool::Eraser),
+            Action::ToolPan => self.set_tool(Tool::Pan),
+            Action::BrushSmaller => {
+                self.state.brush_radius = (self.state.brush_radius / 1.25).max(1.0);
+            }
+            Action::BrushLarger => {
+                self.state.brush_radius = (self.state.brush_radius * 1.25).min(400.0);
+            }
+            Action::FinishPrompt => self.finish_prompt(),
+            Action::AcceptFrame => self.accept_frame(),
+            Action::DeleteMask => self.delete_mask(),
+            Action::DeleteObject => {
+                if let Some(id) = self.state.selected {
+                    self.state.dialog = Some(Dialog::DeleteObject(id));
+                }
+            }
+            Action::RenameObject => {
+                if let Some(id) = self.state.selected {
+                    self.start_rename(id);
+                }
+            }
+            Action::NewObject => {
+                self.select_object(None);
+                if matches!(self.state.tool, Tool::Select | Tool::Pan) {
+                    self.set_tool(Tool::Points);
+                }
+                self.state.box_use = BoxUse::Segment;
+                self.say(
+                    Weight::Info,
+                    "A new object begins with your next click, box or stroke.",
+                );
+            }
+            Action::LockObject => {
+                if let Some(object) = self.state.selected_object() {
+                    let (id, locked) = (object.id, !object.locked);
+                    self.edit(Edit::SetLocked { id, locked }, "lock or unlock");
+                }
+            }
+            Action::ShowObject => {
+                if let Some(object) = self.state.selected_object() {
+                    let (id, visible) = (object.id, !object.visible);
+                    self.edit(Edit::SetVisible { id, visible }, "show or hide");
+                }
+            }
+            Action::ToggleProposals => self.state.show_proposals = !self.state.show_proposals,
+            Action::ToggleHeat => self.state.show_heat = !self.state.show_heat,
+            Action::Fit => self.state.view = CanvasView::default(),
+            Action::ZoomIn => self.zoom(1.25),
+            Action::ZoomOut => self.zoom(0.8),
+            // The others were taken by `act`.
+            _ => {}
+        }
+    }
+
+    fn zoom(&mut self, factor: f32) {
+        if let Some(session) = &self.state.session {
+            let canvas = self.state.canvas;
+            let size = session.doc.video.size;
+            self.state.view = self
+                .state
+                .view
+                .zoomed(canvas, size, canvas.center(), factor);
+        }
+    }
+
+    fn toggle_theme(&mut self, ctx: &egui::Context) {
+        let theme = match self.state.settings.theme {
+            ThemeWish::Dark => ThemeWish::Light,
+            ThemeWish::Light => ThemeWish::Dark,
+        };
+        self.state.settings.theme = theme;
+        ctx.set_theme(match theme {
+            ThemeWish::Dark => egui::Theme::Dark,
+            ThemeWish::Light => egui::Theme::Light,
+        });
+        self.services.settings.save(&self.state.settings);
+    }
+
+    pub(super) fn set_tool(&mut self, tool: Tool) {
+        if self.state.tool != tool {
+            self.end_paint();
+            self.finish_prompt();
+            self.state.tool = tool;
+        }
+    }
+
+    fn step(&mut self, by: i64) {
+        self.state.playing = None;
+        let last = i64::from(self.state.frames() - 1);
+        let frame = (i64::from(self.state.frame).saturating_add(by)).clamp(0, last);
+        self.seek(frame as u32);
+    }
+
+    fn play_or_pause(&mut self, ctx: &egui::Context) {
+        if self.state.playing.take().is_none() {
+            if self.state.frame + 1 >= self.state.frames() {
+                self.seek(0);
+            }
+            let now = ctx.input(|i| i.time);
+            self.state.playing = Some((now, self.state.frame));
+        }
+    }
+
+    fn next_anchor(&mut self, forward: bool) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let here = self.state.here();
+        let anchors = session
+            .doc
+            .objects
+            .iter()
+            .filter(|o| self.state.selected.is_none_or(|id| id == o.id))
+            .flat_map(|o| o.anchors());
+        let next = if forward {
+            anchors.filter(|&f| f > here).min()
+        } else {
+            anchors.filter(|&f| f < here).max()
+        };
+        match next {
+            Some(frame) => self.step(i64::from(frame.0) - i64::from(here.0)),
+            None => self.say(Weight::Info, "No further anchor that way."),
+        }
+    }
+
+    fn next_look(&mut self) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let here = self.state.here();
+        let next = |from: FrameIndex| {
+            session
+                .doc
+                .objects
+                .iter()
+                .filter_map(|o| next_worth_a_look(o, from).map(|f| (f, o.id)))
+                .min()
+        };
+        // Past the end, from the start again.
+        match next(here).or_else(|| next(FrameIndex(0))) {
+            Some((frame, id)) => {
+                self.select_object(Some(id));
+                self.state.playing = None;
+                self.seek(frame.0);
+            }
+            None => self.say(Weight::Info, "No frame asks for a look."),
+        }
+    }
+
+    fn say_saved(&mut self) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let text = match (session.saving(), session.path()) {
+            (Saving::Nothing, _) => {
+                "There is nothing to save yet; the project is made with your first change."
+                    .to_owned()
+            }
+            (Saving::Trouble(why), _) => {
+                self.say(Weight::Error, format!("Not saved: {why}. Everything is kept in memory; free some space or pick another place, then try again from the status line."));
+                return;
+            }
+            (_, Some(path)) => format!("Saved as you work, in {}", path.display()),
+            (_, None) => "Being saved.".to_owned(),
+        };
+        self.say(Weight::Info, text);
+    }
+
+    fn undo_or_redo(&mut self, undo: bool) {
+        self.end_paint();
+        if self.state.prompting.take().is_some_and(|p| p.answered) {
+            // The clicks' step is what is undone; the points go with it.
+            self.cancel_prompts();
+        }
+        if self.state.propagation().is_some() {
+            self.cancel_propagations();
+        }
+        let Some(session) = &mut self.state.session else {
+            return;
+        };
+        let result = if undo { session.undo() } else { session.redo() };
+        match result {
+            Ok(Some(label)) => {
+                let verb = if undo { "Undone" } else { "Done again" };
+                self.say(Weight::Info, format!("{verb}: {label}"));
+            }
+            Ok(None) => {
+                let what = if undo { "undo" } else { "redo" };
+                self.say(Weight::Info, format!("There is nothing to {what}."));
+            }
+            Err(error) => self.say(Weight::Error, format!("Nothing was changed: {error}.")),
+        }
+        let selected = self.state.selected;
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        if selected.is_some_and(|id| doc.is_none_or(|d| d.object(id).is_none())) {
+            self.state.selected = None;
+        }
+    }
+
+    /// Esc: the nearest thing that can be stopped.
+    fn stop(&mut self) {
+        if self.state.dialog.take().is_some() {
+        } else if self.state.renaming.is_some() {
+            self.end_rename(false);
+        } else if self.state.prompting.is_some() {
+            self.drop_prompt();
+        } else if let Some(job) = self.state.shown_job().map(|j| j.id) {
+            if let Some(worker) = &mut self.services.worker {
+                worker.cancel(job);
+            }
+        } else if self.state.playing.take().is_none() {
+            self.state.selected = None;
+        }
+    }
+
+    /// Brings what is worked out from the document up to date.
+    pub(super) fn refresh(&mut self) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        if self.state.lanes_of != session.revision {
+            self.state.lanes = session.doc.objects.iter().map(Lane::new).collect();
+            self.state.lanes_of = session.revision;
+        }
+        self.refresh_overlay();
+        self.state.rows = sorted_rows(&self.state);
+        self.refresh_heat();
+    }
+
+    fn refresh_heat(&mut self) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let Some((at, emission)) = self.state.emission_here() else {
+            self.state.heat = None;
+            return;
+        };
+        let made_of = (at, session.revision);
+        if !self.state.show_heat
+            || self
+                .state
+                .heat
+                .as_ref()
+                .is_some_and(|h| h.made_of == made_of)
+        {
+            return;
+        }
+        let boxes: Vec<_> = emission
+            .proposals
+            .iter()
+            .filter(|p| !p.drawn)
+            .map(|p| (p.box_px, p.objectness))
+            .collect();
+        let grid = HeatGrid::new(session.doc.video.size, &boxes);
+        let key = self.state.fresh_key();
+        self.state.heat = Some(HeatLayer {
+            grid: std::sync::Arc::new(grid),
+            key,
+            made_of,
+        });
+    }
+
+    fn set_thresholds(&mut self, thresholds: crate::project::Thresholds, done: bool) {
+        let at = self.state.emission_here().map(|(at, e)| {
+            let flags = select(&e.proposals, &thresholds);
+            let changed = flags
+                .iter()
+                .zip(&e.proposals)
+                .any(|(f, p)| *f != p.selected);
+            (at, flags, changed)
+        });
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        if session.doc.thresholds != thresholds {
+            let mut edits = vec![Edit::SetThresholds { thresholds }];
+            if let Some((at, selected, true)) = at {
+                edits.push(Edit::SetSelection { at, selected });
+            }
+            self.collect(Collecting::Thresholds, Edit::Group(edits), "thresholds");
+        }
+        if done && let Some(session) = &mut self.state.session {
+            session.finish();
+        }
+    }
+
+    fn show_export(&mut self) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        if session.doc.objects.is_empty() {
+            self.say(
+                Weight::Info,
+                "There is nothing to export yet: ground a phrase or draw an object first.",
+            );
+            return;
+        }
+        let form = exporter::first_form(&session.doc, session.path());
+        self.state.dialog = Some(Dialog::Export(form));
+    }
+}
+
+/// Rows of the proposals table in the order asked for.
+fn sorted_rows(state: &State) -> Vec<usize> {
+    let Some((_, emission)) = state.emission_here() else {
+        return Vec::new();
+    };
+    let proposals = &emission.proposals;
+    let mut rows: Vec<usize> = (0..proposals.len()).collect();
+    let score = |i: &usize| match state.sort {
+        Sort::Number => -(*i as f32),
+        Sort::Objectness => proposals[*i].objectness,
+        Sort::Filtration => proposals[*i].filtration,
+        Sort::Confidence => proposals[*i].confidence,
+    };
+    rows.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    rows
+}
+
+fn digit(key: Key) -> Option<usize> {
+    const DIGITS: [Key; 9] = [
+        Key::Num1,
+        Key::Num2,
+        Key::Num3,
+        Key::Num4,
+        Key::Num5,
+        Key::Num6,
+        Key::Num7,
+        Key::Num8,
+        Key::Num9,
+    ];
+    DIGITS.iter().position(|k| *k == key)
+}
+
+/// Resident memory in MiB, 0 where the system does not say.
+fn memory_mb() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    (pages.unwrap_or(0) * 4096) >> 20
+}

@@ -1,0 +1,428 @@
+//! Masks by hand: clicks, boxes, brush, choosing proposals, accepting, deleting; and the picture of all masks on the
+//! frame in view. Part of `logic`.
+
+use std::sync::Arc;
+
+use super::{
+    app::App,
+    brush::Painting,
+    session::Collecting,
+    state::{BoxUse, JobKind, Overlay, OverlayKey, Prompting, Weight},
+};
+use crate::{
+    project::{
+        Author, BoxPx, DriftSignal, Edit, FrameIndex, FrameMask, ObjectId, PointPx, Provenance,
+    },
+    render::MaskLayers,
+    task::{JobId, Prompt, Request},
+};
+
+impl App {
+    /// The object that hand work goes to: the selected one, or a new one. Says why not if it is locked.
+    fn target(&mut self) -> Option<ObjectId> {
+        let session = self.state.session.as_ref()?;
+        let Some(id) = self.state.selected else {
+            return Some(session.doc.next_object_id());
+        };
+        match session.doc.object(id) {
+            Some(object) if object.locked => {
+                let text = format!(
+                    "“{}” is locked. Unlock it (L) to change its masks.",
+                    object.name
+                );
+                self.say(Weight::Look, text);
+                None
+            }
+            Some(_) => Some(id),
+            None => Some(session.doc.next_object_id()),
+        }
+    }
+
+    /// A person changes masks: a running propagation would fight with that, so it ends with what it has.
+    fn about_to_edit_masks(&mut self) {
+        if self.state.propagation().is_some() {
+            self.cancel_propagations();
+        }
+    }
+
+    /// Puts a mask on a frame; an object that is not there yet is made.
+    fn put_mask(&mut self, id: ObjectId, frame: FrameIndex, mask: FrameMask) -> Option<Edit> {
+        let doc = &self.state.session.as_ref()?.doc;
+        if doc.object(id).is_some() {
+            return Some(Edit::set_mask(id, frame, mask, Author::Person));
+        }
+        let mut object = doc.new_object("");
+        object.id = id;
+        object.colour = id.0.saturating_sub(1);
+        object.name = format!("object {}", id.0);
+        object.frames.insert(frame, mask);
+        Some(Edit::add_object(object))
+    }
+
+    // Clicks and boxes.
+
+    fn prompt(&mut self, object: ObjectId, by_hand: bool) -> &mut Prompting {
+        let frame = self.state.here();
+        let fits = self
+            .state
+            .prompting
+            .as_ref()
+            .is_some_and(|p| p.object == object && p.frame == frame && p.by_hand == by_hand);
+        if !fits {
+            self.finish_prompt();
+        }
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let before = doc
+            .and_then(|d| d.mask(object, frame))
+            .map(|m| m.rle.clone());
+        self.state.prompting.get_or_insert(Prompting {
+            object,
+            frame,
+            points: Vec::new(),
+            box_px: None,
+            before: before.filter(|_| by_hand),
+            job: None,
+            by_hand,
+            answered: false,
+        })
+    }
+
+    fn send_prompt(&mut self) {
+        let Some(prompting) = &self.state.prompting else {
+            return;
+        };
+        let request = Request::Segment {
+            frame: prompting.frame,
+            object: prompting.object,
+            prompt: Prompt {
+                box_px: prompting.box_px,
+                points: prompting.points.clone(),
+                mask: prompting.before.clone(),
+            },
+        };
+        let frame = prompting.frame;
+        let job = self.submit(request, JobKind::Segment { frame });
+        if let Some(prompting) = &mut self.state.prompting {
+            prompting.job = job;
+        }
+    }
+
+    pub(super) fn click(&mut self, point: PointPx, on: bool) {
+        let Some(object) = self.target() else {
+            return;
+        };
+        self.about_to_edit_masks();
+        self.prompt(object, true).points.push((point, on));
+        self.send_prompt();
+    }
+
+    pub(super) fn draw_box(&mut self, area: BoxPx) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let area = area.clamped(session.doc.video.size);
+        if area.width() < 2.0 || area.height() < 2.0 {
+            return;
+        }
+        let emitted = self.state.emission_here().map(|(_, e)| e.phrase.clone());
+        let typed = self.state.phrase.trim().to_owned();
+        let phrase = emitted.or((!typed.is_empty()).then_some(typed));
+        match (self.state.box_use, phrase) {
+            (BoxUse::Proposal, Some(phrase)) => {
+                let frame = self.state.frame;
+                self.state.drawn.entry(frame).or_default().push(area);
+                self.ground_phrase(phrase, false);
+            }
+            _ => {
+                let Some(object) = self.target() else {
+                    return;
+                };
+                self.about_to_edit_masks();
+                let prompting = self.prompt(object, true);
+                prompting.box_px = Some(area);
+                prompting.before = None;
+                self.send_prompt();
+            }
+        }
+    }
+
+    pub(super) fn segmented(
+        &mut self,
+        job: JobId,
+        object: ObjectId,
+        frame: FrameIndex,
+        mut mask: FrameMask,
+    ) {
+        let Some(prompting) = &self.state.prompting else {
+            return;
+        };
+        if prompting.job != Some(job) || prompting.object != object || prompting.frame != frame {
+            return;
+        }
+        if mask.rle.counts.len() < 2 {
+            self.say(
+                Weight::Look,
+                "The model sees nothing there. Add a click on the object, or use the brush.",
+            );
+            return;
+        }
+        let by_hand = prompting.by_hand;
+        mask.anchor = by_hand;
+        mask.provenance = if by_hand {
+            Provenance::Human
+        } else {
+            Provenance::Model
+        };
+        mask.drift = DriftSignal::default();
+        let label = if by_hand {
+            "clicks"
+        } else {
+            "choose a proposal"
+        };
+        let Some(edit) = self.put_mask(object, frame, mask) else {
+            return;
+        };
+        if self.collect(Collecting::Prompt, edit, label) {
+            self.state.selected = Some(object);
+            if let Some(prompting) = &mut self.state.prompting {
+                prompting.answered = true;
+            }
+        }
+        if !by_hand {
+            self.finish_prompt();
+        }
+    }
+
+    /// Ends the clicks and keeps their mask.
+    pub(super) fn finish_prompt(&mut self) {
+        let Some(prompting) = self.state.prompting.take() else {
+            return;
+        };
+        if prompting.job.is_some() {
+            self.cancel_prompts();
+        }
+        if let Some(session) = &mut self.state.session
+            && session.collecting() == Some(Collecting::Prompt)
+        {
+            session.finish();
+        }
+    }
+
+    /// Ends the clicks and takes their mask back.
+    pub(super) fn drop_prompt(&mut self) {
+        let answered = self.state.prompting.as_ref().is_some_and(|p| p.answered);
+        let collecting = self.state.session.as_ref().and_then(|s| s.collecting());
+        self.finish_prompt();
+        if answered
+            && collecting == Some(Collecting::Prompt)
+            && let Some(session) = &mut self.state.session
+            && let Err(error) = session.undo()
+        {
+            self.say(Weight::Error, format!("Nothing was changed: {error}."));
+        }
+    }
+
+    // Proposals.
+
+    pub(super) fn toggle_proposal(&mut self, index: usize) {
+        let Some((at, emission)) = self.state.emission_here() else {
+            return;
+        };
+        let mut selected: Vec<bool> = emission.proposals.iter().map(|p| p.selected).collect();
+        let Some(flag) = selected.get_mut(index) else {
+            return;
+        };
+        *flag = !*flag;
+        let kept: Vec<usize> = (0..selected.len()).filter(|&i| selected[i]).collect();
+        if self.edit(Edit::SetSelection { at, selected }, "choose proposals")
+            && let [only] = kept.as_slice()
+        {
+            self.use_proposal(*only);
+        }
+    }
+
+    /// Makes the mask of the emission's object from one proposal.
+    pub(super) fn use_proposal(&mut self, index: usize) {
+        let Some((_, emission)) = self.state.emission_here() else {
+            return;
+        };
+        let Some(proposal) = emission.proposals.get(index) else {
+            return;
+        };
+        let area = proposal.box_px;
+        let frame = self.state.here();
+        let object = emission
+            .objects
+            .iter()
+            .copied()
+            .find(|id| Some(*id) == self.state.selected)
+            .or_else(|| emission.objects.first().copied());
+        let Some(object) = object.or_else(|| self.target()) else {
+            return;
+        };
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let there = doc.and_then(|d| d.object(object));
+        let is_anchor = there.is_some_and(|o| o.frames.get(&frame).is_some_and(|m| m.anchor));
+        if is_anchor || there.is_some_and(|o| o.locked) {
+            self.say(Weight::Look, "The mask on this frame is an anchor or its object is locked; take that back (K, L) to use a proposal.");
+            return;
+        }
+        self.about_to_edit_masks();
+        self.prompt(object, false).box_px = Some(area);
+        self.send_prompt();
+    }
+
+    // Brush and eraser.
+
+    pub(super) fn paint(&mut self, point: PointPx) {
+        let erases = self.state.tool == super::state::Tool::Eraser;
+        if self.state.painting.is_none() {
+            let Some(object) = self.target() else {
+                return;
+            };
+            self.finish_prompt();
+            self.about_to_edit_masks();
+            let frame = self.state.here();
+            let Some(session) = &self.state.session else {
+                return;
+            };
+            let before = session.doc.mask(object, frame).map(|m| &m.rle);
+            if erases && before.is_none() {
+                self.say(
+                    Weight::Info,
+                    "There is no mask of the selected object here to erase from.",
+                );
+                return;
+            }
+            let size = session.doc.video.size;
+            self.state.painting = Some(Painting::new(object, frame, size, erases, before));
+        }
+        let radius = self.state.brush_radius;
+        if let Some(painting) = &mut self.state.painting {
+            painting.draw_to(point, radius);
+        }
+    }
+
+    pub(super) fn end_paint(&mut self) {
+        let Some(painting) = self.state.painting.take() else {
+            return;
+        };
+        let rle = painting.rle();
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let before = doc.and_then(|d| d.mask(painting.object, painting.frame));
+        if before.map_or(rle.counts.len() < 2, |m| m.rle == rle) {
+            return;
+        }
+        let mask = FrameMask {
+            rle,
+            score: 1.0,
+            iou: 1.0,
+            provenance: Provenance::Human,
+            anchor: true,
+            drift: DriftSignal::default(),
+        };
+        let label = if painting.erases {
+            "eraser"
+        } else {
+            "brush stroke"
+        };
+        if let Some(edit) = self.put_mask(painting.object, painting.frame, mask)
+            && self.edit(edit, label)
+        {
+            self.state.selected = Some(painting.object);
+        }
+    }
+
+    // Accepting and deleting.
+
+    pub(super) fn accept_frame(&mut self) {
+        self.finish_prompt();
+        let frame = self.state.here();
+        let Some(object) = self.state.selected_object() else {
+            self.say(
+                Weight::Info,
+                "Select an object first, then accept its mask.",
+            );
+            return;
+        };
+        let id = object.id;
+        let Some(mask) = object.frames.get(&frame) else {
+            self.say(
+                Weight::Info,
+                "The selected object has no mask on this frame.",
+            );
+            return;
+        };
+        let anchor = !mask.anchor;
+        let label = if anchor {
+            "accept frame"
+        } else {
+            "take back anchor"
+        };
+        self.edit(Edit::SetAnchor { id, frame, anchor }, label);
+    }
+
+    pub(super) fn delete_mask(&mut self) {
+        self.drop_prompt();
+        let frame = self.state.here();
+        let Some(object) = self.state.selected_object() else {
+            return;
+        };
+        if object.frames.contains_key(&frame) {
+            let edit = Edit::remove_mask(object.id, frame);
+            self.about_to_edit_masks();
+            self.edit(edit, "delete this frame's mask");
+        }
+    }
+
+    // The picture of all masks.
+
+    pub(super) fn refresh_overlay(&mut self) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let painting = self.state.painting.as_ref();
+        let frame = self.state.here();
+        let made_of = OverlayKey {
+            frame,
+            revision: session.revision,
+            painting: painting.map_or(0, |p| p.version),
+        };
+        if self
+            .state
+            .overlay
+            .as_ref()
+            .is_some_and(|o| o.made_of == made_of)
+        {
+            return;
+        }
+        let mut masks = MaskLayers::new(session.doc.video.size);
+        let mut ids = Vec::new();
+        let being_painted = painting.filter(|p| p.frame == frame);
+        let is_new = being_painted.filter(|p| session.doc.object(p.object).is_none());
+        for object in &session.doc.objects {
+            let added = match being_painted.filter(|p| p.object == object.id) {
+                Some(painting) => masks.push_columns(&painting.columns),
+                None => match object.frames.get(&frame) {
+                    Some(mask) if object.visible => masks.push(&mask.rle),
+                    _ => continue,
+                },
+            };
+            if added.is_some() {
+                ids.push(object.id);
+            }
+        }
+        if let Some(painting) = is_new
+            && masks.push_columns(&painting.columns).is_some()
+        {
+            ids.push(painting.object);
+        }
+        let key = self.state.fresh_key();
+        self.state.overlay = Some(Overlay {
+            masks: Arc::new(masks),
+            key,
+            ids,
+            made_of,
+        });
+    }
+}

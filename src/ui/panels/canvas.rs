@@ -1,0 +1,409 @@
+//! The picture: frame, heat, masks, proposals, prompts, and what the pointer does with the tool in hand.
+
+use egui::{
+    Align2, CursorIcon, Key, PointerButton, Pos2, Rect, Response, RichText, Role, Sense, Stroke,
+    StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
+
+use super::{
+    super::{
+        command::{Command, Out},
+        frames::Shown,
+        state::{BoxUse, State, Tool},
+        theme::{self, space},
+        widgets::slider,
+    },
+    marks,
+};
+use crate::{
+    project::{BoxPx, PointPx, Size},
+    render::{HeatPaint, MaskPaint, MaskStyle, VideoPaint, View},
+};
+
+/// From video pixels to the screen and back.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Points per video pixel.
+    pub(crate) zoom: f32,
+    /// Where video point 0,0 lies.
+    pub(crate) origin: Pos2,
+    pub(crate) size: Size,
+}
+
+impl Place {
+    pub(crate) fn to_screen(self, p: PointPx) -> Pos2 {
+        self.origin + vec2(p.x, p.y) * self.zoom
+    }
+
+    pub(crate) fn to_video(self, p: Pos2) -> PointPx {
+        let v = (p - self.origin) / self.zoom;
+        PointPx { x: v.x, y: v.y }
+    }
+
+    pub(crate) fn rect(self, b: BoxPx) -> Rect {
+        Rect::from_min_max(
+            self.to_screen(PointPx { x: b.x1, y: b.y1 }),
+            self.to_screen(PointPx { x: b.x2, y: b.y2 }),
+        )
+    }
+
+    fn clamped(self, p: PointPx) -> PointPx {
+        PointPx {
+            x: p.x.clamp(0.0, self.size.width as f32),
+            y: p.y.clamp(0.0, self.size.height as f32),
+        }
+    }
+}
+
+pub(crate) fn canvas_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let Some(session) = &state.session else {
+        return;
+    };
+    let rect = ui.max_rect();
+    if state.canvas != rect {
+        out.send(Command::CanvasAt(rect));
+    }
+    let size = session.doc.video.size;
+    let (zoom, origin) = state.view.place(rect, size);
+    let place = Place { zoom, origin, size };
+    let response = ui.interact(rect, ui.scope_id().with("canvas"), Sense::click_and_drag());
+    response.widget_info(|| {
+        let text = format!("Canvas, frame {}", state.frame);
+        WidgetInfo::labeled(Role::Image, true, text)
+    });
+    paint_picture(ui, state, rect, place);
+    let painter = ui.painter_at(rect);
+    marks::proposals(&painter, ui, state, place);
+    marks::prompts(&painter, ui, state, place);
+    navigate(ui, state, &response, place, out);
+    use_tool(ui, state, &response, place, out);
+    tool_options_ui(ui, state, rect, out);
+    zoom_ui(ui, state, rect, zoom);
+}
+
+fn paint_picture(ui: &Ui, state: &State, rect: Rect, place: Place) {
+    let Some(frame) = state.clip.as_ref().and_then(|c| c.shown.clone()) else {
+        let p = theme::palette(ui);
+        ui.painter().text(
+            rect.center(),
+            Align2::CENTER_CENTER,
+            "decoding…",
+            theme::regular(13.0),
+            p.text_faint,
+        );
+        return;
+    };
+    let origin = (rect.min - place.origin) / place.zoom;
+    let extent = rect.size() / place.zoom;
+    let view = View {
+        origin: [origin.x, origin.y],
+        extent: [extent.x, extent.y],
+        size: place.size,
+        scale: 1.0 / (place.zoom * ui.pixels_per_point()),
+    };
+    let is_current = frame.index.0 == state.frame;
+    // The same index of the same clip is the same picture; clips differ in their decoder's pictures.
+    let key = std::sync::Arc::as_ptr(&frame) as usize as u64;
+    let video = VideoPaint {
+        image: std::sync::Arc::new(Shown(frame)),
+        key,
+        view,
+    };
+    let painter = ui.painter_at(rect);
+    painter.add(egui_wgpu::Callback::new_paint_callback(rect, video));
+    if state.show_heat
+        && is_current
+        && let Some(heat) = &state.heat
+    {
+        let paint = HeatPaint {
+            grid: heat.grid.clone(),
+            key: heat.key,
+            opacity: 0.7,
+            view,
+        };
+        painter.add(egui_wgpu::Callback::new_paint_callback(rect, paint));
+    }
+    if let Some(overlay) = &state.overlay
+        && !overlay.ids.is_empty()
+        && !state.masks_hidden
+        && is_current
+    {
+        let paint = MaskPaint {
+            masks: overlay.masks.clone(),
+            key: overlay.key,
+            style: mask_style(ui, state, &overlay.ids),
+            view,
+        };
+        painter.add(egui_wgpu::Callback::new_paint_callback(rect, paint));
+    }
+}
+
+fn mask_style(ui: &Ui, state: &State, ids: &[crate::project::ObjectId]) -> MaskStyle {
+    let doc = state.session.as_ref().map(|s| &s.doc);
+    let colours = ids
+        .iter()
+        .map(|id| {
+            let index = doc
+                .and_then(|d| d.object(*id))
+                .map_or(id.0.saturating_sub(1), |o| o.colour);
+            let [r, g, b] = crate::project::colour_rgb(index).map(|c| f32::from(c) / 255.0);
+            [r, g, b, 1.0]
+        })
+        .collect();
+    MaskStyle {
+        opacity: state.opacity,
+        outline_px: 1.6 * ui.pixels_per_point(),
+        colours,
+        selected: ids.iter().position(|id| Some(*id) == state.selected),
+    }
+}
+
+fn panning(ui: &Ui, state: &State) -> bool {
+    state.tool == Tool::Pan || ui.input(|i| i.key_down(Key::Space)) && !ui.ctx().text_edit_focused()
+}
+
+fn navigate(ui: &Ui, state: &State, response: &Response, place: Place, out: &mut Out) {
+    let rect = response.rect;
+    if response.contains_pointer()
+        && let Some(at) = ui.input(|i| i.pointer.hover_pos())
+    {
+        let (wheel, pinch) = ui.input(|i| (i.smooth_scroll_delta(), i.zoom_delta()));
+        let factor = if pinch != 1.0 {
+            pinch
+        } else {
+            (wheel.y * 0.004).exp()
+        };
+        if (factor - 1.0).abs() > 1e-4 {
+            let view = state.view.zoomed(rect, place.size, at, factor);
+            out.send(Command::SetView(view));
+        }
+    }
+    let by_hand = panning(ui, state) && response.dragged_by(PointerButton::Primary);
+    if by_hand || response.dragged_by(PointerButton::Middle) {
+        let by = response.drag_delta();
+        if by != Vec2::ZERO {
+            out.send(Command::SetView(state.view.panned(rect, place.size, by)));
+        }
+    }
+}
+
+fn use_tool(ui: &Ui, state: &State, response: &Response, place: Place, out: &mut Out) {
+    if response.clicked() || response.secondary_clicked() {
+        response.request_focus();
+        response.surrender_focus();
+    }
+    let pointer = ui.input(|i| i.pointer.latest_pos());
+    let at = pointer
+        .filter(|p| response.rect.contains(*p))
+        .map(|p| place.to_video(p));
+    if panning(ui, state) {
+        let down = ui.input(|i| i.pointer.primary_down());
+        let icon = if down {
+            CursorIcon::Grabbing
+        } else {
+            CursorIcon::Grab
+        };
+        set_cursor(ui, response, icon);
+        return;
+    }
+    match state.tool {
+        Tool::Pan => {}
+        Tool::Select => select_tool(state, response, at, place.zoom, out),
+        Tool::Box => {
+            set_cursor(ui, response, CursorIcon::Crosshair);
+            box_tool(ui, response, place, out);
+        }
+        Tool::Points => {
+            set_cursor(ui, response, CursorIcon::Crosshair);
+            if let Some(at) = at.filter(|p| inside(*p, place.size)) {
+                if response.clicked() {
+                    let negative = ui.input(|i| i.modifiers.alt);
+                    out.send(Command::Click(at, !negative));
+                } else if response.secondary_clicked() {
+                    out.send(Command::Click(at, false));
+                }
+            }
+        }
+        Tool::Brush | Tool::Eraser => brush_tool(ui, state, response, place, pointer, out),
+    }
+}
+
+fn set_cursor(ui: &Ui, response: &Response, icon: CursorIcon) {
+    if response.contains_pointer() {
+        ui.ctx().set_cursor_icon(icon);
+    }
+}
+
+fn inside(p: PointPx, size: Size) -> bool {
+    p.x >= 0.0 && p.y >= 0.0 && p.x < size.width as f32 && p.y < size.height as f32
+}
+
+/// A click takes the object under the pointer; a click on a proposal's rim keeps or drops it.
+fn select_tool(state: &State, response: &Response, at: Option<PointPx>, zoom: f32, out: &mut Out) {
+    let Some(at) = at.filter(|_| response.contains_pointer()) else {
+        return;
+    };
+    let near = 6.0 / zoom.max(1e-3);
+    let proposal = if state.show_proposals {
+        marks::rim_under(state, at, near)
+    } else {
+        None
+    };
+    if state.hovered_proposal != proposal {
+        out.send(Command::HoverProposal(proposal));
+    }
+    if !response.clicked() {
+        return;
+    }
+    if let Some(index) = proposal {
+        out.send(Command::ToggleProposal(index));
+        return;
+    }
+    let Some(session) = &state.session else {
+        return;
+    };
+    let here = state.here();
+    let hit = session.doc.objects.iter().rev().find(|o| {
+        o.visible
+            && inside(at, session.doc.video.size)
+            && o.frames
+                .get(&here)
+                .is_some_and(|m| m.rle.contains(at.x as u32, at.y as u32))
+    });
+    out.send(Command::SelectObject(hit.map(|o| o.id)));
+}
+
+fn box_tool(ui: &Ui, response: &Response, place: Place, out: &mut Out) {
+    let id = response.id.with("box start");
+    if response.drag_started_by(PointerButton::Primary)
+        && let Some(start) = ui.input(|i| i.pointer.press_origin())
+    {
+        ui.data_mut(|d| d.insert_temp(id, start));
+    }
+    let start = ui.data(|d| d.get_temp::<Pos2>(id));
+    let (Some(start), Some(now)) = (start, ui.input(|i| i.pointer.latest_pos())) else {
+        return;
+    };
+    if response.dragged_by(PointerButton::Primary) {
+        let p = theme::palette(ui);
+        let painter = ui.painter_at(response.rect);
+        let rect = Rect::from_two_pos(start, now);
+        painter.rect_filled(rect, 0, theme::faded(p.accent, 0.12));
+        let stroke = Stroke::new(1.5, p.accent);
+        painter.rect_stroke(rect, 0, stroke, StrokeKind::Middle);
+    }
+    if response.drag_stopped_by(PointerButton::Primary) {
+        ui.data_mut(|d| d.remove::<Pos2>(id));
+        let corner = |p| place.clamped(place.to_video(p));
+        out.send(Command::DrawBox(BoxPx::from_corners(
+            corner(start),
+            corner(now),
+        )));
+    }
+}
+
+fn brush_tool(
+    ui: &Ui,
+    state: &State,
+    response: &Response,
+    place: Place,
+    pointer: Option<Pos2>,
+    out: &mut Out,
+) {
+    let down = response.is_pointer_button_down_on() && ui.input(|i| i.pointer.primary_down());
+    if let Some(at) = pointer {
+        if down {
+            out.send(Command::Paint(place.to_video(at)));
+        }
+        if response.contains_pointer() {
+            ui.ctx().set_cursor_icon(CursorIcon::None);
+            let painter = ui.painter_at(response.rect);
+            let radius = (state.brush_radius * place.zoom).max(1.5);
+            let dark = egui::Color32::from_black_alpha(160);
+            painter.circle_stroke(at, radius + 1.0, Stroke::new(1.0, dark));
+            painter.circle_stroke(at, radius, Stroke::new(1.2, egui::Color32::WHITE));
+        }
+    }
+    if state.painting.is_some() && !down {
+        out.send(Command::EndPaint);
+    }
+}
+
+/// What the tool in hand can be told, in the canvas's corner.
+fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
+    let wants = match state.tool {
+        Tool::Box | Tool::Brush | Tool::Eraser => true,
+        Tool::Points => state.prompting.is_some(),
+        Tool::Select | Tool::Pan => false,
+    };
+    if !wants {
+        return;
+    }
+    let p = theme::palette(ui);
+    let at = rect.left_top() + vec2(space::M, space::M);
+    egui::Area::new(ui.scope_id().with("tool options"))
+        .order(egui::Order::Middle)
+        .fixed_pos(at)
+        .show(ui.ctx(), |ui| {
+            egui::Frame::NONE
+                .fill(p.panel)
+                .stroke(Stroke::new(1.0, p.line))
+                .corner_radius(8)
+                .inner_margin(egui::Margin::symmetric(10, 5))
+                .show(ui, |ui| {
+                    ui.horizontal(|ui| {
+                        let small = |t: &str| RichText::new(t).size(12.0).color(p.text_weak);
+                        match state.tool {
+                            Tool::Box => {
+                                ui.label(small("The box becomes"));
+                                for (wish, text, hint) in [
+                                    (BoxUse::Proposal, "a proposal", "One more proposal of the emission, scored by the same head: cures a missed proposal."),
+                                    (BoxUse::Segment, "a mask", "The mask inside the box, at once, as your own (an anchor)."),
+                                ] {
+                                    let chosen = state.box_use == wish;
+                                    if ui.selectable_label(chosen, text).on_hover_text(hint).clicked() {
+                                        out.send(Command::SetBoxUse(wish));
+                                    }
+                                }
+                            }
+                            Tool::Points => {
+                                ui.label(small("Click: on the object · right-click: not on it · Enter keeps · Esc drops"));
+                            }
+                            _ => {
+                                ui.label(small("size"));
+                                let mut radius = state.brush_radius;
+                                let range =
+                                    egui::Slider::new(&mut radius, 1.0..=200.0).logarithmic(true);
+                                let size = slider(ui, "Brush size", 110.0, range);
+                                if size.on_hover_text("Keys: [ and ]").changed() {
+                                    out.send(Command::SetBrush(radius));
+                                }
+                                ui.label(small(&format!("{:.0} px", radius * 2.0)));
+                            }
+                        }
+                    });
+                });
+        });
+}
+
+/// The zoom, in the corner, when the picture is not fitted.
+fn zoom_ui(ui: &Ui, state: &State, rect: Rect, zoom: f32) {
+    if state.view.fixed.is_none() {
+        return;
+    }
+    let p = theme::palette(ui);
+    let percent = zoom * ui.pixels_per_point() * 100.0;
+    let text = format!("{percent:.0} %");
+    let galley = ui
+        .painter()
+        .layout_no_wrap(text, theme::regular(12.0), p.text);
+    let corner = pos2(rect.left() + space::M, rect.bottom() - space::M);
+    let back = Rect::from_min_max(
+        corner - vec2(0.0, galley.size().y + 8.0),
+        corner + vec2(galley.size().x + 14.0, 0.0),
+    );
+    ui.painter()
+        .rect_filled(back, 4, theme::faded(p.panel, 0.9));
+    ui.painter()
+        .galley(back.min + vec2(7.0, 4.0), galley, p.text);
+}

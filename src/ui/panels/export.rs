@@ -1,0 +1,123 @@
+//! The export dialog: format, folder, what goes in, and afterwards what the format could not hold.
+
+use egui::{Align, Layout, Margin, RichText, Ui, vec2};
+
+use super::{
+    super::{
+        command::{Command, Out},
+        state::{Dialog, ExportForm, ExportStatus},
+        theme::{self, space},
+        widgets::primary_button,
+    },
+    dialog_title, dialog_ui,
+};
+use crate::formats::FORMATS;
+
+pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
+    dialog_ui(ui, "export", 520.0, out, |ui, out| {
+        dialog_title(ui, "Export masks");
+        let running = form.status == ExportStatus::Running;
+        let mut next = form.clone();
+        ui.add_enabled_ui(!running, |ui| form_ui(ui, &mut next, out));
+        if next != *form {
+            next.status = ExportStatus::Idle;
+            out.send(Command::UpdateDialog(Dialog::Export(next)));
+        }
+        ui.add_space(space::M);
+        status_ui(ui, &form.status);
+        ui.add_space(space::S);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let done = matches!(form.status, ExportStatus::Done { .. });
+            if done {
+                if primary_button(ui, "Close", true).clicked() {
+                    out.send(Command::ShowDialog(None));
+                }
+                return;
+            }
+            let ready = !running && !form.folder.trim().is_empty();
+            if primary_button(ui, "Export", ready).clicked() {
+                out.send(Command::RunExport);
+            }
+            if ui.button("Cancel").clicked() {
+                out.send(Command::ShowDialog(None));
+            }
+        });
+    });
+}
+
+fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
+    let p = theme::palette(ui);
+    let label = |ui: &mut Ui, text: &str| {
+        ui.label(RichText::new(text).size(12.0).color(p.text_weak));
+    };
+    label(ui, "Format");
+    ui.spacing_mut().item_spacing.y = space::XS;
+    for format in FORMATS {
+        let chosen = form.format == format.name();
+        let text = format!("{}  ·  {}", format.name(), format.title());
+        let radio = ui.radio(chosen, text);
+        if radio.clicked() && !chosen {
+            // A folder named after the old format is named after the new one.
+            let suffix = format!("-{}", form.format);
+            if let Some(stem) = form.folder.strip_suffix(&suffix) {
+                form.folder = format!("{stem}-{}", format.name());
+            }
+            form.format = format.name().to_owned();
+        }
+    }
+    ui.add_space(space::S);
+    label(ui, "Folder");
+    ui.horizontal(|ui| {
+        let field = egui::TextEdit::singleline(&mut form.folder)
+            .margin(Margin::symmetric(8, 6))
+            .desired_width(ui.available_width() - 110.0);
+        ui.add(field).accessible_name("Export folder");
+        if ui
+            .add(egui::Button::new("Browse…").min_size(vec2(84.0, 28.0)))
+            .clicked()
+        {
+            out.send(Command::PickExportFolder);
+        }
+    });
+    ui.add_space(space::S);
+    ui.checkbox(
+        &mut form.verified_only,
+        "Only masks that a person made or accepted",
+    );
+    ui.checkbox(&mut form.with_images, "Frames as images beside the masks");
+}
+
+fn status_ui(ui: &mut Ui, status: &ExportStatus) {
+    let p = theme::palette(ui);
+    match status {
+        ExportStatus::Idle => {
+            let text =
+                "What is written is read back and compared before the export counts as done.";
+            ui.label(RichText::new(text).size(12.0).color(p.text_faint));
+        }
+        ExportStatus::Running => {
+            ui.horizontal(|ui| {
+                ui.spinner();
+                ui.label(RichText::new("Writing, then reading back…").color(p.text_weak));
+            });
+        }
+        ExportStatus::Done { summary, losses } => {
+            ui.label(RichText::new(summary).color(p.good));
+            if losses.is_empty() {
+                let text = "Nothing was lost.";
+                ui.label(RichText::new(text).size(12.5).color(p.text_weak));
+            } else {
+                ui.add_space(space::XS);
+                let text = "The format could not hold:";
+                ui.label(RichText::new(text).size(12.5).color(p.text_weak));
+                for loss in losses {
+                    ui.label(RichText::new(format!("•  {loss}")).size(12.5).color(p.look));
+                }
+            }
+        }
+        ExportStatus::Failed(why) => {
+            let text = format!("{why}. Nothing was left behind.");
+            ui.label(RichText::new(text).color(p.bad));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The keys, and changing them.
+
+use egui::{Event, Key, Margin, RichText, ScrollArea, Ui, vec2};
+
+use super::{
+    super::{
+        actions::{ACTIONS, Action},
+        command::{Command, Out},
+        keymap,
+        state::{Dialog, State},
+        theme::{self, space},
+    },
+    dialog_title, dialog_ui,
+};
+
+pub(crate) fn keys_ui(
+    ui: &mut Ui,
+    state: &State,
+    query: &str,
+    waiting: Option<Action>,
+    out: &mut Out,
+) {
+    if let Some(action) = waiting {
+        listen(ui, query, action, out);
+    }
+    dialog_ui(ui, "keys", 560.0, out, |ui, out| {
+        let p = theme::palette(ui);
+        dialog_title(ui, "Keyboard shortcuts");
+        let mut text = query.to_owned();
+        let field = egui::TextEdit::singleline(&mut text)
+            .hint_text("Search")
+            .margin(Margin::symmetric(8, 6))
+            .desired_width(f32::INFINITY);
+        if ui.add(field).accessible_name("Search keys").changed() {
+            out.send(Command::UpdateDialog(Dialog::Keys {
+                query: text.clone(),
+                waiting: None,
+            }));
+        }
+        ui.add_space(space::S);
+        let wanted = text.trim().to_lowercase();
+        ScrollArea::vertical()
+            .max_height(400.0)
+            .auto_shrink([false, true])
+            .show(ui, |ui| {
+                for info in ACTIONS {
+                    if !info.label.to_lowercase().contains(&wanted) {
+                        continue;
+                    }
+                    ui.horizontal(|ui| {
+                        ui.scope(|ui| {
+                            ui.set_width(270.0);
+                            ui.label(info.label).on_hover_text(info.about);
+                        });
+                        let keys: Vec<String> = state
+                            .keymap
+                            .keys(info.action)
+                            .iter()
+                            .map(keymap::text)
+                            .collect();
+                        let shown = if waiting == Some(info.action) {
+                            RichText::new("press a key…").color(p.accent)
+                        } else if keys.is_empty() {
+                            RichText::new("none").color(p.text_faint)
+                        } else {
+                            RichText::new(keys.join("   "))
+                        };
+                        let button = egui::Button::new(shown).min_size(vec2(150.0, 26.0));
+                        let button = ui.add(button);
+                        if button
+                            .accessible_name(format!("Key of {}", info.label))
+                            .clicked()
+                        {
+                            out.send(Command::UpdateDialog(Dialog::Keys {
+                                query: query.to_owned(),
+                                waiting: Some(info.action),
+                            }));
+                        }
+                        if state.keymap.keys(info.action) != info.keys
+                            && ui.link(RichText::new("default").size(12.0)).clicked()
+                        {
+                            out.send(Command::ResetKey(info.action));
+                        }
+                    });
+                }
+            });
+    });
+}
+
+/// The next key press becomes the action's key; Esc leaves it as it is.
+fn listen(ui: &Ui, query: &str, action: Action, out: &mut Out) {
+    let pressed = ui.input_mut(|i| {
+        let found = i.events.iter().find_map(|event| match event {
+            Event::Key {
+                key,
+                pressed: true,
+                modifiers,
+                ..
+            } => Some((*key, *modifiers)),
+            _ => None,
+        });
+        if found.is_some() {
+            i.events
+                .retain(|e| !matches!(e, Event::Key { .. } | Event::Text(_)));
+        }
+        found
+    });
+    let Some((key, modifiers)) = pressed else {
+        return;
+    };
+    if key != Key::Escape {
+        out.send(Command::Rebind(action, keymap::plain(modifiers, key)));
+    }
+    out.send(Command::UpdateDialog(Dialog::Keys {
+        query: query.to_owned(),
+        waiting: None,
+    }));
+}

@@ -1,0 +1,310 @@
+//! The proposals of the emission in view: a table with their scores, and the thresholds that act at once.
+
+use egui::{Align2, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, pos2, vec2};
+
+use super::super::{
+    actions::Action,
+    command::{Command, Out},
+    state::{Sort, State},
+    theme::{self, RADIUS, space},
+    widgets::{action_button, focus_ring, score_cell, section_header, slider, two_digits},
+};
+use crate::project::{Emission, Proposal, Thresholds};
+
+const ROW: f32 = 24.0;
+/// Height that the rest of the inspector wants.
+const OTHERS: f32 = 372.0;
+
+/// Left edge and width of the columns within `rect`.
+struct Columns {
+    number: Rect,
+    objectness: Rect,
+    filtration: Rect,
+    confidence: Rect,
+}
+
+impl Columns {
+    fn new(rect: Rect) -> Self {
+        let number = 76.0_f32.min(rect.width() * 0.24);
+        let rest = (rect.width() - number) / 3.0;
+        let column = |i: f32| {
+            Rect::from_min_size(
+                pos2(rect.left() + number + rest * i + space::S, rect.top()),
+                vec2(rest - space::S, rect.height()),
+            )
+        };
+        Self {
+            number: Rect::from_min_size(rect.min, vec2(number, rect.height())),
+            objectness: column(0.0),
+            filtration: column(1.0),
+            confidence: column(2.0),
+        }
+    }
+}
+
+pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let Some((_, emission)) = state.emission_here() else {
+        section_header(ui, &format!("Proposals on frame {}", state.frame), "");
+        let text = "The model has not been asked about this frame.";
+        ui.label(RichText::new(text).size(12.5).color(p.text_weak));
+        ui.add_space(space::XS);
+        action_button(ui, &state.keymap, "Emit here", Action::EmitAgain, out);
+        return;
+    };
+    let kept = emission.proposals.iter().filter(|p| p.selected).count();
+    let remark = format!("{} · {kept} kept", emission.proposals.len());
+    section_header(ui, &format!("Proposals on frame {}", state.frame), &remark);
+    header_ui(ui, state, out);
+    // As many rows as leave room for the sliders and the emission.
+    let rows = ((ui.clip_rect().height() - OTHERS) / ROW).floor();
+    let height = ROW * rows.clamp(4.0, 16.0).min(state.rows.len() as f32);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    let mut hovered = None;
+    ScrollArea::vertical()
+        .id_salt("proposals")
+        .max_height(height)
+        .auto_shrink([false, true])
+        .show_rows(ui, ROW, state.rows.len(), |ui, range| {
+            for &index in state.rows.get(range).unwrap_or_default() {
+                if let Some(proposal) = emission.proposals.get(index) {
+                    let over = row_ui(ui, state, index, proposal, out);
+                    hovered = hovered.or(over.then_some(index));
+                }
+            }
+        });
+    // The table speaks only while the pointer is on it; otherwise the canvas does.
+    if hovered.is_some() {
+        out.send(Command::HoverProposal(hovered));
+    }
+    ui.spacing_mut().item_spacing.y = space::XS;
+    ui.add_space(space::S);
+    thresholds_ui(ui, state, emission, out);
+}
+
+fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 20.0), Sense::hover());
+    let columns = Columns::new(rect);
+    for (at, title, sort, hint, left) in [
+        (
+            columns.number,
+            "#",
+            Sort::Number,
+            "Number in the proposer's list",
+            true,
+        ),
+        (
+            columns.objectness,
+            "objectness",
+            Sort::Objectness,
+            "How sure the proposer is that there is an object, whatever the phrase",
+            false,
+        ),
+        (
+            columns.filtration,
+            "filtration",
+            Sort::Filtration,
+            "How well the box matches the phrase",
+            false,
+        ),
+        (
+            columns.confidence,
+            "confidence",
+            Sort::Confidence,
+            "The final score, compared with “keep above”",
+            false,
+        ),
+    ] {
+        let chosen = state.sort == sort;
+        let response = ui.interact(at, ui.scope_id().with(title), Sense::click());
+        response.widget_info(|| {
+            WidgetInfo::selected(Role::Button, true, chosen, format!("Sort by {title}"))
+        });
+        let colour = if chosen || response.hovered() {
+            p.text
+        } else {
+            p.text_faint
+        };
+        let mark = if chosen { " ▼" } else { "" };
+        let galley = {
+            let mut job = egui::text::LayoutJob::default();
+            let format = |size| egui::TextFormat::simple(theme::regular(size), colour);
+            job.append(title, 0.0, format(11.5));
+            job.append(mark, 0.0, format(7.5));
+            ui.painter().layout_job(job)
+        };
+        let x = if left {
+            at.left()
+        } else {
+            at.right() - galley.size().x
+        };
+        let place = pos2(x, at.center().y - galley.size().y / 2.0);
+        ui.painter().galley(place, galley, colour);
+        if response.has_focus() {
+            focus_ring(ui, at);
+        }
+        if response.on_hover_text(hint).clicked() {
+            out.send(Command::SortProposals(sort));
+        }
+    }
+}
+
+/// Returns whether the pointer is on the row.
+fn row_ui(ui: &mut Ui, state: &State, index: usize, proposal: &Proposal, out: &mut Out) -> bool {
+    let p = theme::palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
+    let kept = proposal.selected;
+    response.widget_info(|| {
+        let mark = if kept { "kept" } else { "not kept" };
+        let text = format!(
+            "Proposal {index}, {mark}, confidence {}",
+            two_digits(proposal.confidence)
+        );
+        WidgetInfo::selected(Role::Button, true, kept, text)
+    });
+    let body = rect.expand2(vec2(6.0, 0.0));
+    let hot = response.hovered() || state.hovered_proposal == Some(index);
+    if kept {
+        ui.painter().rect_filled(body, RADIUS, p.good_soft);
+    }
+    if hot {
+        ui.painter()
+            .rect_filled(body, RADIUS, theme::faded(p.chosen, 0.8));
+    }
+    if response.has_focus() {
+        focus_ring(ui, body);
+    }
+    let columns = Columns::new(rect);
+    let number = if proposal.drawn {
+        "yours".to_owned()
+    } else {
+        index.to_string()
+    };
+    let strong = if kept { p.text } else { p.text_weak };
+    let painter = ui.painter();
+    let name = painter.text(
+        columns.number.left_center(),
+        Align2::LEFT_CENTER,
+        number,
+        theme::regular(12.5),
+        strong,
+    );
+    if kept {
+        painter.text(
+            name.right_center() + vec2(6.0, 0.0),
+            Align2::LEFT_CENTER,
+            "kept",
+            theme::regular(11.5),
+            p.good,
+        );
+    }
+    if proposal.drawn {
+        painter.text(
+            columns.objectness.right_center(),
+            Align2::RIGHT_CENTER,
+            "drawn",
+            theme::regular(11.5),
+            p.text_faint,
+        );
+    } else {
+        score_cell(
+            ui,
+            columns.objectness,
+            proposal.objectness,
+            p.accent,
+            strong,
+        );
+    }
+    score_cell(ui, columns.filtration, proposal.filtration, p.good, strong);
+    painter.text(
+        columns.confidence.right_center(),
+        Align2::RIGHT_CENTER,
+        two_digits(proposal.confidence),
+        theme::regular(12.5),
+        strong,
+    );
+    let response = response.on_hover_text(why(proposal, state));
+    if response.double_clicked() {
+        out.send(Command::UseProposal(index));
+    } else if response.clicked() {
+        out.send(Command::ToggleProposal(index));
+    }
+    response.hovered()
+}
+
+/// Why a proposal is kept or not, and what a click does.
+fn why(proposal: &Proposal, state: &State) -> String {
+    let Some(session) = &state.session else {
+        return String::new();
+    };
+    let Thresholds { keep, at_most, .. } = session.doc.thresholds;
+    let reason = match (proposal.selected, proposal.confidence >= keep) {
+        (true, true) => format!("Kept: its confidence reaches {keep:.2}."),
+        (true, false) => "Kept: chosen by you, or the best there is.".to_owned(),
+        (false, true) => format!("Not kept: at most {at_most} are, or you took it out."),
+        (false, false) => format!("Not kept: its confidence is below {keep:.2}."),
+    };
+    format!("{reason}\nClick: keep or drop. Double-click: make the mask from this box alone.")
+}
+
+fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out) {
+    let Some(session) = &state.session else {
+        return;
+    };
+    let p = theme::palette(ui);
+    let now = session.doc.thresholds;
+    let label = |ui: &mut Ui, text: &str| {
+        let (rect, _) = ui.allocate_exact_size(vec2(84.0, space::ROW), Sense::hover());
+        ui.painter().text(
+            rect.left_center(),
+            Align2::LEFT_CENTER,
+            text,
+            theme::regular(12.5),
+            p.text_weak,
+        );
+    };
+    let value = |ui: &mut Ui, text: String| {
+        let (rect, _) = ui.allocate_exact_size(vec2(34.0, space::ROW), Sense::hover());
+        ui.painter().text(
+            rect.right_center(),
+            Align2::RIGHT_CENTER,
+            text,
+            theme::regular(12.5),
+            p.text,
+        );
+    };
+    let done = |r: &egui::Response| r.drag_stopped() || (r.changed() && !r.dragged());
+    let room = (ui.available_width() - 84.0 - 34.0 - space::S * 2.0).max(40.0);
+    ui.horizontal(|ui| {
+        label(ui, "keep above");
+        let mut keep = now.keep;
+        let range = egui::Slider::new(&mut keep, 0.0..=1.0).step_by(0.01);
+        let slider = slider(ui, "Keep above", room, range);
+        value(ui, format!("{:.2}", now.keep));
+        if slider.changed() || slider.drag_stopped() {
+            out.send(Command::SetThresholds {
+                thresholds: Thresholds { keep, ..now },
+                done: done(&slider),
+            });
+        }
+        slider.on_hover_text(
+            "Proposals at or above this confidence are kept. The model does not run again.",
+        );
+    });
+    ui.horizontal(|ui| {
+        label(ui, "at most");
+        let mut at_most = now.at_most;
+        let most = (emission.proposals.len() as u32).clamp(8, 24);
+        let range = egui::Slider::new(&mut at_most, 1..=most);
+        let slider = slider(ui, "Keep at most", room, range);
+        value(ui, now.at_most.to_string());
+        if slider.changed() || slider.drag_stopped() {
+            out.send(Command::SetThresholds {
+                thresholds: Thresholds { at_most, ..now },
+                done: done(&slider),
+            });
+        }
+        slider.on_hover_text("Of more, the best are kept.");
+    });
+}

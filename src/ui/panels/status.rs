@@ -1,0 +1,150 @@
+//! The line at the bottom: where one is, what is saved, what runs and how to stop it.
+
+use egui::{Align, Layout, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
+
+use super::super::{
+    actions::Action,
+    command::{Command, Out},
+    icons::Icon,
+    session::Saving,
+    state::State,
+    theme::{self, space},
+    widgets::{fitted_text, hairline, sized_icon_button},
+};
+
+pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    hairline(ui, ui.max_rect(), true);
+    let p = theme::palette(ui);
+    ui.horizontal_centered(|ui| {
+        ui.spacing_mut().item_spacing.x = space::L + space::XS;
+        ui.add_space(space::M + 2.0);
+        let small = |text: String| RichText::new(text).size(12.0).color(p.text_weak);
+        let (frame, frames) = (state.frame, state.frames());
+        let pts = state.clip.as_ref().map_or(0.0, |c| c.pts_secs);
+        ui.label(small(format!("frame {frame} / {frames} · {pts:.3} s")));
+        saving_ui(ui, state, out);
+        let model = &state.model;
+        let device = if model.ready {
+            model.device.as_str()
+        } else {
+            "not loaded"
+        };
+        let memory = if state.memory_mb > 0 {
+            format!(" · {} MB", state.memory_mb)
+        } else {
+            String::new()
+        };
+        ui.label(small(format!("{} · {device}{memory}", model.id)));
+        look_ui(ui, state, out);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.spacing_mut().item_spacing.x = space::S;
+            ui.add_space(space::M);
+            job_ui(ui, state, out);
+        });
+    });
+}
+
+fn saving_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let Some(session) = &state.session else {
+        return;
+    };
+    let saving = session.saving();
+    let (colour, text) = match saving {
+        Saving::Nothing => (p.text_faint, "nothing to save"),
+        Saving::Saved => (p.good, "saved"),
+        Saving::Waiting => (p.look, "saving…"),
+        Saving::Trouble(_) => (p.bad, "not saved"),
+    };
+    let font = theme::regular(12.0);
+    let galley = ui
+        .painter()
+        .layout_no_wrap(text.to_owned(), font, p.text_weak);
+    let (rect, response) = ui.allocate_exact_size(galley.size() + vec2(14.0, 4.0), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, text));
+    let dot = egui::pos2(rect.left() + 4.0, rect.center().y);
+    ui.painter().circle_filled(dot, 4.0, colour);
+    let at = egui::pos2(rect.left() + 14.0, rect.center().y - galley.size().y / 2.0);
+    ui.painter().galley(at, galley, p.text_weak);
+    let trouble = match saving {
+        Saving::Trouble(why) => Some(why),
+        _ => None,
+    };
+    let hover = match (&trouble, session.path()) {
+        (Some(why), _) => format!("{why}. Click to try again."),
+        (None, Some(path)) => format!("Every change is saved in {}", path.display()),
+        (None, None) => "The project file is made with your first change.".to_owned(),
+    };
+    if response.on_hover_text(hover).clicked() {
+        if trouble.is_some() {
+            out.send(Command::RetrySave);
+        } else {
+            out.act(Action::SaveNow);
+        }
+    }
+}
+
+fn look_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let stretches: usize = state.lanes.iter().map(|l| l.drift.len()).sum();
+    if stretches == 0 {
+        return;
+    }
+    let p = theme::palette(ui);
+    let key = state.keymap.shown(Action::NextLook);
+    let text = if stretches == 1 {
+        format!("1 stretch worth a look ({key})")
+    } else {
+        format!("{stretches} stretches worth a look ({key})")
+    };
+    let link = egui::Label::new(RichText::new(text).size(12.0).color(p.look)).sense(Sense::click());
+    if ui.add(link).clicked() {
+        out.act(Action::NextLook);
+    }
+}
+
+fn job_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let Some(job) = state.shown_job() else {
+        ui.label(RichText::new("ready").size(12.0).color(p.text_faint));
+        return;
+    };
+    let stop = sized_icon_button(ui, Icon::Close, "Stop the job", false, 22.0);
+    if stop
+        .on_hover_text("Stop (Esc); what is finished is kept")
+        .clicked()
+    {
+        out.send(Command::Cancel(job.id));
+    }
+    let fraction = (job.total > 0).then(|| (job.done as f32 / job.total as f32).clamp(0.0, 1.0));
+    let (rect, response) = ui.allocate_exact_size(vec2(110.0, 6.0), Sense::hover());
+    ui.painter().rect_filled(rect, 3, p.raised_hot);
+    let filled = match fraction {
+        Some(f) => Rect::from_min_size(rect.min, vec2(rect.width() * f, rect.height())),
+        None => {
+            // Nothing is known but that it runs: a short bar to and fro.
+            let t = ui.input(|i| i.time) as f32;
+            let at = (t * 2.0).sin().mul_add(0.5, 0.5) * (rect.width() - 28.0);
+            ui.ctx().request_repaint_after_secs(0.05);
+            Rect::from_min_size(rect.min + vec2(at, 0.0), vec2(28.0, rect.height()))
+        }
+    };
+    ui.painter().rect_filled(filled, 3, p.accent);
+    let mut text = job.title();
+    if !job.started {
+        text.push_str(" · waiting");
+    } else if !job.stage.is_empty() {
+        text.push_str(" · ");
+        text.push_str(&job.stage);
+    }
+    if let Some(f) = fraction {
+        text.push_str(&format!(" · {} %", (f * 100.0).round() as u32));
+    }
+    let more = state.jobs.len() - 1;
+    if more > 0 {
+        text.push_str(&format!(" · {more} more"));
+    }
+    response.on_hover_text(&text);
+    let room = ui.available_width() - space::M;
+    let galley = fitted_text(ui, &text, theme::regular(12.0), p.text_weak, room);
+    ui.add(egui::Label::new(galley));
+}

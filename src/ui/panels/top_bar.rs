@@ -1,0 +1,228 @@
+//! The bar on top: the clip, the phrase, the model.
+
+use egui::{Align, Key, Layout, Margin, Modifiers, RichText, Ui, vec2};
+
+use super::super::{
+    actions::Action,
+    command::{Command, Out},
+    icons::Icon,
+    state::{JobKind, State},
+    theme::{self, space},
+    widgets::{action_icon, action_tooltip, hairline, primary_button},
+};
+
+/// Models that can be chosen without typing.
+const MODELS: [(&str, &str); 2] = [
+    ("nano", "bundled, runs on the CPU"),
+    ("sparrow-videoglamm", "released checkpoint, about 11 GB"),
+];
+
+pub(crate) fn top_bar_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    hairline(ui, ui.max_rect(), false);
+    ui.horizontal_centered(|ui| {
+        ui.spacing_mut().item_spacing.x = space::S;
+        ui.add_space(space::M + 2.0);
+        ui.label(RichText::new("Sparrow").font(theme::semibold(14.5)));
+        ui.add_space(space::XS);
+        clip_ui(ui, state, out);
+        // The right side first: the phrase takes what is left.
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.spacing_mut().item_spacing.x = space::S;
+            ui.add_space(space::S);
+            let keymap = &state.keymap;
+            let theme_icon = if ui.visuals().dark_mode {
+                Icon::Sun
+            } else {
+                Icon::Moon
+            };
+            ui.scope(|ui| {
+                ui.spacing_mut().item_spacing.x = 0.0;
+                action_icon(ui, keymap, Icon::Help, Action::Help, false, out);
+                action_icon(ui, keymap, theme_icon, Action::ToggleTheme, false, out);
+                action_icon(ui, keymap, Icon::Search, Action::Palette, false, out);
+            });
+            let export = ui.add(egui::Button::new("Export…").min_size(vec2(0.0, 30.0)));
+            if action_tooltip(export, keymap, Action::Export).clicked() {
+                out.act(Action::Export);
+            }
+            model_ui(ui, state, out);
+            let ground = primary_button(ui, "Ground", !state.phrase.trim().is_empty());
+            if action_tooltip(ground, keymap, Action::GroundHere).clicked() {
+                out.act(Action::GroundHere);
+            }
+            phrase_ui(ui, state, out);
+        });
+    });
+}
+
+fn clip_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let (Some(clip), Some(session)) = (&state.clip, &state.session) else {
+        return;
+    };
+    let p = theme::palette(ui);
+    let video = &session.doc.video;
+    let mut job = egui::text::LayoutJob::default();
+    let format = |colour| egui::TextFormat::simple(theme::regular(13.0), colour);
+    job.append(&shortened(&clip.title, 28), 0.0, format(p.text));
+    let facts = format!(
+        "  {}×{} · {} frames",
+        video.size.width, video.size.height, video.frames
+    );
+    job.append(&facts, 0.0, format(p.text_weak));
+    let button = ui.add(egui::Button::new(job).min_size(vec2(0.0, 30.0)));
+    let button = button.on_hover_text(clip.path.display().to_string());
+    egui::Popup::menu(&button)
+        .accessible_name("Clip")
+        .show(|ui| {
+            ui.set_min_width(260.0);
+            for action in [
+                Action::OpenVideo,
+                Action::OpenFolder,
+                Action::OpenProject,
+                Action::CloseVideo,
+            ] {
+                let entry = egui::Button::new(action.label())
+                    .right_text(RichText::new(state.keymap.shown(action)).color(p.text_faint));
+                if ui.add(entry).clicked() {
+                    out.act(action);
+                    ui.close();
+                }
+            }
+            let others: Vec<_> = state
+                .settings
+                .recent
+                .iter()
+                .filter(|path| **path != clip.path)
+                .take(5)
+                .collect();
+            if !others.is_empty() {
+                ui.separator();
+            }
+            for path in others {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let entry = ui.button(shortened(&name, 36));
+                if entry.on_hover_text(path.display().to_string()).clicked() {
+                    out.send(Command::Open(path.clone()));
+                    ui.close();
+                }
+            }
+        });
+}
+
+fn model_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let model = &state.model;
+    let loading = state
+        .jobs
+        .iter()
+        .any(|j| matches!(j.kind, JobKind::LoadModel));
+    let device = if model.ready {
+        short_device(&model.device).to_owned()
+    } else if loading {
+        "loading…".to_owned()
+    } else {
+        "not loaded".to_owned()
+    };
+    let colour = if model.ready || loading {
+        p.text
+    } else {
+        p.look
+    };
+    let label = RichText::new(format!("{} · {device}", model.id)).color(colour);
+    let button = ui.add(egui::Button::new(label).min_size(vec2(0.0, 30.0)));
+    let button = button.on_hover_text(format!("Model and device: {}", model.device));
+    egui::Popup::menu(&button)
+        .accessible_name("Model")
+        .show(|ui| {
+            ui.set_min_width(320.0);
+            for (id, about) in MODELS {
+                let entry = egui::Button::selectable(model.id == id, id)
+                    .right_text(RichText::new(about).color(p.text_faint).size(12.0));
+                if ui.add(entry).clicked() {
+                    out.send(Command::LoadModel(id.to_owned()));
+                    ui.close();
+                }
+            }
+            ui.separator();
+            if ui.button(Action::Words.label()).clicked() {
+                out.act(Action::Words);
+                ui.close();
+            }
+        });
+}
+
+/// "CPU, 2 threads" is enough as "CPU".
+fn short_device(device: &str) -> &str {
+    device.split([',', '(']).next().unwrap_or(device).trim()
+}
+
+fn phrase_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let width = ui.available_width().max(80.0);
+    let mut text = state.phrase.clone();
+    let field = egui::TextEdit::singleline(&mut text)
+        .id(egui::Id::unique("phrase"))
+        .font(theme::regular(14.0))
+        .hint_text(RichText::new("Say what to find: the red ball").color(p.text_faint))
+        .margin(Margin::symmetric(12, 7))
+        .desired_width(width - 24.0);
+    let response = ui.add(field).accessible_name("Phrase");
+    if state.focus_phrase {
+        response.request_focus();
+        out.send(Command::PhraseFocused);
+    }
+    let painter = ui.painter();
+    let lay = |text: String, size| painter.layout_no_wrap(text, theme::regular(size), p.text_faint);
+    let hint = lay(
+        "Enter: this frame    Ctrl+Enter: whole clip".to_owned(),
+        11.5,
+    );
+    let wants = if text.is_empty() {
+        220.0
+    } else {
+        lay(text.clone(), 14.0).size().x
+    };
+    if wants + hint.size().x + 48.0 < response.rect.width() {
+        let at = egui::pos2(
+            response.rect.right() - 12.0 - hint.size().x,
+            response.rect.center().y - hint.size().y / 2.0,
+        );
+        painter.galley(at, hint, p.text_faint);
+    }
+    if response.changed() {
+        out.send(Command::SetPhrase(text));
+    }
+    let whole_clip =
+        response.has_focus() && ui.input_mut(|i| i.consume_key(Modifiers::COMMAND, Key::Enter));
+    if whole_clip {
+        response.surrender_focus();
+        out.act(Action::GroundClip);
+    } else if response.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter)) {
+        out.act(Action::GroundHere);
+    }
+}
+
+/// At most `most` characters, with the middle left out.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let half = (most - 1) / 2;
+    let front: String = text.chars().take(half).collect();
+    let back: String = text.chars().skip(count - half).collect();
+    format!("{front}…{back}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shortened("clip.mp4", 28), "clip.mp4");
+        assert_eq!(shortened("ääääääääääbbbb.mp4", 9), "ääää….mp4");
+        assert_eq!(short_device("CPU, 2 threads"), "CPU");
+        assert_eq!(short_device("CUDA (H200)"), "CUDA");
+    }
+}

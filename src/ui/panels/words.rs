@@ -1,0 +1,62 @@
+//! The words that the model knows.
+
+use egui::{Margin, RichText, ScrollArea, Ui};
+
+use super::{
+    super::{
+        command::{Command, Out},
+        state::{Dialog, State},
+        theme::{self, space},
+    },
+    dialog_title, dialog_ui,
+};
+
+pub(crate) fn words_ui(ui: &mut Ui, state: &State, query: &str, out: &mut Out) {
+    dialog_ui(ui, "words", 520.0, out, |ui, out| {
+        let p = theme::palette(ui);
+        dialog_title(ui, &format!("Words that {} knows", state.model.id));
+        let words = &state.model.vocabulary;
+        if words.is_empty() {
+            let text = if state.model.ready {
+                "This model has no fixed list: use your own words."
+            } else {
+                "The model is not loaded yet."
+            };
+            ui.label(RichText::new(text).color(p.text_weak));
+            return;
+        }
+        let about = "Other words are read as the nearest known one, or left out. A click adds a word to the phrase.";
+        ui.label(RichText::new(about).size(12.5).color(p.text_weak));
+        ui.add_space(space::S);
+        let mut text = query.to_owned();
+        let field = egui::TextEdit::singleline(&mut text)
+            .hint_text("Search")
+            .margin(Margin::symmetric(8, 6))
+            .desired_width(f32::INFINITY);
+        if ui.add(field).accessible_name("Search words").changed() {
+            out.send(Command::UpdateDialog(Dialog::Words {
+                query: text.clone(),
+            }));
+        }
+        ui.add_space(space::S);
+        let wanted = text.trim().to_lowercase();
+        ScrollArea::vertical()
+            .max_height(300.0)
+            .auto_shrink([false, true])
+            .show(ui, |ui| {
+                ui.horizontal_wrapped(|ui| {
+                    ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
+                    for word in words.iter().filter(|w| w.contains(&wanted)) {
+                        if ui.add(egui::Button::new(word).small()).clicked() {
+                            let mut phrase = state.phrase.trim_end().to_owned();
+                            if !phrase.is_empty() {
+                                phrase.push(' ');
+                            }
+                            phrase.push_str(word);
+                            out.send(Command::SetPhrase(phrase));
+                        }
+                    }
+                });
+            });
+    });
+}

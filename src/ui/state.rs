@@ -1,0 +1,527 @@
+//! Everything the window shows, apart from the document itself (see [`super::session`]). Panels read it; only
+//! `logic` changes it.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+
+use egui::{Pos2, Rect, TextureHandle, Vec2};
+
+use super::{
+    actions::Action, brush::Painting, keymap::Keymap, lanes::Lane, session::Session,
+    settings::Settings,
+};
+use crate::{
+    project::{BoxPx, Emission, FrameIndex, Object, ObjectId, PointPx, Size, Thresholds},
+    render::{HeatGrid, MaskLayers},
+    task::{JobId, PropagateDirection},
+    video::Frame,
+};
+
+/// What the pointer does on the canvas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Tool {
+    #[default]
+    Select,
+    Box,
+    Points,
+    Brush,
+    Eraser,
+    Pan,
+}
+
+/// What a drawn box is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BoxUse {
+    /// One more proposal of the emission, scored by the same head.
+    #[default]
+    Proposal,
+    /// The outline of an object, segmented at once.
+    Segment,
+}
+
+/// Column that the table of proposals is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Number,
+    Objectness,
+    Filtration,
+    #[default]
+    Confidence,
+}
+
+/// Zoom and place of the picture. `None` = fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct CanvasView {
+    /// Points per video pixel, and the video point in the middle of the canvas.
+    pub(crate) fixed: Option<(f32, [f32; 2])>,
+}
+
+impl CanvasView {
+    /// Points per video pixel, and where video point 0,0 lies on the screen.
+    pub(crate) fn place(&self, canvas: Rect, size: Size) -> (f32, Pos2) {
+        let video = Vec2::new(size.width.max(1) as f32, size.height.max(1) as f32);
+        match self.fixed {
+            Some((zoom, [x, y])) => (zoom, canvas.center() - Vec2::new(x, y) * zoom),
+            None => {
+                let room = (canvas.size() - Vec2::splat(32.0)).max(Vec2::splat(32.0));
+                let zoom = (room.x / video.x).min(room.y / video.y);
+                (zoom, canvas.center() - video * zoom / 2.0)
+            }
+        }
+    }
+
+    /// The view after zooming by `factor` with the video point under `at` staying there.
+    pub(crate) fn zoomed(&self, canvas: Rect, size: Size, at: Pos2, factor: f32) -> Self {
+        let (zoom, origin) = self.place(canvas, size);
+        let next = (zoom * factor).clamp(0.02, 64.0);
+        let under = (at - origin) / zoom;
+        let middle = under + (canvas.center() - at) / next;
+        Self {
+            fixed: Some((next, [middle.x, middle.y])),
+        }
+    }
+
+    /// The view after dragging the picture.
+    pub(crate) fn panned(&self, canvas: Rect, size: Size, by: Vec2) -> Self {
+        let (zoom, origin) = self.place(canvas, size);
+        let middle = (canvas.center() - origin - by) / zoom;
+        Self {
+            fixed: Some((zoom, [middle.x, middle.y])),
+        }
+    }
+}
+
+/// The open clip as far as it can be drawn.
+pub(crate) struct Clip {
+    /// File name.
+    pub(crate) title: String,
+    /// What was opened.
+    pub(crate) path: PathBuf,
+    /// Newest frame that is decoded, hopefully the one in view.
+    pub(crate) shown: Option<Arc<Frame>>,
+    /// Presentation time of the frame in view.
+    pub(crate) pts_secs: f64,
+    /// Film strip.
+    pub(crate) thumbnails: BTreeMap<u32, TextureHandle>,
+    /// Frames that the film strip wants, as the timeline last said.
+    pub(crate) thumbnails_wanted: Vec<u32>,
+    /// Why the frame in view cannot be shown, as last said.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What a running job was started for.
+#[derive(Clone, Debug)]
+pub(crate) enum JobKind {
+    LoadModel,
+    OpenClip,
+    Ground {
+        frame: FrameIndex,
+        phrase: String,
+        /// Propagate what comes of it through the clip.
+        propagate: bool,
+    },
+    Segment {
+        frame: FrameIndex,
+    },
+    Propagate {
+        what: String,
+        frames: BTreeMap<ObjectId, u32>,
+    },
+}
+
+/// A job that has not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) kind: JobKind,
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    pub(crate) stage: String,
+    pub(crate) started: bool,
+}
+
+impl Job {
+    /// For the status line.
+    pub(crate) fn title(&self) -> String {
+        match &self.kind {
+            JobKind::LoadModel => "loading the model".to_owned(),
+            JobKind::OpenClip => "handing the clip to the model".to_owned(),
+            JobKind::Ground { frame, phrase, .. } => {
+                format!("grounding “{phrase}” on frame {}", frame.0)
+            }
+            JobKind::Segment { frame } => format!("segmenting frame {}", frame.0),
+            JobKind::Propagate { what, .. } => format!("propagating {what}"),
+        }
+    }
+}
+
+/// The model in use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModelState {
+    pub(crate) id: String,
+    /// As asked for.
+    pub(crate) device_wish: String,
+    /// In words, once loaded.
+    pub(crate) device: String,
+    pub(crate) ready: bool,
+    pub(crate) vocabulary: Vec<String>,
+    pub(crate) thresholds: Thresholds,
+}
+
+/// Clicks (and a box) that make one mask.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompting {
+    pub(crate) object: ObjectId,
+    pub(crate) frame: FrameIndex,
+    pub(crate) points: Vec<(PointPx, bool)>,
+    pub(crate) box_px: Option<BoxPx>,
+    /// The mask before the first click, to be refined.
+    pub(crate) before: Option<crate::project::Rle>,
+    pub(crate) job: Option<JobId>,
+    /// What the prompt is for: a person's own mask becomes an anchor, a chosen proposal does not.
+    pub(crate) by_hand: bool,
+    /// Masks have come and stand in an open undo step.
+    pub(crate) answered: bool,
+}
+
+/// How serious a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Info,
+    Look,
+    Error,
+}
+
+/// A message in the corner.
+#[derive(Clone, Debug)]
+pub(crate) struct Toast {
+    pub(crate) weight: Weight,
+    pub(crate) text: String,
+    /// On egui's clock; errors stay until dismissed.
+    pub(crate) until: Option<f64>,
+    pub(crate) key: u64,
+}
+
+/// A window over the window.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Dialog {
+    Palette {
+        query: String,
+        at: usize,
+    },
+    Export(ExportForm),
+    Help,
+    Words {
+        query: String,
+    },
+    Keys {
+        query: String,
+        waiting: Option<Action>,
+    },
+    GoToFrame {
+        text: String,
+    },
+    DeleteObject(ObjectId),
+}
+
+/// The export dialog.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExportForm {
+    pub(crate) format: String,
+    pub(crate) folder: String,
+    pub(crate) verified_only: bool,
+    /// Frames as JPEG beside the masks.
+    pub(crate) with_images: bool,
+    pub(crate) status: ExportStatus,
+}
+
+/// How an export stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ExportStatus {
+    Idle,
+    Running,
+    /// Written, read back and equal; what was written, what the format could not hold.
+    Done {
+        summary: String,
+        losses: Vec<String>,
+    },
+    Failed(String),
+}
+
+/// Masks of the frame in view, ready for the GPU.
+#[derive(Clone)]
+pub(crate) struct Overlay {
+    pub(crate) masks: Arc<MaskLayers>,
+    pub(crate) key: u64,
+    pub(crate) ids: Vec<ObjectId>,
+    /// Of what it was built.
+    pub(crate) made_of: OverlayKey,
+}
+
+/// What the overlay depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OverlayKey {
+    pub(crate) frame: FrameIndex,
+    pub(crate) revision: u64,
+    pub(crate) painting: u64,
+}
+
+/// Objectness of the emission in view, ready for the GPU.
+#[derive(Clone)]
+pub(crate) struct HeatLayer {
+    pub(crate) grid: Arc<HeatGrid>,
+    pub(crate) key: u64,
+    /// Emission and document revision.
+    pub(crate) made_of: (usize, u64),
+}
+
+/// Frame times, for the debug overlay.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FrameTimes {
+    /// Milliseconds of the window's own work, newest last.
+    pub(crate) own_ms: std::collections::VecDeque<f32>,
+}
+
+impl FrameTimes {
+    /// Adds one; the last 240 are kept.
+    pub(crate) fn push(&mut self, ms: f32) {
+        self.own_ms.push_back(ms);
+        while self.own_ms.len() > 240 {
+            self.own_ms.pop_front();
+        }
+    }
+
+    /// Mean, 99th percentile and maximum.
+    pub(crate) fn summary(&self) -> (f32, f32, f32) {
+        let mut sorted: Vec<f32> = self.own_ms.iter().copied().collect();
+        sorted.sort_by(f32::total_cmp);
+        let Some(&most) = sorted.last() else {
+            return (0.0, 0.0, 0.0);
+        };
+        let mean = sorted.iter().sum::<f32>() / sorted.len() as f32;
+        let p99 = sorted[(sorted.len() * 99 / 100).min(sorted.len() - 1)];
+        (mean, p99, most)
+    }
+}
+
+/// The state of the window.
+pub(crate) struct State {
+    pub(crate) settings: Settings,
+    pub(crate) keymap: Keymap,
+    pub(crate) has_sample: bool,
+    /// A clip is being opened; its name.
+    pub(crate) opening: Option<String>,
+    pub(crate) clip: Option<Clip>,
+    pub(crate) session: Option<Session>,
+    pub(crate) frame: u32,
+    /// Since when, and from which frame, the clip plays (egui's clock).
+    pub(crate) playing: Option<(f64, u32)>,
+    /// Frames that propagation is limited to, inclusive.
+    pub(crate) range: (Option<u32>, Option<u32>),
+    pub(crate) only_selected: bool,
+    pub(crate) use_tsf: bool,
+    pub(crate) framewise: bool,
+    pub(crate) phrase: String,
+    pub(crate) focus_phrase: bool,
+    pub(crate) selected: Option<ObjectId>,
+    pub(crate) renaming: Option<(ObjectId, String)>,
+    pub(crate) tool: Tool,
+    pub(crate) box_use: BoxUse,
+    /// In video pixels.
+    pub(crate) brush_radius: f32,
+    pub(crate) painting: Option<Painting>,
+    pub(crate) prompting: Option<Prompting>,
+    /// Boxes drawn by hand, by frame; they go with the next emission there.
+    pub(crate) drawn: BTreeMap<u32, Vec<BoxPx>>,
+    pub(crate) view: CanvasView,
+    /// The canvas as last laid out.
+    pub(crate) canvas: Rect,
+    pub(crate) show_proposals: bool,
+    pub(crate) show_heat: bool,
+    pub(crate) masks_hidden: bool,
+    pub(crate) opacity: f32,
+    pub(crate) hovered_proposal: Option<usize>,
+    pub(crate) sort: Sort,
+    /// Sorted rows of the proposals table: of emission and revision.
+    pub(crate) rows: Vec<usize>,
+    pub(crate) overlay: Option<Overlay>,
+    pub(crate) heat: Option<HeatLayer>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lanes_of: u64,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) model: ModelState,
+    pub(crate) toasts: Vec<Toast>,
+    pub(crate) dialog: Option<Dialog>,
+    pub(crate) memory_mb: u64,
+    pub(crate) memory_at: Option<Instant>,
+    pub(crate) times: FrameTimes,
+    pub(crate) show_times: bool,
+    /// Gives keys to uploads and toasts.
+    pub(crate) next_key: u64,
+}
+
+impl State {
+    pub(crate) fn new(settings: Settings, model: String, device: String) -> Self {
+        let keymap = Keymap::with_changes(&settings.keys);
+        Self {
+            keymap,
+            has_sample: false,
+            opening: None,
+            clip: None,
+            session: None,
+            frame: 0,
+            playing: None,
+            range: (None, None),
+            only_selected: false,
+            use_tsf: true,
+            framewise: false,
+            phrase: String::new(),
+            focus_phrase: false,
+            selected: None,
+            renaming: None,
+            tool: Tool::default(),
+            box_use: BoxUse::default(),
+            brush_radius: 12.0,
+            painting: None,
+            prompting: None,
+            drawn: BTreeMap::new(),
+            view: CanvasView::default(),
+            canvas: Rect::NOTHING,
+            show_proposals: true,
+            show_heat: false,
+            masks_hidden: false,
+            opacity: settings.mask_opacity,
+            hovered_proposal: None,
+            sort: Sort::default(),
+            rows: Vec::new(),
+            overlay: None,
+            heat: None,
+            lanes: Vec::new(),
+            lanes_of: 0,
+            jobs: Vec::new(),
+            model: ModelState {
+                id: model,
+                device_wish: device,
+                ..ModelState::default()
+            },
+            toasts: Vec::new(),
+            dialog: None,
+            memory_mb: 0,
+            memory_at: None,
+            times: FrameTimes::default(),
+            show_times: false,
+            next_key: 1,
+            settings,
+        }
+    }
+
+    /// A number that nothing had before.
+    pub(crate) fn fresh_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// The frame in view.
+    pub(crate) fn here(&self) -> FrameIndex {
+        FrameIndex(self.frame)
+    }
+
+    /// Number of frames, at least 1.
+    pub(crate) fn frames(&self) -> u32 {
+        self.session
+            .as_ref()
+            .map_or(1, |s| s.doc.video.frames.max(1))
+    }
+
+    /// The newest emission on the frame in view, with its index.
+    pub(crate) fn emission_here(&self) -> Option<(usize, &Emission)> {
+        let session = self.session.as_ref()?;
+        session
+            .doc
+            .emissions
+            .iter()
+            .enumerate()
+            .rev()
+            .find(|(_, e)| e.frame == self.here())
+    }
+
+    /// The selected object.
+    pub(crate) fn selected_object(&self) -> Option<&Object> {
+        self.session.as_ref()?.doc.object(self.selected?)
+    }
+
+    /// The propagation that is running, if any.
+    pub(crate) fn propagation(&self) -> Option<&Job> {
+        self.jobs
+            .iter()
+            .find(|j| matches!(j.kind, JobKind::Propagate { .. }))
+    }
+
+    /// The job that the status line shows: the first that has been taken up, prompts last.
+    pub(crate) fn shown_job(&self) -> Option<&Job> {
+        let is_prompt = |j: &&Job| matches!(j.kind, JobKind::Segment { .. });
+        self.jobs
+            .iter()
+            .filter(|j| !is_prompt(j))
+            .find(|j| j.started)
+            .or_else(|| self.jobs.iter().find(|j| !is_prompt(j)))
+            .or_else(|| self.jobs.first())
+    }
+
+    /// The frames that a propagation would fill.
+    pub(crate) fn propagation_range(&self, direction: PropagateDirection) -> (u32, u32) {
+        let last = self.frames() - 1;
+        let start = self.range.0.unwrap_or(0).min(last);
+        let end = self.range.1.unwrap_or(last).min(last).max(start);
+        match direction {
+            PropagateDirection::Forward => (self.frame.clamp(start, end), end),
+            PropagateDirection::Backward => (start, self.frame.clamp(start, end)),
+            PropagateDirection::Both => (start, end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egui::pos2;
+
+    #[test]
+    fn zooming_keeps_the_point_under_the_pointer() {
+        let canvas = Rect::from_min_max(pos2(50.0, 40.0), pos2(850.0, 640.0));
+        let size = Size::new(400, 300);
+        let mut view = CanvasView::default();
+        let at = pos2(123.0, 456.0);
+        let (zoom, origin) = view.place(canvas, size);
+        let before = (at - origin) / zoom;
+        for factor in [1.3, 2.0, 0.7, 0.5] {
+            view = view.zoomed(canvas, size, at, factor);
+            let (zoom, origin) = view.place(canvas, size);
+            let after = (at - origin) / zoom;
+            assert!((after - before).length() < 1e-2, "{after:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn panning_moves_the_picture_by_as_much() {
+        let canvas = Rect::from_min_max(pos2(0.0, 0.0), pos2(800.0, 600.0));
+        let size = Size::new(400, 300);
+        let view = CanvasView::default();
+        let (_, before) = view.place(canvas, size);
+        let (_, after) = view
+            .panned(canvas, size, Vec2::new(10.0, -4.0))
+            .place(canvas, size);
+        assert!((after - before - Vec2::new(10.0, -4.0)).length() < 1e-3);
+    }
+
+    #[test]
+    fn frame_times_are_summed_up_over_a_window() {
+        let mut times = FrameTimes::default();
+        assert_eq!(times.summary(), (0.0, 0.0, 0.0));
+        for i in 0..1000 {
+            times.push(if i == 999 { 9.0 } else { 1.0 });
+        }
+        assert_eq!(times.own_ms.len(), 240);
+        let (mean, _, most) = times.summary();
+        assert!(mean > 1.0 && mean < 1.1 && most == 9.0);
+    }
+}
