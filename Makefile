@@ -5,7 +5,7 @@
 
 run:
 	@.ci/prepare
-	cargo run --release --quiet -- $(ARGS)
+	cargo run --release --quiet -- $(or $(ARGS),assets/sample.mp4)
 
 test:
 	@.ci/prepare test

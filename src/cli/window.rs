@@ -32,6 +32,26 @@ pub(super) fn display() -> Result<(), &'static str> {
     Ok(())
 }
 
+#[cfg(feature = "gui")]
+fn open(path: Option<&Path>) -> Result<()> {
+    use crate::{
+        ui,
+        worker::{InferBackend, Worker},
+    };
+    ui::run(ui::Options {
+        open: path.map(Path::to_path_buf),
+        model: "nano".to_owned(),
+        device: "auto".to_owned(),
+        sample: Some(ui::Sample::Bytes {
+            name: "sample.mp4",
+            bytes: include_bytes!("../../assets/sample.mp4"),
+        }),
+        worker: Box::new(|wake| Worker::spawn(|| Ok(InferBackend::default()), wake)),
+        settings: ui::Options::default_settings_path(),
+    })
+}
+
+#[cfg(not(feature = "gui"))]
 fn open(_: Option<&Path>) -> Result<()> {
-    bail!("this build has no window yet")
+    bail!("this build has no window (it was built without the `gui` feature)")
 }

@@ -264,7 +264,11 @@ impl App {
             return;
         };
         let doc = &session.doc;
-        let kept = select(&emission.proposals, &doc.thresholds);
+        let mut kept = select(&emission.proposals, &doc.thresholds);
+        if masks.is_empty() {
+            // Nothing matched: then no box prompted anything either.
+            kept.fill(false);
+        }
         for (proposal, keep) in emission.proposals.iter_mut().zip(kept) {
             proposal.selected = keep;
         }

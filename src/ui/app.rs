@@ -10,7 +10,7 @@ use egui::{Frame, Panel};
 
 use super::{
     Options, Sample,
-    command::Out,
+    command::{Command, Out},
     dialogs::FileChooser,
     exporter::Exporting,
     opener::{Answer, Resolved},
@@ -146,6 +146,11 @@ impl App {
         }
         panels::dialogs_ui(ui, &self.state, &mut out);
         panels::toasts::toasts_ui(ui, &self.state, &mut out);
+        // Whoever has the pointer on a proposal says so every frame.
+        let hovers = |c: &Command| matches!(c, Command::HoverProposal(_));
+        if self.state.hovered_proposal.is_some() && !out.0.iter().any(hovers) {
+            out.send(Command::HoverProposal(None));
+        }
         let asked = !out.0.is_empty();
         let mut needs_frame = false;
         for command in out.0 {
@@ -179,7 +184,7 @@ fn editor_ui(ui: &mut egui::Ui, state: &State, out: &mut Out) {
         .frame(plain)
         .show(ui, |ui| panels::status::status_ui(ui, state, out));
     Panel::bottom("timeline")
-        .default_size(224.0)
+        .default_size((ui.max_rect().height() * 0.26).clamp(176.0, 300.0))
         .size_range(150.0..=480.0)
         .resizable(true)
         .frame(plain)

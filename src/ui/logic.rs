@@ -28,7 +28,7 @@ const UPDATES_PER_FRAME: usize = 64;
 impl App {
     /// A message in the corner; errors stay until they are dismissed.
     pub(super) fn say(&mut self, weight: Weight, text: impl Into<String>) {
-        let text = text.into();
+        let text = sentence(&text.into());
         // The same sentence twice is one message.
         self.state.toasts.retain(|t| t.text != text);
         let key = self.state.fresh_key();
@@ -713,6 +713,15 @@ impl App {
         }
         let form = exporter::first_form(&session.doc, session.path());
         self.state.dialog = Some(Dialog::Export(form));
+    }
+}
+
+/// A message of another room as a sentence: its first letter large.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
     }
 }
 

@@ -22,8 +22,6 @@ pub(crate) mod space {
     pub(crate) const XL: f32 = 24.0;
     /// Height of a control.
     pub(crate) const CONTROL: f32 = 28.0;
-    /// Height of a row in a list or table.
-    pub(crate) const ROW: f32 = 26.0;
     /// Height of the bar on top.
     pub(crate) const TOP_BAR: f32 = 48.0;
     /// Height of the line at the bottom.
@@ -62,6 +60,8 @@ pub(crate) struct Palette {
     pub(crate) text_faint: Color32,
     /// What one presses next; objectness.
     pub(crate) accent: Color32,
+    /// The accent as a colour of signs and links.
+    pub(crate) accent_text: Color32,
     /// Text on the accent colour.
     pub(crate) on_accent: Color32,
     /// Kept, saved, good.
@@ -70,6 +70,8 @@ pub(crate) struct Palette {
     pub(crate) good_soft: Color32,
     /// Worth a look.
     pub(crate) look: Color32,
+    /// The same behind a lane.
+    pub(crate) look_soft: Color32,
     /// Went wrong, deletes.
     pub(crate) bad: Color32,
 }
@@ -90,10 +92,12 @@ const DARK: Palette = Palette {
     text_weak: grey(0xa3_a8b3),
     text_faint: grey(0x83_8995),
     accent: grey(0x2f_6df6),
+    accent_text: grey(0x7b_a7ff),
     on_accent: grey(0xff_ffff),
     good: grey(0x3d_cf8e),
     good_soft: grey(0x1c_2d26),
     look: grey(0xf2_b441),
+    look_soft: grey(0x8a_6a2a),
     bad: grey(0xf2_6b6b),
 };
 
@@ -109,10 +113,12 @@ const LIGHT: Palette = Palette {
     text_weak: grey(0x4f_5663),
     text_faint: grey(0x6a_7180),
     accent: grey(0x1f_5fe6),
+    accent_text: grey(0x1f_5fe6),
     on_accent: grey(0xff_ffff),
     good: grey(0x0f_7f4f),
     good_soft: grey(0xdc_f1e6),
     look: grey(0x9a_6200),
+    look_soft: grey(0xf5_c86a),
     bad: grey(0xc0_2f36),
 };
 
@@ -219,7 +225,7 @@ fn apply(style: &mut egui::Style, p: &Palette) {
     v.faint_bg_color = p.raised;
     v.override_text_color = None;
     v.weak_text_color = Some(p.text_weak);
-    v.hyperlink_color = p.accent;
+    v.hyperlink_color = p.accent_text;
     v.warn_fg_color = p.look;
     v.error_fg_color = p.bad;
     v.selection.bg_fill = faded(p.accent, 0.45);
@@ -287,7 +293,7 @@ mod tests {
                 assert!(contrast(p.text, surface) > 7.0);
                 assert!(contrast(p.text_weak, surface) > 4.5);
             }
-            for colour in [p.text_faint, p.good, p.look, p.bad] {
+            for colour in [p.text_faint, p.good, p.look, p.bad, p.accent_text] {
                 assert!(contrast(colour, p.panel) > 4.5, "{colour:?}");
             }
             assert!(contrast(p.on_accent, p.accent) > 4.5);

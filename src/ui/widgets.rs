@@ -94,6 +94,37 @@ pub(crate) fn action_icon(
     }
 }
 
+/// An icon button for something that is on or off, quieter than a chosen tool.
+pub(crate) fn toggle_icon(
+    ui: &mut Ui,
+    keymap: &Keymap,
+    icon: Icon,
+    action: Action,
+    on: bool,
+    out: &mut Out,
+) {
+    let p = theme::palette(ui);
+    let side = 30.0;
+    let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, on, action.label()));
+    let fill = if response.hovered() {
+        p.raised_hot
+    } else if on {
+        p.chosen
+    } else {
+        Color32::TRANSPARENT
+    };
+    ui.painter().rect_filled(rect, RADIUS, fill);
+    if response.has_focus() {
+        focus_ring(ui, rect);
+    }
+    let colour = if on { p.accent_text } else { p.text_weak };
+    icon.paint(ui.painter(), rect, 17.0, colour);
+    if action_tooltip(response, keymap, action).clicked() {
+        out.act(action);
+    }
+}
+
 /// A text button for an action, with its tooltip.
 pub(crate) fn action_button(
     ui: &mut Ui,

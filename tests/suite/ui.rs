@@ -16,13 +16,13 @@ use sparrow::{
 use crate::{gpu, ui_fake};
 
 /// A window in a harness, with its clip and its settings in a folder of its own.
-struct Window {
-    harness: Harness<'static, Option<App>>,
+pub(crate) struct Window {
+    pub(crate) harness: Harness<'static, Option<App>>,
     dir: tempfile::TempDir,
 }
 
 impl Window {
-    fn open(size: [f32; 2], theme: egui::Theme, with_clip: bool) -> Self {
+    pub(crate) fn open(size: [f32; 2], theme: egui::Theme, with_clip: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clip = dir.path().join("flight");
         std::fs::create_dir(&clip).unwrap();
@@ -30,7 +30,7 @@ impl Window {
         Self::open_in(dir, &clip, size, theme, with_clip)
     }
 
-    fn open_in(
+    pub(crate) fn open_in(
         dir: tempfile::TempDir,
         clip: &Path,
         size: [f32; 2],
@@ -71,7 +71,7 @@ impl Window {
     }
 
     /// Lets the other threads come to rest; fails after twenty seconds.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let start = Instant::now();
         let mut calm = 0;
         while calm < 4 {
@@ -86,31 +86,31 @@ impl Window {
         }
     }
 
-    fn doc(&self) -> &Document {
+    pub(crate) fn doc(&self) -> &Document {
         self.harness.state().as_ref().unwrap().document().unwrap()
     }
 
-    fn frame(&self) -> u32 {
+    pub(crate) fn frame(&self) -> u32 {
         self.harness.state().as_ref().unwrap().frame_in_view()
     }
 
-    fn press(&mut self, key: egui::Key) {
+    pub(crate) fn press(&mut self, key: egui::Key) {
         self.harness.key_press(key);
         self.settle();
     }
 
-    fn press_with(&mut self, modifiers: egui::Modifiers, key: egui::Key) {
+    pub(crate) fn press_with(&mut self, modifiers: egui::Modifiers, key: egui::Key) {
         self.harness.key_press_modifiers(modifiers, key);
         self.settle();
     }
 
-    fn click(&mut self, label: &str) {
+    pub(crate) fn click(&mut self, label: &str) {
         self.harness.get_by_label(label).click();
         self.settle();
     }
 
     /// Types a phrase and presses Enter.
-    fn ground(&mut self, phrase: &str) {
+    pub(crate) fn ground(&mut self, phrase: &str) {
         self.harness.get_by_label("Phrase").focus();
         self.harness.step();
         self.harness.get_by_label("Phrase").type_text(phrase);
@@ -119,7 +119,7 @@ impl Window {
         self.settle();
     }
 
-    fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         let emission = self.doc().emissions.last().unwrap();
         emission.proposals.iter().filter(|p| p.selected).count()
     }
@@ -394,7 +394,10 @@ fn picture(window: &mut Window, name: &str) {
         .query_by_label_contains(" MB")
         .map(|n| n.rect());
     if let Some(rect) = memory {
-        window.harness.mask(rect.expand2(egui::vec2(260.0, 4.0)));
+        let wide = egui::vec2(72.0, rect.height());
+        window
+            .harness
+            .mask(egui::Rect::from_min_size(rect.min, wide));
     }
     // Letters may differ by a shade between versions of the software renderer.
     let options = egui_kittest::SnapshotOptions::new()

@@ -1,6 +1,6 @@
 //! Not a test: a clip of drawn pictures, and an engine for the inference thread that answers at once and always the same.
 
-use std::path::Path;
+use std::{collections::VecDeque, path::Path};
 
 use sparrow::{
     project::{
@@ -135,9 +135,12 @@ fn emission(frame: FrameIndex, phrase: &str, options: &GroundOptions) -> Emissio
     }
 }
 
+/// One thing to send.
+type Step = Box<dyn FnOnce(&Output<'_>)>;
+
 /// What a request still has to send.
 pub(crate) struct Task {
-    pending: std::collections::VecDeque<Box<dyn FnOnce(&Output<'_>)>>,
+    pending: VecDeque<Step>,
 }
 
 /// The engine.
@@ -147,8 +150,7 @@ impl Backend for FakeEngine {
     type Task = Task;
 
     fn start(&mut self, request: Request) -> anyhow::Result<Task> {
-        let mut pending: std::collections::VecDeque<Box<dyn FnOnce(&Output<'_>)>> =
-            std::collections::VecDeque::new();
+        let mut pending: VecDeque<Step> = VecDeque::new();
         match request {
             Request::LoadModel { model, .. } => pending.push_back(Box::new(move |out| {
                 out.send(Update::ModelLoaded {

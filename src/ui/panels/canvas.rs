@@ -249,7 +249,7 @@ fn select_tool(state: &State, response: &Response, at: Option<PointPx>, zoom: f3
     } else {
         None
     };
-    if state.hovered_proposal != proposal {
+    if proposal.is_some() {
         out.send(Command::HoverProposal(proposal));
     }
     if !response.clicked() {

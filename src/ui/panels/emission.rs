@@ -26,12 +26,12 @@ pub(crate) fn emission_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     });
     let remark = format!("no. {nth}{tsf} · {:.1} s", emission.secs);
     section_header(ui, "Emission", &remark);
-    ui.label(
-        RichText::new(format!("“{}”", emission.phrase))
-            .size(12.5)
-            .color(p.text_weak),
-    );
-    ui.add_space(space::XS);
+    // The phrase is worth a line only when another one stands in the box above.
+    if emission.phrase != state.phrase.trim() {
+        let text = format!("“{}”", emission.phrase);
+        ui.label(RichText::new(text).size(12.5).color(p.text_weak));
+        ui.add_space(space::XS);
+    }
     Frame::NONE
         .fill(p.well)
         .stroke(Stroke::new(1.0, p.line))

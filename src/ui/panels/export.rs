@@ -51,11 +51,11 @@ fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
         ui.label(RichText::new(text).size(12.0).color(p.text_weak));
     };
     label(ui, "Format");
-    ui.spacing_mut().item_spacing.y = space::XS;
+    ui.spacing_mut().item_spacing.y = 2.0;
+    ui.spacing_mut().interact_size.y = 24.0;
     for format in FORMATS {
         let chosen = form.format == format.name();
-        let text = format!("{}  ·  {}", format.name(), format.title());
-        let radio = ui.radio(chosen, text);
+        let radio = ui.radio(chosen, format.title());
         if radio.clicked() && !chosen {
             // A folder named after the old format is named after the new one.
             let suffix = format!("-{}", form.format);
@@ -70,7 +70,7 @@ fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
     ui.horizontal(|ui| {
         let field = egui::TextEdit::singleline(&mut form.folder)
             .margin(Margin::symmetric(8, 6))
-            .desired_width(ui.available_width() - 110.0);
+            .desired_width(ui.available_width() - 84.0 - space::S);
         ui.add(field).accessible_name("Export folder");
         if ui
             .add(egui::Button::new("Browse…").min_size(vec2(84.0, 28.0)))

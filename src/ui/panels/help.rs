@@ -81,8 +81,9 @@ fn group_ui(ui: &mut Ui, state: &State, group: Group) {
         if key.is_empty() {
             continue;
         }
+        ui.spacing_mut().interact_size.y = 19.0;
+        ui.spacing_mut().item_spacing.y = 1.0;
         ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.y = 1.0;
             ui.scope(|ui| {
                 ui.set_width(92.0);
                 ui.label(RichText::new(key).size(12.0).color(p.text_weak));

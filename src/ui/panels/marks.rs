@@ -13,7 +13,7 @@ use super::{
 use crate::project::{BoxPx, PointPx};
 
 /// So many proposals that are not kept are drawn, the best ones; the others show in the table and on hover.
-const MOST_FAINT: usize = 12;
+const MOST_FAINT: usize = 8;
 
 /// Indices of the proposals that are drawn, faint ones first.
 fn drawn(state: &State) -> Vec<usize> {
@@ -77,8 +77,8 @@ pub(crate) fn proposals(painter: &Painter, ui: &Ui, state: &State, place: Place)
                 Color32::WHITE,
             );
         } else {
-            dashed(painter, rect, Color32::from_white_alpha(120));
-            if rect.width() > 30.0 {
+            dashed(painter, rect, Color32::from_white_alpha(105));
+            if rect.width() > 30.0 && proposal.confidence >= 0.05 {
                 shadowed_text(painter, rect.left_top() + vec2(4.0, 3.0), &score);
             }
         }

@@ -13,7 +13,7 @@ use crate::project::{Emission, Proposal, Thresholds};
 
 const ROW: f32 = 24.0;
 /// Height that the rest of the inspector wants.
-const OTHERS: f32 = 372.0;
+const OTHERS: f32 = 350.0;
 
 /// Left edge and width of the columns within `rect`.
 struct Columns {
@@ -255,7 +255,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
     let p = theme::palette(ui);
     let now = session.doc.thresholds;
     let label = |ui: &mut Ui, text: &str| {
-        let (rect, _) = ui.allocate_exact_size(vec2(84.0, space::ROW), Sense::hover());
+        let (rect, _) = ui.allocate_exact_size(vec2(84.0, 22.0), Sense::hover());
         ui.painter().text(
             rect.left_center(),
             Align2::LEFT_CENTER,
@@ -265,7 +265,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
         );
     };
     let value = |ui: &mut Ui, text: String| {
-        let (rect, _) = ui.allocate_exact_size(vec2(34.0, space::ROW), Sense::hover());
+        let (rect, _) = ui.allocate_exact_size(vec2(34.0, 22.0), Sense::hover());
         ui.painter().text(
             rect.right_center(),
             Align2::RIGHT_CENTER,
@@ -276,6 +276,8 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
     };
     let done = |r: &egui::Response| r.drag_stopped() || (r.changed() && !r.dragged());
     let room = (ui.available_width() - 84.0 - 34.0 - space::S * 2.0).max(40.0);
+    ui.spacing_mut().interact_size.y = 22.0;
+    ui.spacing_mut().item_spacing.y = 2.0;
     ui.horizontal(|ui| {
         label(ui, "keep above");
         let mut keep = now.keep;

@@ -96,7 +96,7 @@ fn sample_ui(ui: &mut Ui, out: &mut Out) {
     painter.text(
         pos2(left, rect.center().y + 11.0),
         Align2::LEFT_CENTER,
-        "A few seconds long; the bundled model knows its objects. Nothing is downloaded.",
+        "A few seconds of moving shapes that the bundled model knows.",
         theme::regular(12.5),
         theme::faded(p.on_accent, 0.85),
     );

@@ -29,13 +29,12 @@ pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         } else {
             "not loaded"
         };
-        let memory = if state.memory_mb > 0 {
-            format!(" · {} MB", state.memory_mb)
-        } else {
-            String::new()
-        };
-        ui.label(small(format!("{} · {device}{memory}", model.id)));
+        ui.label(small(format!("{} · {device}", model.id)));
         look_ui(ui, state, out);
+        if state.memory_mb > 0 {
+            let memory = ui.label(small(format!("{} MB", state.memory_mb)));
+            memory.on_hover_text("Memory that Sparrow holds");
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = space::S;
             ui.add_space(space::M);

@@ -86,6 +86,8 @@ pub(crate) fn timeline_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             .show(&mut child, |ui| lanes_ui(ui, state, scale, out));
     }
     playhead(ui, state, scale, ruler, full.bottom());
+    // What a panel does not fill it gives back.
+    ui.take_available_space();
 }
 
 fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -220,13 +222,16 @@ fn ruler_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
     let mut frame = 0;
     while frame < scale.frames {
         let x = scale.x(frame);
-        painter.text(
-            pos2(x, rect.center().y - 2.0),
-            Align2::CENTER_CENTER,
-            frame.to_string(),
-            theme::regular(11.0),
-            p.text_faint,
-        );
+        // The playhead's own number stands there.
+        if (x - scale.x(state.frame)).abs() > 28.0 {
+            painter.text(
+                pos2(x, rect.center().y - 2.0),
+                Align2::CENTER_CENTER,
+                frame.to_string(),
+                theme::regular(11.0),
+                p.text_faint,
+            );
+        }
         painter.vline(
             x,
             rect.bottom() - 5.0..=rect.bottom() - 1.0,
@@ -383,7 +388,7 @@ fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
     }
     for &span in &lane.drift {
         let r = band(span);
-        painter.rect_filled(r, 2, theme::faded(p.look, 0.42));
+        painter.rect_filled(r, 2, p.look_soft);
     }
     for points in score_lines(lane, scale, track) {
         let stroke = Stroke::new(1.4, theme::faded(colour, 0.95 * fade));

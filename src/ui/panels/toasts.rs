@@ -1,6 +1,6 @@
 //! Messages in the corner: what happened, what was kept, what to do. And the frame times, for who asks.
 
-use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui, vec2};
+use egui::{Align2, Area, Frame, Margin, Order, Stroke, Ui, vec2};
 
 use super::super::{
     command::{Command, Out},
@@ -48,10 +48,7 @@ pub(crate) fn toasts_ui(ui: &Ui, state: &State, out: &mut Out) {
                 let shown = frame.show(ui, |ui| {
                     ui.set_width(380.0);
                     ui.horizontal(|ui| {
-                        ui.vertical(|ui| {
-                            ui.set_width(344.0);
-                            ui.add(egui::Label::new(RichText::new(&toast.text).size(12.5)).wrap());
-                        });
+                        text_ui(ui, &toast.text, 344.0);
                         let close = sized_icon_button(ui, Icon::Close, "Dismiss", false, 22.0);
                         if close.clicked() {
                             out.send(Command::DismissToast(toast.key));
@@ -67,6 +64,19 @@ pub(crate) fn toasts_ui(ui: &Ui, state: &State, out: &mut Out) {
                 ui.add_space(space::XS);
             }
         });
+}
+
+/// Wrapped text, in the middle of the line if it is a single one.
+fn text_ui(ui: &mut Ui, text: &str, width: f32) {
+    let p = theme::palette(ui);
+    let galley = ui
+        .painter()
+        .layout(text.to_owned(), theme::regular(12.5), p.text, width);
+    let size = vec2(width, galley.size().y.max(22.0));
+    let (rect, response) = ui.allocate_exact_size(size, egui::Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, text));
+    let at = egui::pos2(rect.left(), rect.center().y - galley.size().y / 2.0);
+    ui.painter().galley(at, galley, p.text);
 }
 
 fn frame_times_ui(ui: &Ui, state: &State) {

@@ -8,7 +8,7 @@ use super::super::{
     icons::Icon,
     state::{State, Tool},
     theme::{self, space},
-    widgets::action_icon,
+    widgets::{action_icon, toggle_icon},
 };
 
 pub(crate) fn tools_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -39,7 +39,7 @@ pub(crate) fn tools_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.add_space(space::S);
         action_icon(ui, keymap, Icon::Fit, Action::Fit, false, out);
         let (heat, boxes) = (state.show_heat, state.show_proposals);
-        action_icon(ui, keymap, Icon::Heat, Action::ToggleHeat, heat, out);
-        action_icon(ui, keymap, Icon::Boxes, Action::ToggleProposals, boxes, out);
+        toggle_icon(ui, keymap, Icon::Heat, Action::ToggleHeat, heat, out);
+        toggle_icon(ui, keymap, Icon::Boxes, Action::ToggleProposals, boxes, out);
     });
 }

@@ -165,7 +165,7 @@ fn phrase_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         .font(theme::regular(14.0))
         .hint_text(RichText::new("Say what to find: the red ball").color(p.text_faint))
         .margin(Margin::symmetric(12, 7))
-        .desired_width(width - 24.0);
+        .desired_width(width);
     let response = ui.add(field).accessible_name("Phrase");
     if state.focus_phrase {
         response.request_focus();
