@@ -36,6 +36,7 @@ cases!(
     sam2_image_encoder,
     sam2_prompt_mask_decoder,
     sam2_video_text,
+    sam2p1_video_prompts,
     tsf,
 );
 

@@ -12,6 +12,7 @@ mod lang;
 mod pixel;
 mod report;
 mod sam;
+mod sam_prompts;
 mod sam_video;
 
 pub use case::{Case, ParityError};
@@ -124,6 +125,7 @@ pub fn run_case(case: &Case) -> Report {
         filtration::run,
         sam::run,
         sam_video::run,
+        sam_prompts::run,
         lang::run,
         pixel::run,
         end_to_end::run,

@@ -14,6 +14,7 @@ pub mod position;
 pub mod prompt_encoder;
 pub mod trunk;
 pub mod two_way;
+pub mod video;
 
 use std::ops::Range;
 
