@@ -5,8 +5,10 @@
 
 mod bench;
 mod doctor;
+mod export;
 mod ground;
 mod ground_json;
+mod import;
 mod models;
 mod output;
 pub mod parity;
@@ -41,6 +43,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Ground(ground::GroundArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     /// Write synthetic clips with exact masks and phrases.
     Synth(synth::SynthArgs),
     /// Train one stage of a model.
@@ -94,6 +98,8 @@ fn run(cli: Cli) -> Result<Done> {
     match cli.command {
         None => window::run(cli.path.as_deref())?,
         Some(Command::Ground(args)) => return ground::run(&args),
+        Some(Command::Export(args)) => export::run(&args)?,
+        Some(Command::Import(args)) => import::run(&args)?,
         Some(Command::Synth(args)) => synth::run(&args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Models { command }) => models::run(&command)?,

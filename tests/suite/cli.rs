@@ -270,6 +270,77 @@ fn ground_writes_pictures_and_a_project() {
 }
 
 #[test]
+fn a_project_leaves_as_a_dataset_and_comes_back() {
+    let dir = place();
+    let run = sparrow(dir.path(), &ground(&[BOX, "--project", "p.sparrow"]));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for format in ["coco", "davis"] {
+        let out = format!("{format}-out");
+        let args = ["export", "p.sparrow", "--format", format, "--out", &out];
+        let run = sparrow(dir.path(), &args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(run.stdout.contains("read back"));
+        refused(dir.path(), &args, 1, &["exists already"]);
+        assert_eq!(
+            sparrow(dir.path(), &[&args[..], &["--force"]].concat()).code,
+            0
+        );
+        let back = format!("{format}.sparrow");
+        let args = ["import", &out, "--format", format, "--project", &back];
+        let run = sparrow(dir.path(), &args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        refused(dir.path(), &args, 1, &["exists already"]);
+        let doc = sparrow::store::Store::open(&dir.path().join(&back))
+            .unwrap()
+            .load()
+            .unwrap();
+        assert_eq!((doc.video.size, doc.video.frames), (Size::new(96, 64), 6));
+    }
+    refused(
+        dir.path(),
+        &["export", "p.sparrow", "--format", "tiff", "--out", "x"],
+        1,
+        &["tiff", "coco"],
+    );
+    refused(
+        dir.path(),
+        &["export", "none.sparrow", "--format", "coco", "--out", "x"],
+        1,
+        &["does not exist"],
+    );
+    refused(
+        dir.path(),
+        &["export", "clip/00000.png", "--format", "coco", "--out", "x"],
+        1,
+        &["00000.png"],
+    );
+    refused(
+        dir.path(),
+        &[
+            "import",
+            "clip",
+            "--format",
+            "davis",
+            "--project",
+            "q.sparrow",
+        ],
+        1,
+        &["clip"],
+    );
+    // Without the video, the masks leave alone.
+    fs::rename(dir.path().join("clip"), dir.path().join("elsewhere")).unwrap();
+    let run = sparrow(
+        dir.path(),
+        &["export", "p.sparrow", "--format", "davis", "--out", "alone"],
+    );
+    assert!(
+        run.code == 0 && run.stderr.contains("images are left out"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn what_exists_is_not_replaced_without_force() {
     let dir = place();
     fs::write(dir.path().join("out.json"), "mine").unwrap();

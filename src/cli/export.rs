@@ -1,0 +1,124 @@
+//! `sparrow export`: a project becomes a dataset, which is read back and compared before it counts as written.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::{
+    formats::{self, ExportOptions, FrameReader, Rgb},
+    infer::Clip,
+    project::VideoInfo,
+    store::{Store, VideoPlace, compare_video, find_video},
+    video,
+};
+
+use super::{
+    output::{require_input, say},
+    progress::Reporter,
+};
+
+/// Write a project's masks as a dataset.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Project file.
+    project: PathBuf,
+    /// Name of the format.
+    #[arg(long, value_name = "NAME")]
+    format: String,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Only masks that a person made or accepted.
+    #[arg(long)]
+    verified_only: bool,
+    /// Leave the frames' images out.
+    #[arg(long)]
+    without_images: bool,
+    /// Name of the sequence [default: the video's file name].
+    #[arg(long, value_name = "NAME")]
+    sequence: Option<String>,
+    /// Replace an earlier export.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &ExportArgs) -> Result<()> {
+    let format = formats::by_name(&args.format)?;
+    require_input(&args.project, "a project file")?;
+    let doc = Store::open(&args.project)?.load()?;
+    let reporter = Reporter::new();
+    let mut clip = if args.without_images {
+        None
+    } else {
+        open_clip(args, &doc.video, &reporter)?
+    };
+    let with_images = clip.is_some();
+    let mut read = |frame| -> Result<Rgb, String> {
+        let clip = clip.as_mut().ok_or("there is no video")?;
+        let rgb = clip.rgb(frame).map_err(|e| e.to_string())?;
+        Ok(Rgb {
+            size: rgb.size,
+            data: rgb.data,
+        })
+    };
+    let images: Option<&mut FrameReader<'_>> = if with_images { Some(&mut read) } else { None };
+    let options = ExportOptions {
+        verified_only: args.verified_only,
+        sequence: args.sequence.clone(),
+        existing: if args.force {
+            formats::Existing::Replace
+        } else {
+            formats::Existing::Refuse
+        },
+        ..ExportOptions::default()
+    };
+    let report = {
+        let mut progress = reporter.progress();
+        let mut watch = |done, total| progress.step(done, total, "exporting").is_ok();
+        formats::export(&doc, format, &args.out, &options, images, &mut watch)?
+    };
+    for loss in &report.losses {
+        reporter.note(format!("{} cannot hold: {loss}", format.title()));
+    }
+    drop(reporter);
+    if report.masks == 0 {
+        bail!(
+            "the project has no mask to export{}; an empty dataset was written to {}",
+            if args.verified_only {
+                " that a person made or accepted"
+            } else {
+                ""
+            },
+            report.path.display()
+        );
+    }
+    say(format!(
+        "{} masks of {} written to {} and read back",
+        report.masks,
+        report.sequence,
+        report.path.display()
+    ))
+}
+
+/// The project's video, for its images; without it the masks are written alone.
+fn open_clip(args: &ExportArgs, recorded: &VideoInfo, reporter: &Reporter) -> Result<Option<Clip>> {
+    let path = match find_video(&args.project, recorded) {
+        VideoPlace::AsRecorded(path) | VideoPlace::BesideProject(path) => path,
+        VideoPlace::Missing(path) => {
+            reporter.note(format!(
+                "the video is not at {}; the images are left out",
+                path.display()
+            ));
+            return Ok(None);
+        }
+    };
+    let source = video::open(&path)?;
+    if let Some(change) = compare_video(recorded, source.info()).first() {
+        bail!(
+            "{} is not the video that the masks were made on: {change}; use --without-images",
+            path.display()
+        );
+    }
+    Ok(Some(Clip::new(source)))
+}

@@ -1,0 +1,50 @@
+//! `sparrow import`: a dataset's sequence becomes a project.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::formats;
+
+use super::{
+    output::{note, require_input, say},
+    project_file::NewProject,
+};
+
+/// Make a project of a dataset.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The dataset's folder or file.
+    dataset: PathBuf,
+    /// Name of the format.
+    #[arg(long, value_name = "NAME")]
+    format: String,
+    /// Project file to write.
+    #[arg(long, value_name = "FILE")]
+    project: PathBuf,
+    /// Which sequence, if there are several.
+    #[arg(long, value_name = "NAME")]
+    sequence: Option<String>,
+    /// Replace a project that exists.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &ImportArgs) -> Result<()> {
+    let format = formats::by_name(&args.format)?;
+    require_input(&args.dataset, "a dataset")?;
+    let target = NewProject::claim(&args.project, args.force)?;
+    let imported = formats::import(format, &args.dataset, args.sequence.as_deref())?;
+    for warning in &imported.warnings {
+        note(warning);
+    }
+    let doc = &imported.document;
+    target.finish(doc)?;
+    let masks: usize = doc.objects.iter().map(|o| o.frames.len()).sum();
+    say(format!(
+        "{} objects with {masks} masks imported to {}",
+        doc.objects.len(),
+        args.project.display()
+    ))
+}
