@@ -1,20 +1,25 @@
 //! Metrics, runners and reports. Leaves the models to [`crate::infer`].
 //!
-//! A run is three steps: [`dataset::open`] reads the truth, a runner ([`runners::rvos`], [`runners::vos`],
-//! [`runners::proposals`]) asks a [`subject::Subject`], and the report ([`report`]) is written as JSON or as lines.
+//! [`run`] takes a [`Request`] and an [`EngineSubject`] and gives a [`Report`], which is JSON for scripts and lines for
+//! people. Below it: [`dataset`] reads the truth, [`runners`] ask the [`subject`], [`measure`] and [`sequence`] are the
+//! DAVIS protocol.
 
 pub mod assign;
 pub mod dataset;
+mod engine;
 mod error;
 pub mod gcg;
 pub mod grounding;
 pub mod measure;
 pub mod parity;
 pub mod report;
+mod run;
 pub mod runners;
 pub mod sequence;
 pub mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use engine::EngineSubject;
 pub use error::EvalError;
+pub use run::{Report, Request, Task, run};

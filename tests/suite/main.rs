@@ -8,6 +8,8 @@
 mod cli;
 /// The engine's promises, whatever the model says.
 mod engine;
+/// Evaluation from files to report.
+mod eval;
 /// Exports in the hands of pycocotools and TrackEval.
 mod formats;
 /// Helpers: an adapter and pictures drawn with it.

@@ -1,0 +1,152 @@
+//! The real model as a subject. Leaves everything it does to [`crate::infer`].
+
+use std::path::Path;
+
+use super::{
+    error::EvalError,
+    subject::{Answer, Opened, Subject, Track},
+};
+use crate::{
+    infer::{Clip, Engine, InferError, PropagateOptions},
+    project::{BoxPx, FrameIndex, FrameMask, Object, ObjectId, Proposal},
+    task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
+    video,
+};
+
+impl From<InferError> for EvalError {
+    fn from(error: InferError) -> Self {
+        match error {
+            InferError::Cancelled(stop) => Self::Cancelled(stop),
+            other => Self::Model(other.to_string()),
+        }
+    }
+}
+
+/// An engine and the clip that is open.
+pub struct EngineSubject<'a> {
+    engine: &'a Engine,
+    clip: Option<Clip>,
+}
+
+impl<'a> EngineSubject<'a> {
+    /// No clip is open yet.
+    pub fn new(engine: &'a Engine) -> Self {
+        Self { engine, clip: None }
+    }
+
+    fn parts(&mut self) -> Result<(&'a Engine, &mut Clip), EvalError> {
+        let clip = self.clip.as_mut();
+        let clip = clip.ok_or_else(|| EvalError::Model("no clip is open".to_owned()))?;
+        Ok((self.engine, clip))
+    }
+}
+
+impl Subject for EngineSubject<'_> {
+    fn name(&self) -> String {
+        self.engine.model().name.clone()
+    }
+
+    fn open(&mut self, images: &Path) -> Result<Opened, EvalError> {
+        let source = video::open(images).map_err(|e| EvalError::Model(e.to_string()))?;
+        let clip = Clip::new(source);
+        let opened = Opened {
+            size: clip.size(),
+            frames: clip.frames(),
+        };
+        self.clip = Some(clip);
+        Ok(opened)
+    }
+
+    fn ground(
+        &mut self,
+        frame: FrameIndex,
+        phrase: &str,
+        progress: &mut Progress<'_>,
+    ) -> Result<Answer, EvalError> {
+        let (engine, clip) = self.parts()?;
+        let options = GroundOptions {
+            thresholds: engine.model().project_thresholds(),
+            drawn_boxes: Vec::new(),
+            tsf: Vec::new(),
+        };
+        let grounded = engine.ground(clip, frame, phrase, &options, progress)?;
+        Ok(Answer {
+            emission: grounded.emission,
+            masks: grounded.masks,
+        })
+    }
+
+    fn segment(
+        &mut self,
+        frame: FrameIndex,
+        box_px: BoxPx,
+        progress: &mut Progress<'_>,
+    ) -> Result<FrameMask, EvalError> {
+        let (engine, clip) = self.parts()?;
+        let prompt = Prompt {
+            box_px: Some(box_px),
+            ..Prompt::default()
+        };
+        Ok(engine.segment(clip, frame, &prompt, progress)?)
+    }
+
+    fn carry(
+        &mut self,
+        frame: FrameIndex,
+        answer: &Answer,
+        mode: Mode,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Track>, EvalError> {
+        let (engine, clip) = self.parts()?;
+        let objects: Vec<Object> = (1..)
+            .zip(&answer.masks)
+            .map(|(id, mask)| Object {
+                id: ObjectId(id),
+                name: String::new(),
+                phrase: answer.emission.phrase.clone(),
+                colour: 0,
+                visible: true,
+                locked: false,
+                frames: [(frame, mask.clone())].into(),
+            })
+            .collect();
+        let mut tracks: Vec<Track> = answer
+            .masks
+            .iter()
+            .map(|mask| Track::from([(frame.0, mask.rle.clone())]))
+            .collect();
+        if objects.is_empty() {
+            return Ok(tracks);
+        }
+        let mut emission = answer.emission.clone();
+        emission.objects = objects.iter().map(|o| o.id).collect();
+        let options = PropagateOptions {
+            range: 0..=clip.frames().saturating_sub(1),
+            direction: PropagateDirection::Both,
+            mode,
+            emissions: vec![emission],
+        };
+        engine.propagate(
+            clip,
+            &objects,
+            &options,
+            progress,
+            &mut |id, frame, mask| {
+                let track = tracks.get_mut((id.0 as usize).wrapping_sub(1));
+                if let Some(track) = track {
+                    track.insert(frame.0, mask.rle);
+                }
+            },
+        )?;
+        Ok(tracks)
+    }
+
+    fn propose(
+        &mut self,
+        frame: FrameIndex,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Proposal>, EvalError> {
+        let (engine, clip) = self.parts()?;
+        Ok(engine.propose(clip, frame, progress)?)
+    }
+}

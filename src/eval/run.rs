@@ -1,0 +1,99 @@
+//! The one entry for faces: a task by name, a dataset, a subject, a report.
+
+use std::{path::PathBuf, str::FromStr};
+
+use super::{
+    dataset,
+    error::EvalError,
+    report::{Failure, MaskReport, ProposalReport},
+    runners::{proposals, rvos, vos},
+    subject::Subject,
+};
+use crate::task::{Mode, Progress};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Referring video object segmentation: phrases.
+    Rvos,
+    /// Video object segmentation from the boxes of the first frame.
+    Vos,
+    /// Class-agnostic proposals.
+    Proposals,
+}
+
+impl FromStr for Task {
+    type Err = EvalError;
+
+    fn from_str(name: &str) -> Result<Self, EvalError> {
+        match name {
+            "rvos" => Ok(Self::Rvos),
+            "vos" => Ok(Self::Vos),
+            "proposals" => Ok(Self::Proposals),
+            other => Err(EvalError::Unusable(format!(
+                "there is no evaluation task {other:?}; there are rvos, vos, proposals"
+            ))),
+        }
+    }
+}
+
+/// What to evaluate on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is measured.
+    pub task: Task,
+    /// The dataset's folder.
+    pub data: PathBuf,
+    /// Its layout: `davis` or `synth`.
+    pub format: String,
+    /// At most this many sequences, in name order.
+    pub limit: Option<usize>,
+    /// How masks get from frame to frame.
+    pub mode: Mode,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    /// Masks over time.
+    Masks(Box<MaskReport>),
+    /// Proposals.
+    Proposals(Box<ProposalReport>),
+}
+
+impl Report {
+    /// Lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Masks(report) => report.lines(),
+            Self::Proposals(report) => report.lines(),
+        }
+    }
+
+    /// Sequences that could not be measured; not empty means a partial failure.
+    pub fn failed(&self) -> &[Failure] {
+        match self {
+            Self::Masks(report) => &report.failed,
+            Self::Proposals(report) => &report.failed,
+        }
+    }
+}
+
+/// Runs an evaluation. The report is plain data (`serde`), with [`Report::lines`] for people.
+///
+/// # Errors
+/// [`EvalError`] if the dataset cannot be read, has nothing to ask, or the run was stopped. A sequence that fails is listed
+/// in the report instead.
+pub fn run(
+    request: &Request,
+    subject: &mut dyn Subject,
+    progress: &mut Progress<'_>,
+) -> Result<Report, EvalError> {
+    let sequences = dataset::open(&request.data, &request.format, request.limit)?;
+    Ok(match request.task {
+        Task::Rvos => Report::Masks(Box::new(rvos(subject, &sequences, request.mode, progress)?)),
+        Task::Vos => Report::Masks(Box::new(vos(subject, &sequences, request.mode, progress)?)),
+        Task::Proposals => Report::Proposals(Box::new(proposals(subject, &sequences, progress)?)),
+    })
+}
