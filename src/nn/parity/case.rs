@@ -3,8 +3,9 @@
 //! Keys that start with `input.`, `mid.` or `output.` are data, every other key is a weight under its checkpoint name.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -53,6 +54,8 @@ pub struct Case {
     pub config: Value,
     /// Everything in the file, in the stored types.
     pub tensors: HashMap<String, Tensor>,
+    /// Keys that a comparison asked for; clones share it.
+    asked: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Case {
@@ -85,6 +88,7 @@ impl Case {
             name,
             config,
             tensors,
+            asked: Arc::default(),
         })
     }
 
@@ -98,9 +102,21 @@ impl Case {
     /// # Errors
     /// If the file does not hold it.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, ParityError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| ParityError::MissingTensor { name: name.into() })
+        let found = self.tensors.get(name);
+        if found.is_some() {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.insert(name.to_owned());
+        }
+        found.ok_or_else(|| ParityError::MissingTensor { name: name.into() })
+    }
+
+    /// Stored intermediate and final values that nothing has asked for yet, sorted.
+    pub fn unasked(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names("mid.");
+        names.extend(self.names("output."));
+        names.retain(|name| !asked.contains(name));
+        names
     }
 
     /// A tensor as f32 (a stored u8 keeps its number).

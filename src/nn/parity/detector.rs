@@ -122,11 +122,13 @@ fn transformer(
     if case.has("mid.enc_valid_cells") {
         report.compare_exact("valid", &valid, case.tensor("mid.enc_valid_cells")?)?;
     }
-    if case.has("mid.object_query_features_every7th_cell") {
-        let every = Tensor::arange_step(0_u32, cells as u32, 7, maps[0].device())?;
+    for name in case.names("mid.object_query_features_every") {
+        let Some(step) = first_number(&name) else {
+            continue;
+        };
+        let every = Tensor::arange_step(0_u32, cells as u32, step, maps[0].device())?;
         let got = first.object_queries.index_select(&every, 1)?;
-        let name = "mid.object_query_features_every7th_cell";
-        compare_if(case, report, ("proposals", name), &got, FEATURES)?;
+        compare_if(case, report, ("proposals", &name), &got, FEATURES)?;
     }
     let start = proposer.start(&first)?;
     report.compare_exact("topk", &start.chosen, case.tensor("mid.topk_indices")?)?;
@@ -257,9 +259,20 @@ fn proposal_unit(case: &Case, report: &mut Report, proposer: &Proposer) -> Resul
     }
     let first = proposer.first_stage(&Memory { tokens, shapes })?;
     let name = "mid.proposal_unit.object_query";
-    let stored = case.tensor(name)?.dim(1)?;
-    let step = cells.div_ceil(stored.max(1)).max(1);
-    let every = Tensor::arange_step(0_u32, cells as u32, step as u32, first.logits.device())?;
+    // "every 3rd cell stored"; without such words all are.
+    let words = case
+        .get("proposal_unit.object_query")
+        .and_then(|v| v.as_str());
+    let step = words.and_then(first_number).unwrap_or(1);
+    let every = Tensor::arange_step(0_u32, cells as u32, step, first.logits.device())?;
     let got = first.object_queries.index_select(&every, 1)?;
     compare_if(case, report, ("invalid_anchors", name), &got, FEATURES)
+}
+
+/// The first run of digits in `words`, if it is a positive number.
+fn first_number(words: &str) -> Option<u32> {
+    let digits = words
+        .split(|c: char| !c.is_ascii_digit())
+        .find(|d| !d.is_empty())?;
+    digits.parse().ok().filter(|n| *n > 0)
 }

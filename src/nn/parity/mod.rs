@@ -133,7 +133,10 @@ pub fn run_case(case: &Case) -> Report {
     for run in runners {
         match run(kind, case, &mut report) {
             Ok(false) => {}
-            Ok(true) => return report,
+            Ok(true) => {
+                report.note_unasked(case);
+                return report;
+            }
             Err(error) => {
                 report.stopped = Some(error.to_string());
                 return report;

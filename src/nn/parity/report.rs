@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::ParityError;
+use super::{Case, ParityError};
 
 /// A value of at least this size stands for an infinity, which the files never store.
 const INFINITE: f64 = 1e29;
@@ -152,6 +152,17 @@ impl Report {
             tolerance,
             note,
         });
+    }
+
+    /// Lists the stored values that no comparison asked for as not covered.
+    pub fn note_unasked(&mut self, case: &Case) {
+        let names = case.unasked();
+        let Some(first) = names.first() else { return };
+        let rest = match names.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        self.uncovered.push(format!("{first}{rest}"));
     }
 
     /// The line of a case, and below it one line per failed comparison.

@@ -451,10 +451,8 @@ fn prompt_mask_decoder(case: &Case, report: &mut Report) -> Result<(), ParityErr
 /// # Errors
 /// If the case lacks a tensor or a size.
 pub fn padding_rows(case: &Case, report: &mut Report) -> Result<(), ParityError> {
-    let inner = Case {
-        config: case.value("padrows")?,
-        ..case.clone()
-    };
+    let mut inner = case.clone();
+    inner.config = case.value("padrows")?;
     let cfg = config(&inner)?;
     // Heads and stems that no mask depends on are left out of the file.
     let omitted = &[

@@ -12,25 +12,38 @@ use crate::{
     nn::deformable_detr::{ProposerOutput, corners},
 };
 
-/// Weights of class, L1 and GIoU, in the loss and in the cost of a matching.
+/// Weights of class, L1 and GIoU.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SetWeights {
+pub struct Weights {
     /// Focal loss.
     pub class: f64,
     /// L1 of cx, cy, w, h.
     pub l1: f64,
     /// 1 − GIoU.
     pub giou: f64,
+}
+
+/// How terms add up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SetWeights {
+    /// In the loss.
+    pub loss: Weights,
+    /// In the cost of a matching.
+    pub cost: Weights,
     /// α of the focal loss.
     pub alpha: f64,
 }
 
 impl Default for SetWeights {
     fn default() -> Self {
-        Self {
+        let weights = Weights {
             class: 2.0,
             l1: 5.0,
             giou: 2.0,
+        };
+        Self {
+            loss: weights,
+            cost: weights,
             alpha: 0.25,
         }
     }
@@ -116,8 +129,8 @@ pub fn match_objects(
     let (rows, columns) = (boxes.unsqueeze(1)?, targets.unsqueeze(0)?);
     let l1 = rows.broadcast_sub(&columns)?.abs()?.sum(D::Minus1)?;
     let giou = giou(&corners(&rows)?, &corners(&columns)?)?;
-    let cost = ((l1 * weights.l1)? - (giou * weights.giou)?)?;
-    let cost = cost.broadcast_add(&(class * weights.class)?)?;
+    let cost = ((l1 * weights.cost.l1)? - (giou * weights.cost.giou)?)?;
+    let cost = cost.broadcast_add(&(class * weights.cost.class)?)?;
     let scores = cost
         .neg()?
         .to_dtype(DType::F64)?
@@ -206,9 +219,9 @@ pub fn detector_loss(
     sets.push(set_terms(logits, boxes, objects, weights)?);
     let mut total = Tensor::zeros((), logits.dtype(), logits.device())?;
     for set in &sets {
-        total = (total + (&set.class * weights.class)?)?;
-        total = (total + (&set.l1 * weights.l1)?)?;
-        total = (total + (&set.giou * weights.giou)?)?;
+        total = (total + (&set.class * weights.loss.class)?)?;
+        total = (total + (&set.l1 * weights.loss.l1)?)?;
+        total = (total + (&set.giou * weights.loss.giou)?)?;
     }
     Ok((total, sets))
 }
