@@ -20,7 +20,6 @@ pub use super::{
 static ENGINES: AtomicU64 = AtomicU64::new(1);
 
 /// A loaded model at work.
-#[derive(Debug)]
 pub struct Engine {
     model: LoadedModel,
     number: u64,

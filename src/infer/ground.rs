@@ -248,12 +248,7 @@ impl Engine {
             return Ok(scored);
         }
         let queries = Tensor::cat(queries, 0)?;
-        let pyramid = [
-            features.high_res[0].clone(),
-            features.high_res[1].clone(),
-            n.sam2.add_no_mem(&features.embed)?,
-        ];
-        let scores = n.filtration.score(&queries, &all, &pyramid)?;
+        let scores = n.filtration.score(&queries, &all, &n.pyramid(features)?)?;
         let as_rows = |t: &Tensor| -> InferResult<Vec<Vec<f32>>> {
             let rows = t.to_vec2::<f32>()?;
             Ok(rows

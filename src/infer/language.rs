@@ -9,7 +9,7 @@ use std::{slice, sync::Arc};
 use candle_core::{D, DType, Tensor};
 
 use crate::{
-    nn::{multimodal, multimodal::TsfTokens, tsf},
+    nn::{multimodal, multimodal::TsfTokens},
     project::{BoxPx, FrameIndex, Size},
     task::Progress,
     video::{to_rgb, to_rgb_scaled},
@@ -107,10 +107,7 @@ impl Engine {
 
     /// Tower inputs → the visual block of the prompt `(tokens, h)`.
     pub(super) fn visual_block(&self, spatial: &Tensor, temporal: &Tensor) -> InferResult<Tensor> {
-        let n = &self.model().networks;
-        let spatial = n.spatial.forward(spatial)?;
-        let temporal = n.temporal.forward(temporal)?;
-        Ok(n.multimodal.video_block(&spatial, &temporal)?)
+        Ok(self.model().networks.encode_clip(spatial, temporal)?)
     }
 
     /// The prompt up to the visual block, run and frozen.
@@ -168,11 +165,7 @@ impl Engine {
             let rgb = to_rgb(&clip.frame(frame)?);
             inputs.push(crop_input(&rgb, box_px, side, norm, &model.device)?);
         }
-        let n = &model.networks;
-        let features = n.spatial.forward(&Tensor::cat(&inputs, 0)?)?;
-        let tokens = n.multimodal.crop_tokens(&features)?;
-        let visual = &config.visual;
-        let (chosen, _) = tsf::select(&tokens, visual.tsf_k, visual.tsf_kmeans_iters)?;
+        let (chosen, _, _) = model.networks.crop_tokens(&Tensor::cat(&inputs, 0)?)?;
         Ok(Some(chosen))
     }
 

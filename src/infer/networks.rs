@@ -1,19 +1,10 @@
-//! The whole model in memory: every network under its released name, its words and its thresholds.
+//! A model in memory: the networks with their words and thresholds.
 
 use candle_core::Device;
 use candle_nn::VarBuilder;
 
 use crate::{
-    nn::{
-        clip::Clip as SpatialTower,
-        config::SparrowConfig,
-        deformable_detr::{self, Proposer},
-        filtration::FiltrationHead,
-        internvideo2::InternVideo2,
-        multimodal::{Multimodal, Widths},
-        phi3::Phi3,
-        sam2::Sam2,
-    },
+    nn::{config::SparrowConfig, deformable_detr, sparrow::Sparrow},
     project::Thresholds,
 };
 
@@ -23,46 +14,12 @@ use super::{
     words::WordTokenizer,
 };
 
-/// The networks.
-#[derive(Debug)]
-pub(super) struct Networks {
-    pub(super) spatial: SpatialTower,
-    pub(super) temporal: InternVideo2,
-    pub(super) multimodal: Multimodal,
-    pub(super) language: Phi3,
-    pub(super) sam2: Sam2,
-    pub(super) proposer: Proposer,
-    pub(super) filtration: FiltrationHead,
-}
-
-impl Networks {
-    /// Names are those of the released files; the proposer, which has a file of its own there, lies under `detector`.
-    fn new(config: &SparrowConfig, vb: &VarBuilder<'_>) -> candle_core::Result<Self> {
-        let model = vb.pp("model");
-        let widths = Widths {
-            spatial: config.clip.dim,
-            temporal: config.internvideo2.dim,
-            language: config.phi3.hidden_size,
-            out: config.filtration.seg_dim,
-        };
-        let pools = (config.visual.spatial_pool, config.visual.video_pool);
-        Ok(Self {
-            spatial: SpatialTower::new(&config.clip, model.pp("image_vision_tower.vision_tower"))?,
-            temporal: InternVideo2::new(
-                &config.internvideo2,
-                model.pp("vision_tower.vision_encoder"),
-            )?,
-            multimodal: Multimodal::new(widths, pools, model.clone())?,
-            language: Phi3::new(&config.phi3, vb.clone())?,
-            sam2: Sam2::new(&config.sam2, model.pp("visual_model"))?,
-            proposer: Proposer::new(&config.proposer, vb.pp("detector"))?,
-            filtration: FiltrationHead::new(&config.filtration, model)?,
-        })
-    }
+/// Names are those of the released files; the proposer, which has a file of its own there, lies under `detector`.
+fn build(config: &SparrowConfig, vb: &VarBuilder<'_>) -> candle_core::Result<Sparrow> {
+    Sparrow::new(config, vb, &vb.pp("detector"))
 }
 
 /// A model ready to work.
-#[derive(Debug)]
 pub struct LoadedModel {
     /// Description.
     pub info: ModelInfo,
@@ -80,7 +37,7 @@ pub struct LoadedModel {
     pub parameters: usize,
     /// Nobody trained it: the answers mean nothing.
     pub untrained: bool,
-    pub(super) networks: Networks,
+    pub(super) networks: Sparrow,
 }
 
 impl LoadedModel {
@@ -94,8 +51,8 @@ impl LoadedModel {
         if names.is_empty() && source.file.is_none() {
             return Self::untrained(&source.info, 0, device);
         }
-        let networks = Networks::new(&source.info.config, &store.var_builder())
-            .map_err(|e| source.build_error(&e))?;
+        let networks =
+            build(&source.info.config, &store.var_builder()).map_err(|e| source.build_error(&e))?;
         source.check_all_used(&store, deformable_detr::is_alias)?;
         let parameters = names
             .iter()
@@ -122,7 +79,7 @@ impl LoadedModel {
     /// [`ModelError`] if the description makes no sense.
     pub fn untrained(info: &ModelInfo, seed: u64, device: &Device) -> Result<Self, ModelError> {
         let weights = RandomWeights::new(seed);
-        let networks = Networks::new(&info.config, &weights.var_builder(device)).map_err(|e| {
+        let networks = build(&info.config, &weights.var_builder(device)).map_err(|e| {
             ModelError::Description {
                 id: info.id.clone(),
                 reason: e.to_string(),
