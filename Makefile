@@ -22,4 +22,4 @@ parity:
 	cargo run --quiet -- parity $(FIXTURES)
 
 bench:
-	cargo run --release --quiet -- bench $(ARGS)
+	cargo run --release --quiet -- bench

@@ -20,6 +20,7 @@ use super::{
     clip::{Clip, Emitted},
     engine::Engine,
     error::InferResult,
+    language::Opening,
     masks::{rows_tensor, sigmoid, values},
     preprocess::{box_from_norm, box_to_norm},
 };
@@ -97,14 +98,28 @@ impl Engine {
         let prefix = self.prefix(clip, frame, progress)?;
         let tsf = self.tsf_tokens(clip, &options.tsf, progress)?;
         progress.step(1, 4, "reading the phrase")?;
-        let spoken = self.speak(&prefix, &read.ids, tsf.as_ref(), progress)?;
+        let spoken = self.speak(&prefix, &read.ids, tsf.as_ref(), Opening::Free, progress)?;
         progress.step(2, 4, "looking at the frame")?;
         let features = self.features(clip, frame)?;
         let size = clip.size();
-        let queries = if spoken.boxes.is_empty() {
-            &spoken.seg
+        // A model that says "none" is asked what it would have pointed at: the proposals then show how close each came,
+        // which a person needs to see most exactly when nothing was found. No object comes of it.
+        let presupposed = if spoken.boxes.is_empty() && spoken.seg.is_empty() {
+            Some(self.speak(
+                &prefix,
+                &read.ids,
+                tsf.as_ref(),
+                Opening::Presupposed,
+                progress,
+            )?)
         } else {
-            &spoken.boxes
+            None
+        };
+        let pointing = presupposed.as_ref().unwrap_or(&spoken);
+        let queries = if pointing.boxes.is_empty() {
+            &pointing.seg
+        } else {
+            &pointing.boxes
         };
         let scored = self.score(&features, queries, &options.drawn_boxes, size)?;
         progress.step(3, 4, "decoding the masks")?;
@@ -344,7 +359,7 @@ fn choose(
                 all[i].filtration = proposal.filtration;
             }
         }
-        if there && query < referents.max(1) {
+        if there && query < referents {
             for &i in &indices {
                 all[i].selected = true;
             }

@@ -25,6 +25,15 @@ use super::{
 /// Tokens of an answer at most.
 const MAX_NEW_TOKENS: usize = 32;
 
+/// Whether the answer may be that there is no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The model decides.
+    Free,
+    /// It is taken for granted, so that there is something to score proposals with.
+    Presupposed,
+}
+
 /// What the model said.
 #[derive(Clone, Debug)]
 pub(super) struct Spoken {
@@ -175,6 +184,7 @@ impl Engine {
         prefix: &Prefix,
         phrase: &[u32],
         tsf: Option<&Tensor>,
+        opening: Opening,
         progress: &mut Progress<'_>,
     ) -> InferResult<Spoken> {
         let (n, words) = (&self.model().networks, &self.model().words);
@@ -211,7 +221,7 @@ impl Engine {
             let hidden = hidden.narrow(1, last, 1)?.squeeze(0)?;
             let probabilities = self.probabilities(&hidden)?;
             let id = match ids.len() {
-                0 => self.opening(&probabilities),
+                0 => self.opening(&probabilities, opening),
                 _ => best(&probabilities, |_| true),
             };
             spoken.tokens.push((
@@ -243,7 +253,7 @@ impl Engine {
 
     /// The first token of the answer, where it is decided whether there is such a thing: the answer's "none" begins with
     /// a word of its own, and its probability is compared with the model's threshold.
-    fn opening(&self, probabilities: &[f32]) -> u32 {
+    fn opening(&self, probabilities: &[f32], opening: Opening) -> u32 {
         let model = self.model();
         let none = model
             .words
@@ -254,7 +264,7 @@ impl Engine {
             return best(probabilities, |_| true);
         };
         let absent = probabilities.get(none as usize).copied().unwrap_or(0.0);
-        if 1.0 - absent >= model.thresholds.presence {
+        if opening == Opening::Presupposed || 1.0 - absent >= model.thresholds.presence {
             best(probabilities, |id| id != none)
         } else {
             none

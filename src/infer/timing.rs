@@ -14,6 +14,7 @@ use super::{
     clip::Clip,
     engine::{Engine, PropagateOptions},
     error::{InferError, InferResult},
+    language::Opening,
     plan::Run,
 };
 
@@ -156,7 +157,7 @@ impl Engine {
         let prefix = quickest(stages, "visual prefix", || self.run_prefix(&block))?;
         let ids = self.model().words.read(phrase)?.ids;
         let spoken = quickest(stages, "phrase and answer", || {
-            self.speak(&prefix, &ids, None, progress)
+            self.speak(&prefix, &ids, None, Opening::Presupposed, progress)
         })?;
         let features = self.features(clip, FrameIndex(0))?;
         let size = clip.size();
