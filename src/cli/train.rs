@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
-    train::{Budget, Job, language, segmenter, synth::Vocabulary, towers},
+    train::{Budget, Job, export, language, segmenter, synth::Vocabulary, towers},
 };
 
 /// What can be trained.
@@ -17,6 +17,8 @@ enum Stage {
     Segmenter,
     /// A finished segmenter's memory alone, on longer clips.
     Memory,
+    /// No training: merge what the stages left (--init, later files win) into one weight file, --out.
+    Export,
     /// Both vision towers, on words of tokens.
     Towers,
     /// The language model and its prompts, with the towers frozen; with SAM2's weights given, filtration and masks too.
@@ -40,7 +42,7 @@ pub(super) struct TrainArgs {
     /// Stage.
     #[arg(value_enum)]
     stage: Stage,
-    /// Folder for the checkpoint, the log and pictures.
+    /// Folder for the checkpoint, the log and pictures; the file to write for `export`.
     #[arg(long)]
     out: PathBuf,
     /// Model whose sizes and words are trained.
@@ -74,11 +76,22 @@ pub(super) struct TrainArgs {
 
 /// Runs the stage.
 pub(super) fn run(args: TrainArgs) -> Result<()> {
+    let info = ModelInfo::by_id(&args.model)?;
+    if args.stage == Stage::Export {
+        let done = export(&args.init, &info, &args.out)?;
+        tracing::info!(
+            "{}: {} tensors, {} parameters; {} tensors of training alone left out",
+            args.out.display(),
+            done.tensors,
+            done.parameters,
+            done.dropped
+        );
+        return Ok(());
+    }
     ensure!(
         args.steps.is_some() || args.minutes.is_some(),
         "say how long to train: --steps N or --minutes M"
     );
-    let info = ModelInfo::by_id(&args.model)?;
     let mut job = Job {
         budget: Budget::new(args.steps, args.minutes),
         out: args.out,
@@ -95,6 +108,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
     match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
         Stage::Memory => segmenter::run_memory(&mut job, &info),
+        Stage::Export => return Ok(()),
         Stage::Towers => towers::run(&mut job, &info, words),
         Stage::Language => language::run(&mut job, &info, language::Part::Language, words),
         Stage::Filtration => language::run(&mut job, &info, language::Part::Filtration, words),

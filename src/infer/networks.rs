@@ -1,5 +1,7 @@
 //! A model in memory: the networks with their words and thresholds.
 
+use std::collections::BTreeMap;
+
 use candle_core::Device;
 use candle_nn::VarBuilder;
 
@@ -97,6 +99,22 @@ impl LoadedModel {
             untrained: true,
             networks,
         })
+    }
+
+    /// Name and shape of every tensor that a model asks for: what its weight file holds, no more and no less.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the description makes no sense.
+    pub fn tensor_shapes(info: &ModelInfo) -> Result<BTreeMap<String, Vec<usize>>, ModelError> {
+        let weights = RandomWeights::new(0);
+        Networks::new(&info.config, &weights.var_builder(&Device::Cpu)).map_err(|e| {
+            ModelError::Description {
+                id: info.id.clone(),
+                reason: e.to_string(),
+            }
+        })?;
+        let tensors = weights.tensors().into_iter();
+        Ok(tensors.map(|(name, t)| (name, t.dims().to_vec())).collect())
     }
 
     /// The thresholds as a document keeps them.

@@ -7,6 +7,7 @@
 
 mod attributes;
 pub mod checkpoint;
+mod export;
 mod fused;
 mod job;
 pub mod language;
@@ -20,6 +21,7 @@ pub mod segmenter;
 pub mod synth;
 pub mod towers;
 
+pub use export::{Exported, export};
 pub use job::{Budget, Job};
 pub use log::Log;
 pub use optim::{AdamConfig, AdamW, Group, Schedule, StepReport};

@@ -1,0 +1,143 @@
+//! From the stages' checkpoints to the one file that the program carries: half precision, exactly the tensors that the
+//! networks ask for, thresholds in the header.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use candle_core::Device;
+
+use super::{TrainError, TrainResult, checkpoint};
+use crate::infer::{
+    LoadedModel,
+    model::{ModelInfo, THRESHOLDS_KEY},
+};
+
+/// What an export holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Tensors written.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: usize,
+    /// Tensors of the inputs that no network of the program asks for.
+    pub dropped: usize,
+}
+
+/// Merges `inputs` (checkpoints or weight files; later ones win) into the weights of `info` at `out`. A checkpoint's
+/// `extra.thresholds` replaces the description's, field by field.
+///
+/// # Errors
+/// If an input cannot be read, a tensor is missing, of another shape or not finite, or `out` cannot be written.
+pub fn export(inputs: &[PathBuf], info: &ModelInfo, out: &Path) -> TrainResult<Exported> {
+    let mut found = BTreeMap::new();
+    let mut thresholds = serde_json::to_value(info.thresholds)
+        .map_err(|e| TrainError::Content(format!("thresholds of {}: {e}", info.id)))?;
+    for path in inputs {
+        let (tensors, state) = checkpoint::read(path, &Device::Cpu)?;
+        found.extend(tensors);
+        let fitted = state
+            .as_ref()
+            .and_then(|s| s.extra.get("thresholds")?.as_object());
+        for (name, value) in fitted.into_iter().flatten() {
+            thresholds[name] = value.clone();
+        }
+    }
+    let wanted =
+        LoadedModel::tensor_shapes(info).map_err(|e| TrainError::Content(e.to_string()))?;
+    let dropped = found
+        .keys()
+        .filter(|name| !wanted.contains_key(*name))
+        .count();
+    let mut missing = Vec::new();
+    let mut kept = BTreeMap::new();
+    for (name, shape) in &wanted {
+        match found.remove(name) {
+            None => missing.push(name.as_str()),
+            Some(tensor) if tensor.dims() != shape.as_slice() => {
+                return Err(TrainError::Content(format!(
+                    "tensor {name} has shape {:?}, model {} needs {shape:?}",
+                    tensor.dims(),
+                    info.id
+                )));
+            }
+            Some(tensor) => {
+                kept.insert(name.clone(), tensor);
+            }
+        }
+    }
+    if let Some(first) = missing.first() {
+        return Err(TrainError::Content(format!(
+            "{} tensors are in none of the inputs, the first is {first}",
+            missing.len()
+        )));
+    }
+    let metadata = HashMap::from([
+        (THRESHOLDS_KEY.to_owned(), thresholds.to_string()),
+        ("model".to_owned(), info.id.clone()),
+        ("licence".to_owned(), info.licence.clone()),
+    ]);
+    checkpoint::export_f16(out, &kept, metadata)?;
+    Ok(Exported {
+        tensors: kept.len(),
+        parameters: kept.values().map(candle_core::Tensor::elem_count).sum(),
+        dropped,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Params;
+
+    /// Every network's tensors as a stage would leave them, in two files of which the second lacks most.
+    #[test]
+    fn an_export_holds_exactly_what_the_model_asks_for() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let wanted = LoadedModel::tensor_shapes(&info).unwrap();
+        let params = Params::new(1, &Device::Cpu);
+        let vb = params.var_builder();
+        for (name, shape) in &wanted {
+            vb.get_with_hints(shape.as_slice(), name, candle_nn::Init::Const(0.5))
+                .unwrap();
+        }
+        vb.get_with_hints((3,), "aux.head", candle_nn::Init::Const(0.1))
+            .unwrap();
+        let adam =
+            crate::train::AdamW::new(Vec::new(), crate::train::AdamConfig::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stage.safetensors");
+        let state = checkpoint::State {
+            extra: serde_json::json!({ "thresholds": { "objectness": 0.25 } }),
+            ..checkpoint::State::default()
+        };
+        checkpoint::save(&path, &params, &adam, &state).unwrap();
+        let out = dir.path().join("nano.safetensors");
+        let done = export(std::slice::from_ref(&path), &info, &out).unwrap();
+        assert_eq!((done.tensors, done.dropped), (wanted.len(), 1));
+        let size = std::fs::metadata(&out).unwrap().len();
+        assert!(size < 12_000_000, "{size} bytes are too many to carry");
+
+        let source = crate::infer::model::ModelSource {
+            file: Some(out),
+            ..crate::infer::model::ModelSource::find("nano").unwrap()
+        };
+        let (store, thresholds) = source.weights(&Device::Cpu).unwrap();
+        assert_eq!(store.names().len(), wanted.len());
+        assert!((thresholds.objectness - 0.25).abs() < 1e-6);
+
+        let lone = export(
+            &[dir.path().join("nano.safetensors")],
+            &info,
+            &dir.path().join("again"),
+        )
+        .unwrap();
+        assert_eq!(lone.tensors, done.tensors);
+        let nothing = export(&[], &info, &dir.path().join("none")).unwrap_err();
+        assert!(
+            nothing.to_string().contains("in none of the inputs"),
+            "{nothing}"
+        );
+    }
+}
