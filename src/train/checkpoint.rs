@@ -169,13 +169,22 @@ pub fn load(path: &Path, params: &Params, adam: &mut AdamW) -> TrainResult<State
     Ok(state)
 }
 
+/// The tensors under `prefix`, under their usual names.
 fn strip(tensors: &HashMap<String, Tensor>, prefix: &str) -> HashMap<String, Tensor> {
     let mut names: Vec<_> = tensors.keys().collect();
     names.sort();
     names
         .into_iter()
-        .filter_map(|n| Some((n.strip_prefix(prefix)?.to_owned(), tensors.get(n)?.clone())))
+        .filter_map(|n| Some((usual_name(n.strip_prefix(prefix)?), tensors.get(n)?.clone())))
         .collect()
+}
+
+/// SAM2's own files call the layer scale of the memory encoder `gamma`, everything else calls it `weight`.
+fn usual_name(name: &str) -> String {
+    match name.strip_suffix(".gamma") {
+        Some(stem) if stem.contains("memory_encoder.fuser.") => format!("{stem}.weight"),
+        _ => name.to_owned(),
+    }
 }
 
 /// Parameters of a checkpoint or of exported weights, by name, as f32.
@@ -286,6 +295,22 @@ mod tests {
         let value = |p: &Params| p.get("x").unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(value(&a), value(&b));
         assert!(weights(&path, &Device::Cpu).unwrap().contains_key("x"));
+    }
+
+    #[test]
+    fn the_layer_scale_is_read_under_either_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path(), "toy");
+        let params = Params::new(7, &Device::Cpu);
+        let vb = params.var_builder();
+        vb.get((2,), "m.memory_encoder.fuser.layers.0.gamma")
+            .unwrap();
+        vb.get((2,), "m.blocks.0.ls1.gamma").unwrap();
+        let adam = AdamW::new(Vec::new(), AdamConfig::default()).unwrap();
+        save(&path, &params, &adam, &State::default()).unwrap();
+        let found = weights(&path, &Device::Cpu).unwrap();
+        assert!(found.contains_key("m.memory_encoder.fuser.layers.0.weight"));
+        assert!(found.contains_key("m.blocks.0.ls1.gamma"));
     }
 
     #[test]
