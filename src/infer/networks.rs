@@ -107,7 +107,7 @@ impl LoadedModel {
     /// [`ModelError`] if the description makes no sense.
     pub fn tensor_shapes(info: &ModelInfo) -> Result<BTreeMap<String, Vec<usize>>, ModelError> {
         let weights = RandomWeights::new(0);
-        Networks::new(&info.config, &weights.var_builder(&Device::Cpu)).map_err(|e| {
+        build(&info.config, &weights.var_builder(&Device::Cpu)).map_err(|e| {
             ModelError::Description {
                 id: info.id.clone(),
                 reason: e.to_string(),
