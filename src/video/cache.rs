@@ -195,7 +195,7 @@ mod tests {
             cache.insert(frame(i, 30));
             assert!(cache.used() <= 100);
         }
-        assert_eq!(cache.ranges(), [7..10]);
+        assert!((7..10).eq(cache.ranges().into_iter().flatten()));
         assert!(cache.get(7).is_some());
         cache.insert(frame(20, 30));
         assert_eq!(cache.ranges(), [7..8, 9..10, 20..21]);
@@ -209,9 +209,9 @@ mod tests {
         let mut cache = FrameCache::new(100);
         cache.insert(frame(1, 50));
         cache.insert(frame(2, 500));
-        assert_eq!(cache.ranges(), [2..3]);
+        assert!((2..3).eq(cache.ranges().into_iter().flatten()));
         cache.insert(frame(3, 50));
-        assert_eq!(cache.ranges(), [3..4]);
+        assert!((3..4).eq(cache.ranges().into_iter().flatten()));
         assert_eq!(cache.used(), 50);
     }
 
