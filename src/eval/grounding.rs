@@ -9,10 +9,10 @@ pub const MIN_PART: u64 = 20;
 /// What the released evaluation takes for a mask without pixels: a box that overlaps nothing.
 pub const NO_BOX: [f64; 4] = [1e8, 1e8, 0.0, 0.0];
 
-/// The mask without its small parts (connected by sides).
-pub fn cleaned(mask: &Bitmap) -> Bitmap {
+/// The mask without its parts (connected by sides) of fewer than `min_part` pixels, [`MIN_PART`] in the protocol.
+pub fn cleaned(mask: &Bitmap, min_part: u64) -> Bitmap {
     let mut out = mask.clone();
-    out.remove_small(MIN_PART, Connectivity::Four);
+    out.remove_small(min_part, Connectivity::Four);
     out
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let mut mask = Bitmap::from_box(Size::new(40, 30), b);
         mask.data[0] = 1;
         assert_eq!(mask_box(&mask), [0.0, 0.0, 19.0, 8.0]);
-        assert_eq!(mask_box(&cleaned(&mask)), [10.0, 5.0, 19.0, 8.0]);
+        assert_eq!(mask_box(&cleaned(&mask, MIN_PART)), [10.0, 5.0, 19.0, 8.0]);
         let empty = Bitmap::new(mask.size);
         assert_eq!(box_iou(mask_box(&empty), [0.0, 0.0, 9.0, 9.0]), 0.0);
     }

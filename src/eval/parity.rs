@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     gcg::{MatchThresholds, Matrix, iou_matrix, matches, mean_iou},
-    grounding::{Span, box_iou, cleaned, mask_box, tube_score},
+    grounding::{MIN_PART, Span, box_iou, cleaned, mask_box, tube_score},
     measure::{Tolerance, boundary, boundary_map, region},
     sequence::{Labels, PerFrame, global, quarters, statistics, unsupervised, with_quarters},
 };
@@ -173,7 +173,7 @@ impl Stored<'_> {
         let th = self.config["blobs"]["bound_th"].as_f64().unwrap_or(0.008);
         let f = |k: usize, v: Option<&Bitmap>, t| boundary(&truth[k], &prediction[k], v, t);
         let usual = Tolerance::Diagonal(th);
-        let rows: [(&str, Vec<f64>); 6] = [
+        let rows: [(&str, Vec<f64>); 4] = [
             ("J", each(&|k| region(&truth[k], &prediction[k], None))),
             ("F", each(&|k| f(k, None, usual))),
             (
@@ -181,11 +181,6 @@ impl Stored<'_> {
                 each(&|k| region(&truth[k], &prediction[k], Some(&void[k]))),
             ),
             ("void_F", each(&|k| f(k, Some(&void[k]), usual))),
-            ("F_boundth_2", each(&|k| f(k, None, Tolerance::Pixels(2)))),
-            (
-                "F_boundth_0.03",
-                each(&|k| f(k, None, Tolerance::Diagonal(0.03))),
-            ),
         ];
         for (name, ours) in rows {
             self.close(
@@ -193,6 +188,24 @@ impl Stored<'_> {
                 &format!("output.blobs.{name}"),
                 &ours,
             )?;
+        }
+        // The case names its other tolerances: pixels from 1 up, parts of the diagonal below.
+        let stored = self.tensors.names().into_iter().map(str::to_owned);
+        let stored: Vec<String> = stored
+            .filter(|n| n.starts_with("output.blobs.F_boundth_"))
+            .collect();
+        for stored in stored {
+            let number = stored.rsplit('_').next().unwrap_or_default();
+            let bound: f64 = number
+                .parse()
+                .map_err(|e| CaseError(format!("{stored}: {e}")))?;
+            let tolerance = if bound >= 1.0 {
+                Tolerance::Pixels(bound.floor() as u32)
+            } else {
+                Tolerance::Diagonal(bound)
+            };
+            let ours = each(&|k| f(k, None, tolerance));
+            self.close(&format!("blobs/F {bound}"), &stored, &ours)?;
         }
         let maps = truth.iter().flat_map(|t| boundary_map(t).data);
         let maps: Vec<f64> = maps.map(f64::from).collect();
@@ -345,7 +358,9 @@ impl Stored<'_> {
     fn grounding(&mut self) -> Outcome<()> {
         let masks = self.masks("input.grounding.pred_masks")?;
         let truth = self.values("input.grounding.gt_boxes")?;
-        let clean: Vec<Bitmap> = masks.iter().map(cleaned).collect();
+        let least = self.config["grounding"]["min_blob"].as_u64();
+        let least = least.unwrap_or(MIN_PART);
+        let clean: Vec<Bitmap> = masks.iter().map(|m| cleaned(m, least)).collect();
         let pixels = clean.iter().flat_map(|m| m.data.iter());
         let pixels: Vec<f64> = pixels.map(|&v| f64::from(v)).collect();
         self.same("grounding/cleaned", "mid.grounding.cleaned_masks", &pixels)?;
