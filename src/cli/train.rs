@@ -1,18 +1,20 @@
 //! `sparrow train STAGE`: one stage of training. Stages meet in their checkpoints; see [`crate::train`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
-    train::{Budget, Job, export, language, segmenter, synth::Vocabulary, towers},
+    train::{Budget, Exported, Job, export, language, segmenter, synth::Vocabulary, towers, whole},
 };
 
 /// What can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Stage {
+    /// Everything: all stages in turn, then the weight file in --out.
+    Nano,
     /// Segmenter and proposer on one trunk, on masks and boxes.
     Segmenter,
     /// A finished segmenter's memory alone, on longer clips.
@@ -74,18 +76,23 @@ pub(super) struct TrainArgs {
     device: String,
 }
 
+/// Says what was written.
+fn tell(path: &Path, done: Exported) {
+    tracing::info!(
+        "{}: {} tensors, {} parameters; {} tensors of training alone left out",
+        path.display(),
+        done.tensors,
+        done.parameters,
+        done.dropped
+    );
+}
+
 /// Runs the stage.
 pub(super) fn run(args: TrainArgs) -> Result<()> {
     let info = ModelInfo::by_id(&args.model)?;
     if args.stage == Stage::Export {
         let done = export(&args.init, &info, &args.out)?;
-        tracing::info!(
-            "{}: {} tensors, {} parameters; {} tensors of training alone left out",
-            args.out.display(),
-            done.tensors,
-            done.parameters,
-            done.dropped
-        );
+        tell(&args.out, done);
         return Ok(());
     }
     ensure!(
@@ -105,10 +112,19 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         Words::Core => Vocabulary::Core,
         Words::Full => Vocabulary::Full,
     };
+    if args.stage == Stage::Nano {
+        let total = whole::Total {
+            steps: args.steps,
+            minutes: args.minutes,
+        };
+        let done = whole::run(&job, total, &info, words)?;
+        tell(&job.out.join(&info.weights.file), done);
+        return Ok(());
+    }
     match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
         Stage::Memory => segmenter::run_memory(&mut job, &info),
-        Stage::Export => return Ok(()),
+        Stage::Nano | Stage::Export => return Ok(()),
         Stage::Towers => towers::run(&mut job, &info, words),
         Stage::Language => language::run(&mut job, &info, language::Part::Language, words),
         Stage::Filtration => language::run(&mut job, &info, language::Part::Filtration, words),

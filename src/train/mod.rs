@@ -20,6 +20,7 @@ pub mod pictures;
 pub mod segmenter;
 pub mod synth;
 pub mod towers;
+pub mod whole;
 
 pub use export::{Exported, export};
 pub use job::{Budget, Job};
