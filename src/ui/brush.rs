@@ -74,10 +74,11 @@ impl Painting {
         let last = ((cx + radius).ceil() as i64).min(width - 1);
         for x in first..=last {
             let dx = x as f32 + 0.5 - cx;
-            let half = (radius * radius - dx * dx).max(0.0).sqrt();
-            if half <= 0.0 && x as f32 != cx.floor() {
+            // The column under the centre is always touched, however thin the brush.
+            if dx.abs() > radius && x as f32 != cx.floor() {
                 continue;
             }
+            let half = (radius * radius - dx * dx).max(0.0).sqrt();
             let top = ((cy - half - 0.5).ceil() as i64).clamp(0, height);
             let low = ((cy + half - 0.5).floor() as i64 + 1).clamp(top, height);
             let column = (x * height) as usize;
@@ -143,7 +144,7 @@ mod tests {
         painting.draw_to(point(-3.0, -3.0), 2.0);
         painting.draw_to(point(f32::NAN, 1.0), 2.0);
         assert_eq!(painting.rle().area(), 63);
-        painting.draw_to(point(30.0, 3.5), 1.0);
+        painting.draw_to(point(30.0, 12.0), 1.0);
         assert!(painting.rle().area() < 63);
     }
 
