@@ -130,6 +130,7 @@ struct Stage<'a> {
     heads: (DenseHead, DenseHead),
     sides: (usize, usize),
     options: SynthOptions,
+    held_out: u64,
 }
 
 /// Sums of a few steps.
@@ -203,7 +204,7 @@ impl Stage<'_> {
 
     fn validate(&self) -> TrainResult<Tally> {
         let mut tally = Tally::default();
-        let seeds: Vec<u64> = (0..HELD_OUT_CLIPS).map(|i| synth::HELD_OUT + i).collect();
+        let seeds: Vec<u64> = (0..self.held_out).map(|i| synth::HELD_OUT + i).collect();
         for seeds in seeds.chunks(TEMPORAL_CLIPS) {
             self.loss(seeds, &mut tally)?;
         }
@@ -216,6 +217,30 @@ impl Stage<'_> {
 /// # Errors
 /// If a file cannot be written, the checkpoint does not fit, or the loss diverges.
 pub fn run(job: &mut Job, info: &ModelInfo, vocabulary: Vocabulary) -> TrainResult<()> {
+    train(job, info, vocabulary, HELD_OUT_CLIPS)
+}
+
+/// One step, for the tests of the stages that build on this one.
+#[cfg(test)]
+pub(super) fn run_briefly(info: &ModelInfo, out: &std::path::Path) -> TrainResult<()> {
+    let mut job = Job {
+        out: out.to_owned(),
+        budget: super::Budget::new(Some(1), None),
+        resume: false,
+        init: vec![],
+        device: candle_core::Device::Cpu,
+        seed: 3,
+        generators: 1,
+    };
+    train(&mut job, info, Vocabulary::Core, 2)
+}
+
+fn train(
+    job: &mut Job,
+    info: &ModelInfo,
+    vocabulary: Vocabulary,
+    held_out: u64,
+) -> TrainResult<()> {
     let params = Params::new(job.seed, &job.device);
     let towers = Towers::build(info, &params.var_builder())?;
     let aux = params.var_builder().pp("aux");
@@ -257,6 +282,7 @@ pub fn run(job: &mut Job, info: &ModelInfo, vocabulary: Vocabulary) -> TrainResu
             phrases: 0,
             ..SynthOptions::default()
         },
+        held_out,
     };
     let state = |step: u64, secs: f64| checkpoint::State {
         stage: STAGE.into(),

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::infer::{model::ModelInfo, words::WordTokenizer};
 
+use filter::best_threshold;
 use model::{Model, Tally};
 use scene::{Frozen, Scene};
 
@@ -60,14 +61,23 @@ const ROWS: usize = 6;
 const PHRASES: usize = 16;
 /// Phrases made for a clip.
 const PHRASES_MADE: usize = 32;
-/// Clips to begin with, and at most.
-const POOL_START: usize = 60;
-const POOL_MOST: usize = 900;
+/// How many clips the stages hold.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Clips in the pool to begin with, and at most.
+    pool: (usize, usize),
+    /// Clips of a validation.
+    held_out: u64,
+}
+
+const EFFORT: Effort = Effort {
+    pool: (60, 900),
+    held_out: 48,
+};
 /// Steps between lines of the log, checkpoints, validations, and looks at the files that are followed.
 const REPORT_EVERY: u64 = 20;
 const SAVE_EVERY: u64 = 100;
 const VALIDATE_EVERY: u64 = 300;
-const HELD_OUT_CLIPS: u64 = 48;
 /// Fraction of the budget after which phrases of every kind are drawn; before it, colour and shape alone.
 const READING: f64 = 0.3;
 /// Part of the phrases that do not see the clip, in the first fraction of the budget and later.
@@ -86,9 +96,15 @@ struct Pool<'a> {
     /// Clips at the front that an earlier state of the frozen networks saw.
     stale: usize,
     vocabulary: Vocabulary,
+    effort: Effort,
 }
 
 impl Pool<'_> {
+    /// Whether there are enough clips, all of the frozen networks' present state.
+    fn is_settled(&self) -> bool {
+        self.stale == 0 && self.scenes.len() >= self.effort.pool.1
+    }
+
     fn options(&self, progress: f64) -> SynthOptions {
         let language = if progress < READING {
             LanguageOptions::attributes_only()
@@ -120,17 +136,18 @@ impl Pool<'_> {
         if self.stale > 0 {
             self.stale -= 1;
             self.scenes[self.stale] = scene;
-        } else if self.scenes.len() < POOL_MOST {
+        } else if self.scenes.len() < self.effort.pool.1 {
             self.scenes.push(scene);
         } else {
-            self.scenes[self.made as usize % POOL_MOST] = scene;
+            let at = self.made as usize % self.scenes.len();
+            self.scenes[at] = scene;
         }
         Ok(())
     }
 
     fn held_out(&self) -> TrainResult<Vec<Scene>> {
         let options = self.options(1.0);
-        (0..HELD_OUT_CLIPS)
+        (0..self.effort.held_out)
             .map(|i| {
                 let seed = synth::HELD_OUT + 1000 + i;
                 self.frozen
@@ -155,6 +172,15 @@ fn validate(model: &Model, pool: &Pool<'_>, held_out: &[Scene]) -> TrainResult<T
 /// # Errors
 /// If weights are missing, a file cannot be written, the checkpoint does not fit, or the loss diverges.
 pub fn run(job: &mut Job, info: &ModelInfo, part: Part, vocabulary: Vocabulary) -> TrainResult<()> {
+    train(job, info, (part, vocabulary), EFFORT)
+}
+
+fn train(
+    job: &mut Job,
+    info: &ModelInfo,
+    (part, vocabulary): (Part, Vocabulary),
+    effort: Effort,
+) -> TrainResult<()> {
     let words = WordTokenizer::new(&info.tokenizer, info.config.phi3.vocab_size)
         .map_err(|e| TrainError::Content(e.to_string()))?;
     let params = Params::new(job.seed, &job.device);
@@ -187,6 +213,7 @@ pub fn run(job: &mut Job, info: &ModelInfo, part: Part, vocabulary: Vocabulary) 
         made,
         stale: 0,
         vocabulary,
+        effort,
     };
     let mut held_out = pool.held_out()?;
     let schedule = part.schedule();
@@ -198,10 +225,10 @@ pub fn run(job: &mut Job, info: &ModelInfo, part: Part, vocabulary: Vocabulary) 
     let mut tally = Tally::default();
     while let Some(step) = budget.next_step() {
         let progress = budget.progress();
-        while pool.scenes.len() < POOL_START {
+        while pool.scenes.len() < effort.pool.0 {
             pool.grow(reached(progress))?;
         }
-        for _ in 0..if pool.stale > 0 { 2 } else { 1 } {
+        for _ in 0..if pool.is_settled() { 1 } else { 2 } {
             pool.grow(reached(progress))?;
         }
         let mut rng = ChaCha8Rng::seed_from_u64(job.seed ^ (step << 20));
@@ -236,14 +263,6 @@ pub fn run(job: &mut Job, info: &ModelInfo, part: Part, vocabulary: Vocabulary) 
         };
         if done % SAVE_EVERY == 0 {
             checkpoint::save(&path, &params, &adam, &state(budget.secs()))?;
-        }
-        if done % VALIDATE_EVERY == 0 || budget.progress() >= 1.0 {
-            let started = Instant::now();
-            let fields = validate(&model, &pool, &held_out)?.fields();
-            log.line("val", done, budget.secs(), &fields)?;
-            if budget.progress() >= 1.0 {
-                checkpoint::save(&path, &params, &adam, &state(budget.secs()))?;
-            }
             if pool.frozen.is_stale() {
                 log.note(
                     done,
@@ -253,10 +272,25 @@ pub fn run(job: &mut Job, info: &ModelInfo, part: Part, vocabulary: Vocabulary) 
                 pool.stale = pool.scenes.len();
                 held_out = pool.held_out()?;
             }
+        }
+        if done % VALIDATE_EVERY == 0 {
+            let started = Instant::now();
+            let fields = validate(&model, &pool, &held_out)?.fields();
+            log.line("val", done, budget.secs(), &fields)?;
             budget.excuse(started.elapsed());
         }
+        if budget.progress() >= 1.0 {
+            checkpoint::save(&path, &params, &adam, &state(budget.secs()))?;
+        }
     }
-    Ok(())
+    let tally = validate(&model, &pool, &held_out)?;
+    log.line("val", budget.step(), budget.secs(), &tally.fields())?;
+    let thresholds = serde_json::json!({
+        "presence": best_threshold(&tally.presence, false),
+        "keep": best_threshold(&tally.pairs, true),
+    });
+    let path = job.out.join(format!("{}.thresholds.json", part.stage()));
+    checkpoint::write_whole(&path, thresholds.to_string().as_bytes())
 }
 
 /// Some of `n` phrases, each at most once.
@@ -268,4 +302,56 @@ fn draw(n: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
     }
     all.truncate(PHRASES);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::train::Budget;
+
+    /// Nano in miniature.
+    fn tiny() -> ModelInfo {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        let c = &mut info.config;
+        (c.clip.dim, c.clip.mlp, c.clip.layers, c.clip.heads) = (8, 16, 2, 2);
+        c.clip.image_size = 32;
+        let v = &mut c.internvideo2;
+        (v.dim, v.depth, v.heads, v.img_size) = (8, 2, 2, 32);
+        (v.mlp_hidden, c.visual.video_pool) = (Some(16), 2);
+        let l = &mut c.phi3;
+        (l.hidden_size, l.intermediate_size, l.num_hidden_layers) = (16, 24, 1);
+        (l.num_attention_heads, l.num_key_value_heads) = (2, 2);
+        info
+    }
+
+    #[test]
+    fn a_run_that_is_resumed_goes_on_where_it_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let info = tiny();
+        let job = |steps: u64, resume: bool| Job {
+            out: dir.path().to_owned(),
+            budget: Budget::new(Some(steps), None),
+            resume,
+            init: vec![dir.path().join("towers.checkpoint.safetensors")],
+            device: Device::Cpu,
+            seed: 3,
+            generators: 1,
+        };
+        crate::train::towers::run_briefly(&info, dir.path()).unwrap();
+        let effort = Effort {
+            pool: (2, 3),
+            held_out: 2,
+        };
+        let what = (Part::Language, Vocabulary::Core);
+        train(&mut job(1, false), &info, what, effort).unwrap();
+        train(&mut job(2, true), &info, what, effort).unwrap();
+        let log = std::fs::read_to_string(dir.path().join("language.log.jsonl")).unwrap();
+        assert!(log.contains("resumed"), "{log}");
+        let path = checkpoint::path_in(dir.path(), "language");
+        let names = checkpoint::weights(&path, &Device::Cpu).unwrap();
+        assert!(names.contains_key("model.text_hidden_fcs.0.2.weight"));
+        assert!(dir.path().join("language.thresholds.json").exists());
+    }
 }

@@ -28,6 +28,9 @@ use crate::{
 
 /// Weight of the answer's tokens behind the first, which no phrase changes.
 const TEMPLATE_WEIGHT: f32 = 0.3;
+/// Weight of the first answer token where there is no such thing: such phrases are few, and "there is" is the easy
+/// answer.
+const ABSENT_WEIGHT: f32 = 2.5;
 /// Part of the phrases that come with target-specific tokens.
 const TSF_PART: f64 = 0.2;
 /// Part of those that show the wrong object: else the answer could be read from the crop instead of the phrase.
@@ -39,7 +42,7 @@ const SLOT_WEIGHT: f64 = 0.3;
 const DENSE_WEIGHT: f64 = 0.25;
 const POINT_WEIGHT: f64 = 1.0;
 const MASK_WEIGHT: f64 = 1.0;
-const FILTER_WEIGHT: f64 = 1.0;
+const FILTER_WEIGHT: f64 = 0.3;
 const DENSE: DenseWeights = DenseWeights {
     classes: [1.0, 1.0, 0.0, 0.0],
     boxes: 2.0,
@@ -119,6 +122,10 @@ pub(super) struct Tally {
     attributes: Choice,
     others: Choice,
     iou: [(f64, f64); 2],
+    /// Probability that there is such a thing, and whether there is.
+    pub(super) presence: Vec<(f32, bool)>,
+    /// Confidence of a pair of phrase and proposal, and whether they belong together.
+    pub(super) pairs: Vec<(f32, bool)>,
 }
 
 fn rate((right, counted): (f64, f64)) -> f64 {
@@ -245,7 +252,11 @@ impl Model {
                 let rest = if forced { 0.0 } else { TEMPLATE_WEIGHT };
                 let mut weights = vec![rest; answer.len()];
                 // Who sees nothing cannot know whether there is such a thing.
-                weights[0] = if blind { 0.0 } else { 1.0 };
+                weights[0] = match (blind, absent) {
+                    (true, _) => 0.0,
+                    (false, true) => ABSENT_WEIGHT,
+                    (false, false) => 1.0,
+                };
                 Segment {
                     phrase: spoken.ids.clone(),
                     tsf: vec![],
@@ -451,6 +462,7 @@ impl Model {
                 .map(|&i| scene.phrases[i].phrase.referents.is_empty())
         });
         for (p, is_absent) in absent.iter().zip(truths) {
+            tally.presence.push((1.0 - p, !is_absent));
             let counter = &mut tally.opening[usize::from(is_absent)];
             counter.1 += 1.0;
             counter.0 += f64::from(u8::from((*p > 0.5) == is_absent));
@@ -587,6 +599,7 @@ impl Model {
             };
             let is_attribute = |i: usize| phrase(mine[i]).kind == PhraseKind::Attribute;
             let detached = logits.detach();
+            tally.pairs.extend(meant.pairs(&detached)?);
             tally
                 .attributes
                 .add(meant.choices(&detached, is_attribute)?);
