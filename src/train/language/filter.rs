@@ -7,6 +7,9 @@ use crate::train::TrainResult;
 /// Overlap from which a proposal counts as an object.
 const MATCH: f32 = 0.5;
 
+/// Overlap from which a proposal lies on an object rather than on nothing.
+const NEAR: f32 = 0.3;
+
 /// Intersection over union of corners.
 pub(super) fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
     let area = |b: [f32; 4]| (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0);
@@ -96,11 +99,24 @@ impl Meant<'_> {
         Ok((pairs + order)?)
     }
 
-    /// Confidence of every pair and whether it is right, from logits `(phrases, proposals)`.
-    pub(super) fn pairs(&self, logits: &Tensor) -> TrainResult<Vec<(f32, bool)>> {
-        let confidence: Vec<f32> = candle_nn::ops::sigmoid(logits)?.flatten_all()?.to_vec1()?;
-        let right = self.targets().into_iter().map(|t| t == 1.0);
-        Ok(confidence.into_iter().zip(right).collect())
+    /// For each phrase the confidence of every proposal and the object it lies on, from logits `(phrases, proposals)`.
+    pub(super) fn confidences(&self, logits: &Tensor) -> TrainResult<Vec<Vec<(f32, u8)>>> {
+        let on: Vec<u8> = self
+            .proposals
+            .iter()
+            .map(|p| {
+                let nearest = self
+                    .objects
+                    .iter()
+                    .max_by(|a, b| iou(a.1, *p).total_cmp(&iou(b.1, *p)));
+                nearest.filter(|n| iou(n.1, *p) >= NEAR).map_or(0, |n| n.0)
+            })
+            .collect();
+        let rows: Vec<Vec<f32>> = candle_nn::ops::sigmoid(logits)?.to_vec2()?;
+        Ok(rows
+            .into_iter()
+            .map(|row| row.into_iter().zip(on.iter().copied()).collect())
+            .collect())
     }
 
     /// Counts the first choices of logits `(phrases, proposals)` over the phrases that `counts` accepts.
@@ -133,35 +149,6 @@ impl Meant<'_> {
     }
 }
 
-/// The threshold at or above which scores are best taken for right: the largest mean of both kinds' hit rates, or the
-/// largest F1 where right ones are few (`by_f1`). `None` without both kinds.
-pub(super) fn best_threshold(scored: &[(f32, bool)], by_f1: bool) -> Option<f32> {
-    let mut sorted = scored.to_vec();
-    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let right = sorted.iter().filter(|s| s.1).count() as f64;
-    let wrong = sorted.len() as f64 - right;
-    if right == 0.0 || wrong == 0.0 {
-        return None;
-    }
-    let (mut taken, mut best) = ((0.0, 0.0), (f64::MIN, 0.5));
-    for pair in sorted.windows(2) {
-        if pair[0].1 {
-            taken.0 += 1.0;
-        } else {
-            taken.1 += 1.0;
-        }
-        let value = if by_f1 {
-            2.0 * taken.0 / (taken.0 + taken.1 + right)
-        } else {
-            taken.0 / right + (1.0 - taken.1 / wrong)
-        };
-        if pair[0].0 > pair[1].0 && value > best.0 {
-            best = (value, (pair[0].0 + pair[1].0) / 2.0);
-        }
-    }
-    Some(best.1)
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -185,21 +172,5 @@ mod tests {
         assert_eq!((count.right, count.on, count.counted), (2.0, 2.0, 2.0));
         let count = meant.choices(&right.neg().unwrap(), |_| true).unwrap();
         assert_eq!((count.right, count.counted, count.missed), (0.0, 2.0, 0.0));
-    }
-
-    #[test]
-    fn a_threshold_parts_right_from_wrong() {
-        let scored = [
-            (0.9, true),
-            (0.8, true),
-            (0.3, false),
-            (0.6, true),
-            (0.1, false),
-        ];
-        for by_f1 in [true, false] {
-            let at = best_threshold(&scored, by_f1).unwrap();
-            assert!((at - 0.45).abs() < 1e-6, "{at}");
-        }
-        assert!(best_threshold(&scored[..2], true).is_none());
     }
 }

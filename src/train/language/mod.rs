@@ -5,6 +5,7 @@
 //! initial ones all losses take part, without them those of reading alone. What only training needs (slot read-out, dense
 //! read-out, pointing) lies under `aux.`. Leaves the frozen networks to their own stages.
 
+mod calibrate;
 mod filter;
 mod model;
 mod pack;
@@ -21,8 +22,7 @@ use super::{
 };
 use crate::infer::{model::ModelInfo, words::WordTokenizer};
 
-use filter::best_threshold;
-use model::{Model, Tally};
+use model::{How, Model, Tally};
 use scene::{Frozen, Scene};
 
 /// Which of the two stages.
@@ -242,7 +242,8 @@ fn train(
             Part::Language if progress < BLIND_UNTIL => BLIND.0,
             _ => BLIND.1,
         };
-        let loss = model.loss(&batch, &pool.frozen, blind, &mut rng, &mut tally)?;
+        let how = How { blind, forced: 0.5 };
+        let loss = model.loss(&batch, &pool.frozen, how, &mut rng, &mut tally)?;
         if !tally.is_finite() {
             return Err(TrainError::Diverged { step });
         }
@@ -279,18 +280,24 @@ fn train(
             log.line("val", done, budget.secs(), &fields)?;
             budget.excuse(started.elapsed());
         }
-        if budget.progress() >= 1.0 {
-            checkpoint::save(&path, &params, &adam, &state(budget.secs()))?;
-        }
     }
     let tally = validate(&model, &pool, &held_out)?;
-    log.line("val", budget.step(), budget.secs(), &tally.fields())?;
-    let thresholds = serde_json::json!({
-        "presence": best_threshold(&tally.presence, false),
-        "keep": best_threshold(&tally.pairs, true),
-    });
-    let path = job.out.join(format!("{}.thresholds.json", part.stage()));
-    checkpoint::write_whole(&path, thresholds.to_string().as_bytes())
+    let mut fields = tally.fields();
+    let mut extra = serde_json::json!({ "made": pool.made });
+    if let Some(fit) = calibrate::fit(&tally.records, info.config.filtration.max_selected) {
+        // Under this key an export finds them.
+        extra["thresholds"] = serde_json::json!({ "presence": fit.presence, "keep": fit.keep });
+        fields.extend([("kept_value", fit.value), ("kept_none", fit.none)]);
+    }
+    log.line("val", budget.step(), budget.secs(), &fields)?;
+    let state = checkpoint::State {
+        stage: part.stage().into(),
+        step: budget.step(),
+        secs: budget.secs(),
+        seed: job.seed,
+        extra,
+    };
+    checkpoint::save(&path, &params, &adam, &state)
 }
 
 /// Some of `n` phrases, each at most once.
@@ -352,6 +359,5 @@ mod tests {
         let path = checkpoint::path_in(dir.path(), "language");
         let names = checkpoint::weights(&path, &Device::Cpu).unwrap();
         assert!(names.contains_key("model.text_hidden_fcs.0.2.weight"));
-        assert!(dir.path().join("language.thresholds.json").exists());
     }
 }

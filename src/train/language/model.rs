@@ -6,6 +6,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
+    calibrate::Record,
     filter::{Choice, Meant},
     pack::{Packed, PromptTokens, Row, Segment, pack},
     scene::{Eyes, Frozen, Scene, Seen},
@@ -122,10 +123,8 @@ pub(super) struct Tally {
     attributes: Choice,
     others: Choice,
     iou: [(f64, f64); 2],
-    /// Probability that there is such a thing, and whether there is.
-    pub(super) presence: Vec<(f32, bool)>,
-    /// Confidence of a pair of phrase and proposal, and whether they belong together.
-    pub(super) pairs: Vec<(f32, bool)>,
+    /// What was predicted, phrase by phrase.
+    pub(super) records: Vec<Record>,
 }
 
 fn rate((right, counted): (f64, f64)) -> f64 {
@@ -180,9 +179,19 @@ pub(super) struct Model {
     image_size: usize,
 }
 
-/// One phrase of a batch: row, phrase, states.
+/// How phrases are asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// Part of the phrases that do not see the clip.
+    pub(super) blind: f64,
+    /// Part of the phrases without a referent that are answered against better knowledge.
+    pub(super) forced: f64,
+}
+
+/// One phrase of a batch: row, place among the row's phrases, phrase of the scene, states.
 struct Said {
     row: usize,
+    slot: usize,
     phrase: usize,
     at: [u32; 2],
 }
@@ -231,7 +240,7 @@ impl Model {
         &self,
         scene: &Scene,
         chosen: &[usize],
-        blind: f64,
+        how: How,
         rng: &mut ChaCha8Rng,
     ) -> Vec<Segment> {
         let script = &self.script;
@@ -242,13 +251,13 @@ impl Model {
                 let absent = spoken.phrase.referents.is_empty();
                 // Some phrases without a referent are answered against better knowledge, so that filtration and
                 // masks learn what to make of them; only the first word's prediction counts there.
-                let forced = absent && rng.random_bool(0.5);
+                let forced = absent && rng.random_bool(how.forced);
                 let answer = match spoken.phrase.referents.len() {
                     0 if !forced => &script.none,
                     0 | 1 => &script.one,
                     _ => &script.several,
                 };
-                let blind = rng.random_bool(blind);
+                let blind = rng.random_bool(how.blind);
                 let rest = if forced { 0.0 } else { TEMPLATE_WEIGHT };
                 let mut weights = vec![rest; answer.len()];
                 // Who sees nothing cannot know whether there is such a thing.
@@ -310,7 +319,7 @@ impl Model {
     fn read(
         &self,
         batch: &[(&Scene, Vec<usize>)],
-        blind: f64,
+        how: How,
         rng: &mut ChaCha8Rng,
     ) -> TrainResult<(Packed, Tensor, usize)> {
         let b = batch.len();
@@ -334,7 +343,7 @@ impl Model {
             .map(|(i, (scene, chosen))| Row {
                 head: self.script.head.clone(),
                 visual: ((vocabulary + i * block) as u32, block),
-                segments: self.segments(scene, chosen, blind, rng),
+                segments: self.segments(scene, chosen, how, rng),
             })
             .collect();
         let first = (vocabulary + b * block) as u32;
@@ -366,19 +375,23 @@ impl Model {
         rng: &mut ChaCha8Rng,
         tally: &mut Tally,
     ) -> TrainResult<()> {
-        self.loss(batch, frozen, 0.0, rng, tally).map(|_| ())
+        let how = How {
+            blind: 0.0,
+            forced: 1.0,
+        };
+        self.loss(batch, frozen, how, rng, tally).map(|_| ())
     }
 
-    /// Loss of phrases of scenes, of which the part `blind` does not see the clip.
+    /// Loss of phrases of scenes, asked as `how` says.
     pub(super) fn loss(
         &self,
         batch: &[(&Scene, Vec<usize>)],
         frozen: &Frozen,
-        blind: f64,
+        how: How,
         rng: &mut ChaCha8Rng,
         tally: &mut Tally,
     ) -> TrainResult<Tensor> {
-        let (packed, states, per_frame) = self.read(batch, blind, rng)?;
+        let (packed, states, per_frame) = self.read(batch, how, rng)?;
         tally.steps += 1.0;
         let mut total = Tensor::zeros((), DType::F32, &self.device)?;
         let mut add = |part: usize, weight: f64, loss: Tensor, tally: &mut Tally| {
@@ -391,7 +404,7 @@ impl Model {
             .logits(&self.rows_of(&states, packed.at.iter().copied())?)?;
         let ce = weighted_cross_entropy(&logits, &packed.targets, &packed.weights)?;
         add(0, 1.0, ce, tally)?;
-        self.count_openings(batch, &packed, &states, tally)?;
+        let presence = self.count_openings(batch, &packed, &states, tally)?;
 
         let said: Vec<Said> = batch
             .iter()
@@ -400,7 +413,15 @@ impl Model {
                 let places = packed.places[row].iter();
                 places
                     .zip(chosen)
-                    .filter_map(move |(p, &phrase)| p.prompts.map(|at| Said { row, phrase, at }))
+                    .enumerate()
+                    .filter_map(move |(slot, (p, &phrase))| {
+                        p.prompts.map(|at| Said {
+                            row,
+                            slot,
+                            phrase,
+                            at,
+                        })
+                    })
             })
             .collect();
         if said.is_empty() {
@@ -431,7 +452,7 @@ impl Model {
         add(3, POINT_WEIGHT, point, tally)?;
 
         if let Some(eyes) = &frozen.eyes {
-            let filter = self.filter_loss(batch, &said, &boxes, tally)?;
+            let filter = self.filter_loss(batch, &said, &boxes, &presence, tally)?;
             add(4, FILTER_WEIGHT, filter, tally)?;
             if let Some(mask) = self.mask_loss(batch, eyes, &said, &seg, rng, tally)? {
                 add(5, MASK_WEIGHT, mask, tally)?;
@@ -447,7 +468,7 @@ impl Model {
         packed: &Packed,
         states: &Tensor,
         tally: &mut Tally,
-    ) -> TrainResult<()> {
+    ) -> TrainResult<Vec<Vec<f32>>> {
         let at = packed.places.iter().flatten().map(|p| p.opening);
         let logits = self
             .language
@@ -462,12 +483,15 @@ impl Model {
                 .map(|&i| scene.phrases[i].phrase.referents.is_empty())
         });
         for (p, is_absent) in absent.iter().zip(truths) {
-            tally.presence.push((1.0 - p, !is_absent));
             let counter = &mut tally.opening[usize::from(is_absent)];
             counter.1 += 1.0;
             counter.0 += f64::from(u8::from((*p > 0.5) == is_absent));
         }
-        Ok(())
+        let mut left = absent.into_iter().map(|p| 1.0 - p);
+        Ok(batch
+            .iter()
+            .map(|(_, chosen)| left.by_ref().take(chosen.len()).collect())
+            .collect())
     }
 
     fn slot_loss(
@@ -567,6 +591,7 @@ impl Model {
         batch: &[(&Scene, Vec<usize>)],
         said: &[Said],
         boxes: &Tensor,
+        presence: &[Vec<f32>],
         tally: &mut Tally,
     ) -> TrainResult<Tensor> {
         let mut total = Tensor::zeros((), DType::F32, &self.device)?;
@@ -599,7 +624,14 @@ impl Model {
             };
             let is_attribute = |i: usize| phrase(mine[i]).kind == PhraseKind::Attribute;
             let detached = logits.detach();
-            tally.pairs.extend(meant.pairs(&detached)?);
+            let confidences = meant.confidences(&detached)?;
+            for (s, proposals) in mine.iter().zip(confidences) {
+                tally.records.push(Record {
+                    presence: presence[row][s.slot],
+                    proposals,
+                    referents: phrase(s).referents.clone(),
+                });
+            }
             tally
                 .attributes
                 .add(meant.choices(&detached, is_attribute)?);
