@@ -15,12 +15,17 @@ use super::{
     exporter::Exporting,
     opener::{Answer, Resolved},
     panels,
-    session::Wake,
+    session::{Saving, Wake},
     settings::{Settings, SettingsWriter, ThemeWish},
     state::{JobKind, State},
     theme::{self, space},
 };
-use crate::{project::Document, task::Request, video::Decoder, worker::WorkerHandle};
+use crate::{
+    project::Document,
+    task::{CancelToken, Request},
+    video::Decoder,
+    worker::WorkerHandle,
+};
 
 /// A clip on its way in.
 pub(super) enum Opening {
@@ -33,6 +38,18 @@ pub(super) enum Opening {
     },
 }
 
+/// The video's content hash on its way; dropping this stops the reading.
+pub(super) struct Hashing {
+    pub(super) answer: crossbeam_channel::Receiver<String>,
+    pub(super) cancel: CancelToken,
+}
+
+impl Drop for Hashing {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
 /// The threads and files behind the window.
 pub(super) struct Services {
     pub(super) wake: Wake,
@@ -42,6 +59,7 @@ pub(super) struct Services {
     pub(super) settings: SettingsWriter,
     pub(super) chooser: FileChooser,
     pub(super) exporting: Option<Exporting>,
+    pub(super) hashing: Option<Hashing>,
     pub(super) sample: Option<Sample>,
     /// Space was pressed and has not been used to pan.
     pub(super) space_pending: bool,
@@ -83,6 +101,7 @@ impl App {
                 settings: SettingsWriter::new(options.settings),
                 chooser: FileChooser::default(),
                 exporting: None,
+                hashing: None,
                 sample: options.sample,
                 space_pending: false,
             },
@@ -105,12 +124,17 @@ impl App {
         self.state.frame
     }
 
-    /// Whether the frame in view is decoded and drawn, and no job is under way.
+    /// Whether nothing is on its way: the frame in view and the film strip are there, no job runs, everything is saved.
     pub fn is_settled(&self) -> bool {
-        let shown = self.state.clip.as_ref().and_then(|c| c.shown.as_ref());
-        self.state.opening.is_none()
-            && self.state.jobs.is_empty()
-            && (self.state.clip.is_none() || shown.is_some_and(|f| f.index.0 == self.state.frame))
+        let clip = self.state.clip.as_ref();
+        let pictures = clip.is_none_or(|c| {
+            let shown = c.shown.as_ref().map(|f| f.index.0);
+            let wanted = &c.thumbnails_wanted;
+            shown == Some(self.state.frame) && wanted.iter().all(|f| c.thumbnails.contains_key(f))
+        });
+        let session = self.state.session.as_ref();
+        let saved = session.is_none_or(|s| s.saving() != Saving::Waiting);
+        self.state.opening.is_none() && self.state.jobs.is_empty() && pictures && saved
     }
 
     /// Where the project is saved, once it is.

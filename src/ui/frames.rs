@@ -5,17 +5,17 @@ use std::{path::PathBuf, sync::Arc};
 use egui::{ColorImage, TextureOptions};
 
 use super::{
-    app::{App, Opening},
+    app::{App, Hashing, Opening},
     opener::{self, Resolved, Target},
     session::Session,
     state::{CanvasView, Clip, JobKind, Weight},
 };
 use crate::{
-    project::{Document, FrameIndex, Size},
+    project::{Document, Edit, FrameIndex, Size, VideoInfo},
     render::{FrameImage, PixelsRef},
     store::compare_video,
-    task::Request,
-    video::{Decoder, Frame, Pixels},
+    task::{CancelToken, Progress, Request},
+    video::{Decoder, Frame, Pixels, content_hash},
 };
 
 /// Bytes of decoded frames that are kept.
@@ -87,6 +87,7 @@ impl App {
     pub(super) fn close_clip(&mut self) {
         self.cancel_all();
         self.services.decoder = None;
+        self.services.hashing = None;
         self.state.clip = None;
         if let Some(session) = self.state.session.take() {
             let closing = std::thread::Builder::new().name("sparrow-close".to_owned());
@@ -207,6 +208,9 @@ impl App {
         self.state.selected = session.doc.objects.first().map(|o| o.id);
         self.state.settings.remember(&path);
         self.services.settings.save(&self.state.settings);
+        if session.doc.video.hash.is_empty() {
+            self.start_hashing(path.clone());
+        }
         decoder.request(FrameIndex(0));
         self.services.decoder = Some(decoder);
         self.state.session = Some(session);
@@ -226,6 +230,45 @@ impl App {
             trouble: None,
         });
         self.state.focus_phrase = true;
+    }
+
+    /// Reads the video once on a thread of its own, so that the project knows it again.
+    fn start_hashing(&mut self, path: PathBuf) {
+        let (send, answer) = crossbeam_channel::bounded(1);
+        let cancel = CancelToken::default();
+        let mut progress = Progress::new(cancel.clone(), |_, _, _| {});
+        let wake = self.services.wake.clone();
+        let thread = std::thread::Builder::new().name("sparrow-hash".to_owned());
+        let spawned = thread.spawn(move || match content_hash(&path, &mut progress) {
+            Ok(hash) => {
+                // The clip may have been closed meanwhile.
+                send.send(hash).ok();
+                wake();
+            }
+            Err(error) => tracing::debug!("no content hash: {error}"),
+        });
+        match spawned {
+            Ok(_) => self.services.hashing = Some(Hashing { answer, cancel }),
+            Err(error) => tracing::debug!("no content hash: {error}"),
+        }
+    }
+
+    pub(super) fn poll_hash(&mut self) {
+        let (Some(hashing), Some(session)) = (&self.services.hashing, &mut self.state.session)
+        else {
+            return;
+        };
+        let Ok(hash) = hashing.answer.try_recv() else {
+            return;
+        };
+        self.services.hashing = None;
+        let video = Box::new(VideoInfo {
+            hash,
+            ..session.doc.video.clone()
+        });
+        if let Err(error) = session.note(Edit::SetVideo { video }) {
+            tracing::warn!("the video's hash was not kept: {error}");
+        }
     }
 
     /// Shows a frame; ends what belongs to the frame before.

@@ -95,6 +95,7 @@ impl App {
             }
         }
         self.poll_export();
+        self.poll_hash();
         if let Some(session) = &mut self.state.session {
             session.poll();
         }

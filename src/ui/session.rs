@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::{
-    project::{Document, Edit, EditError, History},
+    project::{Document, Edit, EditError, History, apply},
     store::{Existing, Store, StoreError, Writer},
 };
 
@@ -102,6 +102,15 @@ impl Session {
         self.history.apply(&mut self.doc, edit.clone(), label)?;
         self.revision += 1;
         self.saver.commit(edit, &self.doc);
+        Ok(())
+    }
+
+    /// Notes a fact about the video that is no step of anybody's work: it cannot be undone, and no file is made for it.
+    pub(crate) fn note(&mut self, edit: Edit) -> Result<(), EditError> {
+        apply(&mut self.doc, edit.clone())?;
+        if !matches!(self.saver.stage, Stage::Nothing { .. }) {
+            self.saver.commit(edit, &self.doc);
+        }
         Ok(())
     }
 

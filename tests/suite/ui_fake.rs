@@ -208,7 +208,11 @@ impl Backend for FakeEngine {
                             continue;
                         }
                         let id = object.id;
+                        let slow = object.phrase.contains("slow");
                         pending.push_back(Box::new(move |out| {
+                            if slow {
+                                std::thread::sleep(std::time::Duration::from_millis(25));
+                            }
                             out.send(Update::Propagated {
                                 job: out.job(),
                                 object: id,

@@ -53,7 +53,7 @@ pub(crate) fn emission_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         }
         let anchors = anchors_of(state, emission);
         let mut use_tsf = state.use_tsf;
-        let toggle = ui.checkbox(&mut use_tsf, format!("TSF from {anchors} anchors"));
+        let toggle = ui.checkbox(&mut use_tsf, format!("TSF from {anchors} {}", if anchors == 1 { "anchor" } else { "anchors" }));
         let toggle = toggle.on_hover_text(
             "Crops of your anchors become target-specific tokens of the next emission: corrections steer identity.",
         );

@@ -31,7 +31,11 @@ pub(crate) fn keys_ui(
             .hint_text("Search")
             .margin(Margin::symmetric(8, 6))
             .desired_width(f32::INFINITY);
-        if ui.add(field).accessible_name("Search keys").changed() {
+        let field = ui.add(field).accessible_name("Search keys");
+        if waiting.is_none() && ui.memory(|m| m.focused().is_none()) {
+            field.request_focus();
+        }
+        if field.changed() {
             out.send(Command::UpdateDialog(Dialog::Keys {
                 query: text.clone(),
                 waiting: None,

@@ -13,7 +13,7 @@ use crate::project::{Emission, Proposal, Thresholds};
 
 const ROW: f32 = 24.0;
 /// Height that the rest of the inspector wants.
-const OTHERS: f32 = 350.0;
+const OTHERS: f32 = 380.0;
 
 /// Left edge and width of the columns within `rect`.
 struct Columns {
@@ -58,7 +58,7 @@ pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     header_ui(ui, state, out);
     // As many rows as leave room for the sliders and the emission.
     let rows = ((ui.clip_rect().height() - OTHERS) / ROW).floor();
-    let height = ROW * rows.clamp(4.0, 16.0).min(state.rows.len() as f32);
+    let height = ROW * rows.clamp(3.0, 16.0).min(state.rows.len() as f32);
     ui.spacing_mut().item_spacing.y = 0.0;
     let mut hovered = None;
     ScrollArea::vertical()

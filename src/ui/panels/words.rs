@@ -33,7 +33,11 @@ pub(crate) fn words_ui(ui: &mut Ui, state: &State, query: &str, out: &mut Out) {
             .hint_text("Search")
             .margin(Margin::symmetric(8, 6))
             .desired_width(f32::INFINITY);
-        if ui.add(field).accessible_name("Search words").changed() {
+        let field = ui.add(field).accessible_name("Search words");
+        if ui.memory(|m| m.focused().is_none()) {
+            field.request_focus();
+        }
+        if field.changed() {
             out.send(Command::UpdateDialog(Dialog::Words {
                 query: text.clone(),
             }));
