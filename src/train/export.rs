@@ -34,6 +34,7 @@ pub fn export(inputs: &[PathBuf], info: &ModelInfo, out: &Path) -> TrainResult<E
     let mut found = BTreeMap::new();
     let mut thresholds = serde_json::to_value(info.thresholds)
         .map_err(|e| TrainError::Content(format!("thresholds of {}: {e}", info.id)))?;
+    let mut any_fitted = false;
     for path in inputs {
         let (tensors, state) = checkpoint::read(path, &Device::Cpu)?;
         found.extend(tensors);
@@ -42,6 +43,7 @@ pub fn export(inputs: &[PathBuf], info: &ModelInfo, out: &Path) -> TrainResult<E
             .and_then(|s| s.extra.get("thresholds")?.as_object());
         for (name, value) in fitted.into_iter().flatten() {
             thresholds[name] = value.clone();
+            any_fitted = true;
         }
     }
     let wanted =
@@ -73,11 +75,14 @@ pub fn export(inputs: &[PathBuf], info: &ModelInfo, out: &Path) -> TrainResult<E
             missing.len()
         )));
     }
-    let metadata = HashMap::from([
-        (THRESHOLDS_KEY.to_owned(), thresholds.to_string()),
+    let mut metadata = HashMap::from([
         ("model".to_owned(), info.id.clone()),
         ("licence".to_owned(), info.licence.clone()),
     ]);
+    // Without any, the description's hold, and may still be changed without touching the weights.
+    if any_fitted {
+        metadata.insert(THRESHOLDS_KEY.to_owned(), thresholds.to_string());
+    }
     checkpoint::export_f16(out, &kept, metadata)?;
     Ok(Exported {
         tensors: kept.len(),
