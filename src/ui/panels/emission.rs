@@ -85,7 +85,8 @@ fn tokens_ui(ui: &mut Ui, emission: &Emission) {
     }
     for (token, probability) in &emission.tokens {
         let word = token.trim();
-        if word.is_empty() {
+        // Marks of the language model's own, such as the end of its text, say nothing to a person.
+        if word.is_empty() || (word.starts_with('<') && word.ends_with('>')) {
             continue;
         }
         let chip = match word {

@@ -21,13 +21,17 @@ fn drawn(state: &State) -> Vec<usize> {
         return Vec::new();
     };
     let proposals = &emission.proposals;
-    let mut faint: Vec<usize> = (0..proposals.len())
-        .filter(|&i| !proposals[i].selected)
-        .collect();
-    faint.sort_by(|&a, &b| proposals[b].confidence.total_cmp(&proposals[a].confidence));
-    faint.truncate(MOST_FAINT);
-    faint.reverse();
-    faint.extend((0..proposals.len()).filter(|&i| proposals[i].selected));
+    let sorted = |selected: bool| {
+        let mut all: Vec<usize> = (0..proposals.len())
+            .filter(|&i| proposals[i].selected == selected)
+            .collect();
+        all.sort_by(|&a, &b| proposals[a].confidence.total_cmp(&proposals[b].confidence));
+        all
+    };
+    // The best last, so that it is drawn over the others.
+    let mut faint = sorted(false);
+    faint.drain(..faint.len().saturating_sub(MOST_FAINT));
+    faint.extend(sorted(true));
     if let Some(hovered) = state.hovered_proposal.filter(|&h| h < proposals.len()) {
         faint.retain(|&i| i != hovered);
         faint.push(hovered);
@@ -78,7 +82,12 @@ pub(crate) fn proposals(painter: &Painter, ui: &Ui, state: &State, place: Place)
             );
         } else {
             dashed(painter, rect, Color32::from_white_alpha(105));
-            if rect.width() > 30.0 && proposal.confidence >= 0.05 {
+            // Under a kept box the number would only be in the way; the table has it.
+            let covered = emission
+                .proposals
+                .iter()
+                .any(|k| k.selected && k.box_px.iou(proposal.box_px) > 0.4);
+            if rect.width() > 30.0 && proposal.confidence >= 0.05 && !covered {
                 shadowed_text(painter, rect.left_top() + vec2(4.0, 3.0), &score);
             }
         }
