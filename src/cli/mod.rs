@@ -5,6 +5,7 @@
 
 mod bench;
 mod doctor;
+mod eval;
 mod export;
 mod ground;
 mod ground_json;
@@ -45,6 +46,7 @@ enum Command {
     Ground(ground::GroundArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Eval(eval::EvalArgs),
     /// Write synthetic clips with exact masks and phrases.
     Synth(synth::SynthArgs),
     /// Train one stage of a model.
@@ -83,8 +85,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    log_to_stderr();
     limit_threads(cli.command.is_none());
+    log_to_stderr();
     match run(cli) {
         Ok(Done) => ExitCode::SUCCESS,
         Err(e) => {
@@ -100,6 +102,7 @@ fn run(cli: Cli) -> Result<Done> {
         Some(Command::Ground(args)) => return ground::run(&args),
         Some(Command::Export(args)) => export::run(&args)?,
         Some(Command::Import(args)) => import::run(&args)?,
+        Some(Command::Eval(args)) => eval::run(&args)?,
         Some(Command::Synth(args)) => synth::run(&args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Models { command }) => models::run(&command)?,
@@ -131,11 +134,14 @@ fn log_to_stderr() {
     }
 }
 
-/// The window keeps one core for itself; a command takes them all. `RAYON_NUM_THREADS` says otherwise.
+/// The window keeps one core for itself; a command takes them all. Candle's own pool for element-wise work gets none: its
+/// caller spins until the others are done, which on a busy machine costs three times the arithmetic and starves the
+/// window. What the user has set stays.
+#[expect(
+    unsafe_code,
+    reason = "the libraries that do the arithmetic read their number of threads from the environment alone"
+)]
 fn limit_threads(window: bool) {
-    if std::env::var_os("RAYON_NUM_THREADS").is_some() {
-        return;
-    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if window {
         cores.saturating_sub(1)
@@ -143,11 +149,10 @@ fn limit_threads(window: bool) {
         cores
     }
     .max(1);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|i| format!("compute-{i}"))
-        .build_global();
-    if pool.is_err() {
-        tracing::debug!("the compute threads were started already");
+    for (name, value) in [("RAYON_NUM_THREADS", threads), ("CANDLE_NUM_THREADS", 1)] {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: this is called first of all in `main`, while no other thread exists that could read the environment.
+            unsafe { std::env::set_var(name, value.to_string()) };
+        }
     }
 }

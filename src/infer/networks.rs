@@ -135,3 +135,96 @@ fn words(info: &ModelInfo) -> Result<WordTokenizer, ModelError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, path::Path};
+
+    use candle_core::{DType, Tensor};
+
+    use super::*;
+
+    /// A weight file of the right shape, and a way to damage it.
+    fn file(dir: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> ModelSource {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let weights = RandomWeights::new(3);
+        build(&info.config, &weights.var_builder(&Device::Cpu)).unwrap();
+        let mut tensors: HashMap<String, Tensor> = weights.tensors().into_iter().collect();
+        change(&mut tensors);
+        let path = dir.join("w.safetensors");
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+        ModelSource::find(path.to_str().unwrap()).unwrap()
+    }
+
+    fn error(source: &ModelSource) -> String {
+        let text = LoadedModel::load(source, &Device::Cpu)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(!text.contains('\n'), "one sentence: {text}");
+        assert!(
+            text.contains("w.safetensors") && text.contains("nano"),
+            "{text}"
+        );
+        text
+    }
+
+    #[test]
+    fn a_whole_file_loads_and_a_half_one_too_in_half_precision() {
+        let dir = tempfile::tempdir().unwrap();
+        let loaded = LoadedModel::load(&file(dir.path(), |_| ()), &Device::Cpu).unwrap();
+        assert!(!loaded.untrained && loaded.parameters > 5_000_000);
+        let halved = file(dir.path(), |tensors| {
+            let half = |(name, t): (String, Tensor)| (name, t.to_dtype(DType::F16).unwrap());
+            *tensors = tensors.drain().map(half).collect();
+        });
+        let halved = LoadedModel::load(&halved, &Device::Cpu).unwrap();
+        assert_eq!(
+            (halved.tensors, halved.parameters),
+            (loaded.tensors, loaded.parameters)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "model.visual_model.no_mem_embed";
+        let missing = error(&file(dir.path(), |t| {
+            t.remove(name).unwrap();
+        }));
+        assert!(
+            missing.contains(name) && missing.contains("missing"),
+            "{missing}"
+        );
+        let misshapen = error(&file(dir.path(), |t| {
+            let wrong = Tensor::zeros((1, 1, 7), DType::F32, &Device::Cpu).unwrap();
+            t.insert(name.into(), wrong);
+        }));
+        assert!(
+            misshapen.contains(name) && misshapen.contains("shape"),
+            "{misshapen}"
+        );
+        let superfluous = error(&file(dir.path(), |t| {
+            t.insert("aux.head.weight".into(), t[name].clone());
+        }));
+        assert!(superfluous.contains("aux.head.weight"), "{superfluous}");
+        for bad in [f32::NAN, f32::INFINITY] {
+            let text = error(&file(dir.path(), |t| {
+                let poisoned = t[name].affine(0.0, f64::from(bad)).unwrap();
+                t.insert(name.into(), poisoned);
+            }));
+            assert!(
+                text.contains(name) && text.contains("not a number"),
+                "{text}"
+            );
+        }
+        let whole = file(dir.path(), |_| ());
+        let path = dir.path().join("w.safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        for length in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let text = error(&whole);
+            assert!(text.contains("cut short"), "{length}: {text}");
+        }
+    }
+}

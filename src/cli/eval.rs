@@ -1,0 +1,115 @@
+//! `sparrow eval`: a task on a dataset, by the protocol of its benchmark.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    eval::{self, EngineSubject, Task},
+    infer::{
+        Engine, LoadedModel,
+        model::{ModelSource, device},
+    },
+    task::Mode,
+};
+
+use super::{
+    output::{JsonTarget, require_input, say},
+    progress::Reporter,
+};
+
+/// Measure a model on a dataset.
+#[derive(Debug, Args)]
+pub(super) struct EvalArgs {
+    /// What to measure.
+    #[arg(value_enum)]
+    task: TaskArg,
+    /// The dataset's folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Layout of the dataset: davis or synth.
+    #[arg(long, value_name = "NAME")]
+    format: String,
+    /// Model id, or the path of a weight file.
+    #[arg(long, value_name = "ID", default_value = "nano")]
+    model: String,
+    /// At most this many sequences.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Carry masks by memory, or apply the first frame's boxes to every frame.
+    #[arg(long, value_enum, default_value_t = ModeArg::Track)]
+    mode: ModeArg,
+    /// auto, cpu, cuda or metal.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// File for the result as JSON, - for standard output.
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+    /// Replace outputs that exist.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Tasks of the contract that there are runners for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TaskArg {
+    /// Phrases: referring video object segmentation.
+    Rvos,
+    /// Boxes of the first frame: video object segmentation.
+    Vos,
+    /// Class-agnostic proposals.
+    Proposals,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeArg {
+    /// Memory propagation.
+    Track,
+    /// Each frame alone.
+    Framewise,
+}
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    require_input(&args.data, "a dataset's folder")?;
+    let json = JsonTarget::claim(args.json.as_deref(), args.force)?;
+    let to_stdout = matches!(json, Some(JsonTarget::Stdout));
+    let source = ModelSource::find(&args.model)?;
+    let engine = Engine::new(LoadedModel::load(&source, &device(&args.device)?)?);
+    let request = eval::Request {
+        task: match args.task {
+            TaskArg::Rvos => Task::Rvos,
+            TaskArg::Vos => Task::Vos,
+            TaskArg::Proposals => Task::Proposals,
+        },
+        data: args.data.clone(),
+        format: args.format.clone(),
+        limit: args.limit,
+        mode: match args.mode {
+            ModeArg::Track => Mode::Track,
+            ModeArg::Framewise => Mode::Framewise,
+        },
+    };
+    let reporter = Reporter::new();
+    let mut subject = EngineSubject::new(&engine);
+    let report = eval::run(&request, &mut subject, &mut reporter.progress())?;
+    drop(reporter);
+    if let Some(json) = json {
+        json.finish(&report)?;
+    }
+    if !to_stdout {
+        for line in report.lines() {
+            say(line)?;
+        }
+    }
+    if let Some(first) = report.failed().first() {
+        bail!(
+            "{} sequences failed, the others are measured; the first is {}: {}",
+            report.failed().len(),
+            first.name,
+            first.error
+        );
+    }
+    Ok(())
+}
