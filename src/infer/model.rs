@@ -320,11 +320,10 @@ impl ModelSource {
 /// Turns the safetensors library's words for a damaged file into a clause.
 fn read_reason(reason: &str) -> String {
     let line = reason.lines().next().unwrap_or_default();
-    if [
-        "Header", "header", "Metadata", "Offset", "Invalid", "buffer",
-    ]
-    .iter()
-    .any(|w| line.contains(w))
+    let words = line.to_lowercase();
+    if ["header", "metadata", "offset", "invalid", "buffer"]
+        .iter()
+        .any(|w| words.contains(w))
     {
         format!("the file is cut short or is not a safetensors file ({line})")
     } else {
