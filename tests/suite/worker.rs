@@ -21,6 +21,8 @@ struct Fake {
     permits: Receiver<()>,
     log: Arc<Mutex<Vec<String>>>,
     recovered: Arc<AtomicUsize>,
+    /// Frames of propagations that were begun, permit or not.
+    entered: Arc<AtomicUsize>,
 }
 
 struct Task {
@@ -81,6 +83,7 @@ impl Backend for Fake {
             }
             Request::Propagate { range, .. } => {
                 let (first, last) = (*range.start(), *range.end());
+                self.entered.fetch_add(1, Ordering::SeqCst);
                 self.permits.recv()?;
                 let frame = FrameIndex(first + task.at);
                 out.send(Update::Propagated {
@@ -114,7 +117,17 @@ struct Stage {
     permits: Sender<()>,
     log: Arc<Mutex<Vec<String>>>,
     recovered: Arc<AtomicUsize>,
+    entered: Arc<AtomicUsize>,
     wakes: Arc<AtomicUsize>,
+}
+
+impl Stage {
+    /// Returns once a propagation stands inside a frame, where it looks at nothing until it gets its permit.
+    fn wait_inside_a_frame(&self) {
+        while self.entered.load(Ordering::SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 fn stage() -> Stage {
@@ -122,6 +135,8 @@ fn stage() -> Stage {
     let log = Arc::new(Mutex::new(Vec::new()));
     let recovered = Arc::new(AtomicUsize::new(0));
     let wakes = Arc::new(AtomicUsize::new(0));
+    let entered = Arc::new(AtomicUsize::new(0));
+    let entered2 = entered.clone();
     let (log2, recovered2, wakes2) = (log.clone(), recovered.clone(), wakes.clone());
     let worker = Worker::spawn(
         move || {
@@ -129,6 +144,7 @@ fn stage() -> Stage {
                 permits: receiver,
                 log: log2,
                 recovered: recovered2,
+                entered: entered2,
             })
         },
         move || {
@@ -141,6 +157,7 @@ fn stage() -> Stage {
         permits,
         log,
         recovered,
+        entered,
         wakes,
     }
 }
@@ -313,6 +330,7 @@ fn a_prompt_is_served_between_the_frames_of_a_long_job() {
 fn only_the_newest_prompt_runs_and_the_others_end_as_cancelled() {
     let mut s = stage();
     let long = s.worker.submit(propagate(2));
+    s.wait_inside_a_frame();
     let prompts: Vec<_> = (1..=3).map(|o| s.worker.submit(segment(o))).collect();
     s.permits.send(()).unwrap();
     s.permits.send(()).unwrap();
