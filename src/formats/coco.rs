@@ -16,8 +16,10 @@ use serde_json::Value;
 
 use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE,
-    coco_json::{Annotation, Category, Counts, File, Image, Info, Segmentation, Track, Video},
-    file_stem, files_with, jpeg, loss, polygon, write_file,
+    coco_json::{
+        Annotation, Counts, File, Image, Info, Segmentation, Track, Video, categories, plain_kept,
+    },
+    file_stem, files_with, jpeg, loss, write_file,
 };
 use crate::project::{
     Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
@@ -47,23 +49,9 @@ fn build(doc: &Document, options: &ExportOptions) -> File {
     let sequence = options.sequence_name(doc);
     let size = doc.video.size;
     let mut frames: BTreeMap<FrameIndex, Vec<(ObjectId, u64, &FrameMask)>> = BTreeMap::new();
-    let mut categories: Vec<Category> = Vec::new();
+    let (categories, of) = categories(doc);
     let mut tracks = Vec::new();
-    for object in &doc.objects {
-        let name = match object.name.as_str() {
-            "" => "object",
-            name => name,
-        };
-        let known = categories.iter().find(|c| c.name == name).map(|c| c.id);
-        let category_id = known.unwrap_or_else(|| {
-            let id = categories.len() as u64 + 1;
-            categories.push(Category {
-                id,
-                name: name.to_owned(),
-                supercategory: String::new(),
-            });
-            id
-        });
+    for (object, category_id) in doc.objects.iter().zip(of) {
         tracks.push(Track {
             id: object.id.0,
             video_id: 1,
@@ -117,10 +105,7 @@ fn build(doc: &Document, options: &ExportOptions) -> File {
     }
     let v = &doc.video;
     File {
-        info: Info {
-            description: "Exported by Sparrow".to_owned(),
-            version: "1.0".to_owned(),
-        },
+        info: Info::ours(),
         licenses: Vec::new(),
         videos: vec![Video {
             id: 1,
@@ -157,17 +142,7 @@ impl Format for Coco {
         doc: &Document,
         options: &ExportOptions,
     ) -> Result<(Kept, Vec<Loss>), FormatError> {
-        let mut kept = Kept::new();
-        for object in &doc.objects {
-            for (&frame, mask) in &object.frames {
-                mask.rle
-                    .check()
-                    .map_err(|source| FormatError::Document { frame, source })?;
-                if wanted(mask, options) && !mask.rle.is_empty() {
-                    kept.insert((object.id, frame), mask.rle.clone());
-                }
-            }
-        }
+        let kept = plain_kept(doc, options)?;
         Ok((kept, loss::common(doc, options.verified_only)))
     }
 
@@ -316,32 +291,10 @@ impl<'a> Reading<'a> {
     }
 
     fn mask(&self, annotation: &Annotation) -> Result<Rle, FormatError> {
-        let fit = |size: &[u32; 2]| {
-            if *size == [self.size.height, self.size.width] {
-                Ok(())
-            } else {
-                Err(self.damaged(annotation, "the mask has another size than its image"))
-            }
-        };
-        match &annotation.segmentation {
-            Segmentation::Runs { size, counts } => {
-                fit(size)?;
-                match counts {
-                    Counts::Text(text) => Rle::from_coco_string(self.size, text),
-                    Counts::List(list) => Rle::new(self.size, list.clone()),
-                }
-                .map_err(|e| self.damaged(annotation, e))
-            }
-            Segmentation::Polygons(parts) => {
-                let mut mask = Rle::empty(self.size);
-                for part in parts {
-                    mask = mask
-                        .union(&polygon::fill(self.size, part))
-                        .map_err(|e| self.damaged(annotation, e))?;
-                }
-                Ok(mask)
-            }
-        }
+        annotation
+            .segmentation
+            .to_rle(self.size)
+            .map_err(|what| self.damaged(annotation, what))
     }
 
     fn document(mut self, name: &str) -> Result<Imported, FormatError> {

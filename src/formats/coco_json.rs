@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{ExportOptions, FormatError, Kept, polygon};
+use crate::project::{Document, Rle, Size};
+
 /// A whole file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct File {
@@ -99,6 +102,76 @@ pub(super) struct Annotation {
 pub(super) enum Segmentation {
     Runs { size: [u32; 2], counts: Counts },
     Polygons(Vec<Vec<f64>>),
+}
+
+impl Info {
+    /// Of the files that we write.
+    pub(super) fn ours() -> Self {
+        Self {
+            description: "Exported by Sparrow".to_owned(),
+            version: "1.0".to_owned(),
+        }
+    }
+}
+
+/// The names of a document's objects as categories, and the category of each object.
+pub(super) fn categories(doc: &Document) -> (Vec<Category>, Vec<u64>) {
+    let mut all: Vec<Category> = Vec::new();
+    let mut of = Vec::with_capacity(doc.objects.len());
+    for object in &doc.objects {
+        let name = match object.name.as_str() {
+            "" => "object",
+            name => name,
+        };
+        let known = all.iter().find(|c| c.name == name).map(|c| c.id);
+        of.push(known.unwrap_or_else(|| {
+            let id = all.len() as u64 + 1;
+            all.push(Category {
+                id,
+                name: name.to_owned(),
+                supercategory: String::new(),
+            });
+            id
+        }));
+    }
+    (all, of)
+}
+
+/// The masks that a format keeps which holds every mask that is not empty, as it is.
+pub(super) fn plain_kept(doc: &Document, options: &ExportOptions) -> Result<Kept, FormatError> {
+    let mut kept = Kept::new();
+    for object in &doc.objects {
+        for (&frame, mask) in &object.frames {
+            mask.rle
+                .check()
+                .map_err(|source| FormatError::Document { frame, source })?;
+            if (mask.anchor || !options.verified_only) && !mask.rle.is_empty() {
+                kept.insert((object.id, frame), mask.rle.clone());
+            }
+        }
+    }
+    Ok(kept)
+}
+
+impl Segmentation {
+    /// As run lengths of a frame of `size`; else a clause saying why not.
+    pub(super) fn to_rle(&self, size: Size) -> Result<Rle, String> {
+        match self {
+            Self::Runs { size: own, .. } if *own != [size.height, size.width] => {
+                Err("the mask has another size than its image".to_owned())
+            }
+            Self::Runs { counts, .. } => match counts {
+                Counts::Text(text) => Rle::from_coco_string(size, text),
+                Counts::List(list) => Rle::new(size, list.clone()),
+            }
+            .map_err(|e| e.to_string()),
+            Self::Polygons(parts) => {
+                let mut filled = parts.iter().map(|part| polygon::fill(size, part));
+                let joined = filled.try_fold(Rle::empty(size), |mask, part| mask.union(&part));
+                joined.map_err(|e| e.to_string())
+            }
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -357,7 +357,7 @@ pub(crate) fn one_label(size: Size, data: &[u8], label: u8) -> Rle {
 }
 
 /// A dataset's mask: somebody vouched for it.
-fn vouched(rle: Rle) -> FrameMask {
+pub(super) fn vouched(rle: Rle) -> FrameMask {
     FrameMask {
         rle,
         score: 1.0,

@@ -28,6 +28,8 @@ pub enum Loss {
         /// Objects that have one.
         objects: usize,
     },
+    /// Objects that nothing in a dataset of phrases leads to, because they have none.
+    WithoutPhrase(Vec<ObjectId>),
     /// Scores, predicted IoUs and provenance.
     Scores {
         /// Masks that have them.
@@ -75,6 +77,14 @@ impl fmt::Display for Loss {
                 write!(
                     f,
                     "the phrases and names of {objects} objects have no place"
+                )
+            }
+            Self::WithoutPhrase(ids) => {
+                let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+                write!(
+                    f,
+                    "objects {} have no phrase: their masks are there, but no expression leads to them",
+                    ids.join(", ")
                 )
             }
             Self::Scores { masks } => {

@@ -11,10 +11,12 @@ mod error;
 mod export;
 pub mod labels;
 mod loss;
+pub mod mevis;
 mod polygon;
 pub mod synth;
 #[cfg(test)]
 mod tests;
+pub mod youtube_vis;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,9 @@ pub use davis::Davis;
 pub use error::FormatError;
 pub use export::{ExportReport, export};
 pub use loss::Loss;
+pub use mevis::Mevis;
+pub use polygon::fill as fill_polygon;
+pub use youtube_vis::YoutubeVis;
 
 /// Interleaved 8-bit RGB, row-major: what an export asks for when images travel with the masks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +195,7 @@ pub trait Format: Sync {
 }
 
 /// Every format.
-pub const FORMATS: &[&dyn Format] = &[&Coco, &Davis];
+pub const FORMATS: &[&dyn Format] = &[&Coco, &Davis, &Mevis, &YoutubeVis];
 
 /// The format of that name.
 ///

@@ -9,7 +9,7 @@ const SCALE: f64 = 5.0;
 
 /// The mask of one polygon, `x, y` pairs in pixels; empty for fewer than three corners or coordinates that are no
 /// numbers or far outside.
-pub(super) fn fill(size: Size, corners: &[f64]) -> Rle {
+pub fn fill(size: Size, corners: &[f64]) -> Rle {
     // Beyond this the walk would be long for nothing; no real outline is there.
     let limit = 16.0 * f64::from(size.width.max(size.height)) + 1024.0;
     let usable = corners.iter().all(|c| c.abs() <= limit);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Coco, Davis, Existing, ExportOptions, ExportReport, Format, FormatError, Loss, Rgb, by_name,
-    export, import, labels, synth,
+    Coco, Davis, Existing, ExportOptions, ExportReport, Format, FormatError, Loss, Mevis, Rgb,
+    YoutubeVis, by_name, export, import, labels, synth,
 };
 use crate::project::{
     Bitmap, BoxPx, Document, DriftSignal, FrameIndex, FrameMask, Object, ObjectId, Provenance, Rle,
@@ -152,6 +152,108 @@ fn coco_is_written_byte_for_byte_and_comes_back_whole() {
     expected.model = String::new();
     assert_eq!(back.document, expected);
     assert_eq!(back.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn mevis_groups_objects_by_phrase_and_comes_back() {
+    let (_dir, out) = place();
+    let mut doc = document();
+    let twin = object(
+        8,
+        "twin",
+        vec![(0, mask(art(["#......"; 5]), Provenance::Human))],
+    );
+    doc.objects.push(Object {
+        phrase: "the parts".to_owned(),
+        ..twin.clone()
+    });
+    doc.objects.push(Object {
+        id: ObjectId(9),
+        phrase: String::new(),
+        ..twin
+    });
+    let report = run(&doc, &Mevis, &out, &ExportOptions::default()).unwrap();
+    assert_eq!(
+        files(&out),
+        ["train/mask_dict.json", "train/meta_expressions.json"]
+    );
+    assert_eq!(report.masks, 5);
+    assert_eq!(
+        report.losses,
+        [
+            Loss::Absences { masks: 1 },
+            Loss::WithoutPhrase(vec![ObjectId(9)]),
+            Loss::Scores { masks: 5 }
+        ]
+    );
+    let json = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(out.join("train").join(name)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let video = &json("meta_expressions.json")["videos"]["my_clip"];
+    assert_eq!(
+        video["frames"],
+        serde_json::json!(["00000", "00001", "00002"])
+    );
+    assert_eq!(
+        video["expressions"],
+        serde_json::json!({
+            "0": {"exp": "the ring", "obj_id": [2], "anno_id": [2]},
+            "1": {"exp": "the parts", "obj_id": [7, 8], "anno_id": [7, 8]},
+        })
+    );
+    let masks = json("mask_dict.json");
+    let ring = serde_json::json!({"size": [5, 7], "counts": "632NO012>"});
+    assert_eq!(masks["2"], serde_json::json!([ring, ring, null]));
+    let back = import(&Mevis, &out, None).unwrap().document;
+    let ids: Vec<u32> = back.objects.iter().map(|o| o.id.0).collect();
+    assert_eq!(ids, [2, 7, 8, 9]);
+    assert_eq!(back.objects[2].phrase, "the parts");
+    assert_eq!((back.video.size, back.video.frames), (S, 3));
+}
+
+#[test]
+fn youtube_vis_has_a_place_for_every_frame_and_comes_back() {
+    let (_dir, out) = place();
+    let doc = document();
+    let report = run(&doc, &YoutubeVis, &out, &ExportOptions::default()).unwrap();
+    assert_eq!(files(&out), ["train/instances.json"]);
+    assert_eq!(report.masks, 3);
+    let text = fs::read_to_string(out.join("train/instances.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(file["videos"][0]["file_names"][2], "my_clip/00002.jpg");
+    let parts = &file["annotations"][1];
+    assert_eq!(parts["areas"], serde_json::json!([null, 6.0, null]));
+    assert_eq!(parts["bboxes"][1], serde_json::json!([0.0, 0.0, 7.0, 5.0]));
+    let back = import(&YoutubeVis, &out, None).unwrap().document;
+    assert_eq!(back.objects[0].name, "ring");
+    assert_eq!(back.objects[1].phrase, "the parts");
+    assert_eq!(back.video.size, S);
+}
+
+#[test]
+fn damaged_video_datasets_are_refused_by_name() {
+    let (dir, out) = place();
+    let doc = document();
+    for (format, file) in [
+        (&Mevis as &dyn Format, "train/mask_dict.json"),
+        (&YoutubeVis, "train/instances.json"),
+    ] {
+        let out = out.join(format.name());
+        run(&doc, format, &out, &ExportOptions::default()).unwrap();
+        let path = out.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("[5,7]", "[7,5]")).unwrap();
+        let error = import(format, &out, None).err().unwrap().to_string();
+        assert!(error.contains("another size"), "{error}");
+        fs::write(&path, text.replacen("null,", "", 1)).unwrap();
+        let error = import(format, &out, None).err().unwrap().to_string();
+        assert!(error.contains("masks for 3 frames"), "{error}");
+        fs::write(&path, &text[..text.len() / 2]).unwrap();
+        assert!(import(format, &out, None).is_err());
+        let nothing = import(format, dir.path(), None).err().unwrap().to_string();
+        assert!(nothing.contains(format.name()), "{nothing}");
+    }
 }
 
 #[test]

@@ -241,10 +241,16 @@ impl Engine {
         } else {
             &features.fpn
         };
-        let output = n.proposer.forward(maps)?;
-        let found = output.proposals(0, config.topk, config.score_power)?;
         let drawn: Vec<[f32; 4]> = drawn.iter().map(|b| box_to_norm(*b, size)).collect();
-        let all = with_drawn(&found, &drawn)?;
+        let all = if drawn.is_empty() {
+            let output = n.proposer.forward(maps)?;
+            output.proposals(0, config.topk, config.score_power)?
+        } else {
+            let boxes = rows_tensor(&drawn, features.embed.device())?;
+            let (output, described) = n.proposer.forward_with_drawn(maps, &boxes)?;
+            let found = output.proposals(0, config.topk, config.score_power)?;
+            with_drawn(&found, &boxes, &described)?
+        };
         let mut scored = Scored {
             boxes: all
                 .boxes
@@ -281,41 +287,22 @@ fn corners(row: Vec<f32>) -> [f32; 4] {
     std::array::from_fn(|i| row.get(i).copied().unwrap_or(0.0))
 }
 
-/// Adds boxes that a person drew: certain objects, with the features of the proposal that overlaps them most.
-fn with_drawn(found: &Proposals, drawn: &[[f32; 4]]) -> InferResult<Proposals> {
-    if drawn.is_empty() {
-        return Ok(found.clone());
-    }
-    let device = found.boxes.device();
-    let boxes: Vec<BoxPx> = found
-        .boxes
-        .to_vec2::<f32>()?
-        .into_iter()
-        .map(|r| BoxPx::from_array(corners(r)))
-        .collect();
-    let likest: Vec<u32> = drawn
-        .iter()
-        .map(|&d| {
-            let d = BoxPx::from_array(d);
-            let mut at = 0;
-            for (i, b) in boxes.iter().enumerate() {
-                if b.iou(d) > boxes[at].iou(d) {
-                    at = i;
-                }
-            }
-            at as u32
-        })
-        .collect();
-    let ones = Tensor::ones(drawn.len(), found.scores.dtype(), device)?;
-    let index = Tensor::new(likest.as_slice(), device)?;
+/// Adds boxes that a person drew, `(m, 4)`, with the `(m, d)` that the proposer's own decoder says of them: certain
+/// objects, for a person vouches for them.
+fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferResult<Proposals> {
+    let drawn = boxes.dim(0)?;
+    let ones = Tensor::ones(drawn, found.scores.dtype(), found.scores.device())?;
+    let next = found.indices.iter().copied().max().map_or(0, |i| i + 1);
     Ok(Proposals {
-        boxes: Tensor::cat(&[&found.boxes, &rows_tensor(drawn, device)?], 0)?,
+        boxes: Tensor::cat(&[&found.boxes, boxes], 0)?,
         scores: Tensor::cat(&[&found.scores, &ones], 0)?,
-        features: Tensor::cat(
-            &[&found.features, &found.features.index_select(&index, 0)?],
-            0,
-        )?,
-        indices: found.indices.iter().copied().chain(likest).collect(),
+        features: Tensor::cat(&[&found.features, described], 0)?,
+        indices: found
+            .indices
+            .iter()
+            .copied()
+            .chain(next..next + drawn as u32)
+            .collect(),
     })
 }
 

@@ -43,6 +43,7 @@ pub(crate) enum Action {
     ToolSelect,
     ToolBox,
     ToolPoints,
+    ToolPolygon,
     ToolBrush,
     ToolEraser,
     ToolPan,
@@ -50,6 +51,8 @@ pub(crate) enum Action {
     BrushLarger,
     FinishPrompt,
     AcceptFrame,
+    KeepNew,
+    TakeBack,
     DeleteMask,
     DeleteObject,
     RenameObject,
@@ -168,14 +171,17 @@ actions! {
     ClearRange, "range-clear", Frames, "Clear the range", "Propagation covers the whole clip again.", [key(SHIFT, Key::I)];
     ToolSelect, "tool-select", Tools, "Select", "Choose objects and proposals on the canvas.", [key(NONE, Key::V)];
     ToolBox, "tool-box", Tools, "Box", "Draw a box: one more proposal scored by the same head, or the outline of an object.", [key(NONE, Key::R)];
-    ToolPoints, "tool-points", Tools, "Points", "Click what belongs to the object; right-click what does not. Enter finishes.", [key(NONE, Key::P), key(NONE, Key::Q)];
+    ToolPoints, "tool-points", Tools, "Points", "Click what belongs to the object; right-click what does not. Enter finishes.", [key(NONE, Key::Q)];
+    ToolPolygon, "tool-polygon", Tools, "Polygon", "Click the corners; Enter, a double click or the first corner closes it. Right-click or Backspace takes a corner back.", [key(NONE, Key::P)];
     ToolBrush, "tool-brush", Tools, "Brush", "Paint the mask. Each stroke makes this frame an anchor.", [key(NONE, Key::B)];
     ToolEraser, "tool-eraser", Tools, "Eraser", "Take pixels out of the mask. Each stroke makes this frame an anchor.", [key(NONE, Key::X)];
     ToolPan, "tool-pan", Tools, "Pan", "Drag the picture. The middle button or Space does it in every tool.", [key(SHIFT, Key::V)];
     BrushSmaller, "brush-smaller", Tools, "Smaller brush", "Brush and eraser get smaller.", [key(NONE, Key::OpenBracket)];
     BrushLarger, "brush-larger", Tools, "Larger brush", "Brush and eraser get larger.", [key(NONE, Key::CloseBracket)];
-    FinishPrompt, "finish-prompt", Tools, "Finish the object", "Keep the mask that the clicks made.", [key(NONE, Key::Enter)];
+    FinishPrompt, "finish-prompt", Tools, "Finish the object", "Keep the mask that the clicks made, or close the polygon.", [key(NONE, Key::Enter)];
     AcceptFrame, "accept-frame", Objects, "Accept as anchor", "Vouch for the selected object's mask on this frame: no model changes it any more. Again takes it back.", [key(NONE, Key::K)];
+    KeepNew, "keep-new", Objects, "Keep the new masks", "Let go of the masks that the model's last step replaced. Undo still brings them back.", [key(SHIFT, Key::K)];
+    TakeBack, "take-back", Objects, "Take the step back", "Put the masks back that the model's last step replaced.", [];
     DeleteMask, "delete-mask", Objects, "Delete this frame's mask", "Remove the selected object's mask on this frame only.", [key(NONE, Key::Delete), key(NONE, Key::Backspace)];
     DeleteObject, "delete-object", Objects, "Delete object…", "Remove the selected object with all its masks. Asks first.", [key(SHIFT, Key::Delete)];
     RenameObject, "rename-object", Objects, "Rename object", "Change the selected object's name.", [key(NONE, Key::F2)];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     actions::Action,
+    presets::Preset,
     state::{BoxUse, CanvasView, Dialog, Sort},
 };
 use crate::project::{BoxPx, ObjectId, PointPx, Thresholds};
@@ -59,6 +60,15 @@ pub(crate) enum Command {
     /// The brush moves to here.
     Paint(PointPx),
     EndPaint,
+    /// One more corner of the polygon.
+    OutlineCorner(PointPx),
+    /// Takes the polygon's last corner back.
+    OutlineBack,
+    CloseOutline,
+    /// The polygon is cut out of the mask, or joins it.
+    SetOutlineCuts(bool),
+    /// The pointer is held on the button that shows the masks of before.
+    HoldCompare(bool),
     SetBrush(f32),
     SetOpacity(f32),
     SetOnlySelected(bool),
@@ -76,6 +86,8 @@ pub(crate) enum Command {
     RetrySave,
     Rebind(Action, egui::KeyboardShortcut),
     ResetKey(Action),
+    /// Takes over the keys of another tool, all at once.
+    UsePreset(Preset),
 }
 
 /// Where panels put their requests.

@@ -8,6 +8,7 @@ pub(crate) enum Icon {
     Arrow,
     Box,
     Point,
+    Polygon,
     Brush,
     Eraser,
     Hand,
@@ -152,6 +153,19 @@ impl Icon {
                 p.circle(8.0, 8.0, 5.5);
                 p.line(&[(8.0, 5.4), (8.0, 10.6)]);
                 p.line(&[(5.4, 8.0), (10.6, 8.0)]);
+            }
+            Self::Polygon => {
+                let corners = [
+                    (8.0, 2.2),
+                    (14.0, 6.6),
+                    (11.7, 13.4),
+                    (4.3, 13.4),
+                    (2.0, 6.6),
+                ];
+                p.closed(&corners);
+                for (x, y) in corners {
+                    p.dot(x, y, 1.4);
+                }
             }
             Self::Brush => {
                 p.line(&[(13.5, 2.5), (7.2, 8.8)]);

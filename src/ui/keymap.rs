@@ -81,14 +81,17 @@ impl Keymap {
         before
     }
 
+    /// Gives an action these keys and no others, and takes them from whoever had them.
+    pub(crate) fn assign(&mut self, action: Action, keys: Vec<KeyboardShortcut>) {
+        for held in self.keys.values_mut() {
+            held.retain(|k| !keys.contains(k));
+        }
+        self.keys.insert(action, keys);
+    }
+
     /// The default keys again.
     pub(crate) fn reset(&mut self, action: Action) {
-        for &shortcut in action.info().keys {
-            for keys in self.keys.values_mut() {
-                keys.retain(|k| *k != shortcut);
-            }
-        }
-        self.keys.insert(action, action.info().keys.to_vec());
+        self.assign(action, action.info().keys.to_vec());
     }
 
     /// Takes the presses of known keys out of this frame's input; `typing` leaves everything to the text field but what

@@ -1,8 +1,7 @@
-//! What happens between two drawings: key presses, answers of other threads, and the commands that panels sent.
+//! What happens between two drawings: answers of other threads, and the commands that panels sent. Key presses are
+//! [`super::shortcuts`]'.
 
 use std::time::{Duration, Instant};
-
-use egui::{Key, Modifiers};
 
 use super::{
     actions::Action,
@@ -10,7 +9,6 @@ use super::{
     command::Command,
     dialogs::Purpose,
     exporter,
-    keymap::plain,
     lanes::Lane,
     session::{Collecting, Saving},
     settings::ThemeWish,
@@ -119,95 +117,6 @@ impl App {
         }
     }
 
-    /// Key presses that mean actions, and keys that are held.
-    pub(super) fn keys(&mut self, ctx: &egui::Context) {
-        if let Some(Dialog::Keys {
-            waiting: Some(_), ..
-        }) = &self.state.dialog
-        {
-            return;
-        }
-        let typing = ctx.text_edit_focused();
-        let focused = ctx.memory(|m| m.focused().is_some());
-        let keymap = self.state.keymap.clone();
-        let dialog = self.state.dialog.is_some() || egui::Popup::is_any_open(ctx);
-        let mut pressed = Vec::new();
-        let mut space_released = false;
-        let mut number = None;
-        ctx.input_mut(|input| {
-            // A focused button keeps Space and Enter; a focused slider keeps the arrows.
-            let kept: Vec<egui::Event> = if focused && !typing {
-                let keep = |e: &egui::Event| {
-                    matches!(
-                        e,
-                        egui::Event::Key {
-                            key: Key::Space
-                                | Key::Enter
-                                | Key::ArrowLeft
-                                | Key::ArrowRight
-                                | Key::ArrowUp
-                                | Key::ArrowDown,
-                            modifiers: Modifiers::NONE,
-                            ..
-                        }
-                    )
-                };
-                let (kept, rest) = std::mem::take(&mut input.events)
-                    .into_iter()
-                    .partition(keep);
-                input.events = rest;
-                kept
-            } else {
-                Vec::new()
-            };
-            if !dialog {
-                pressed = keymap.pressed(input, typing);
-            }
-            if !typing && !dialog {
-                for event in &input.events {
-                    if let egui::Event::Key {
-                        key,
-                        pressed,
-                        modifiers: Modifiers::NONE,
-                        ..
-                    } = event
-                    {
-                        if *key == Key::Space && !pressed {
-                            space_released = true;
-                        }
-                        if *pressed {
-                            number = number.or(digit(*key));
-                        }
-                    }
-                }
-            }
-            input.events.extend(kept);
-        });
-        let hide = !typing
-            && !dialog
-            && ctx.input(|i| i.key_down(Key::H) && i.modifiers == Modifiers::NONE);
-        self.state.masks_hidden = hide;
-        let space = plain(Modifiers::NONE, Key::Space);
-        for action in pressed {
-            let by_space = action == Action::PlayPause && keymap.keys(action).contains(&space);
-            if by_space && ctx.input(|i| i.key_down(Key::Space)) {
-                // Acts on release, unless the key was held to pan meanwhile.
-                self.services.space_pending = true;
-            } else {
-                self.act(ctx, action);
-            }
-        }
-        if space_released && std::mem::take(&mut self.services.space_pending) {
-            self.act(ctx, Action::PlayPause);
-        }
-        if let (Some(n), Some(session)) = (number, &self.state.session)
-            && let Some(object) = session.doc.objects.get(n)
-        {
-            let id = object.id;
-            self.select_object(Some(id));
-        }
-    }
-
     /// Carries out a command; says whether the window should be drawn again at once.
     pub(super) fn run(&mut self, ctx: &egui::Context, command: Command) -> bool {
         // What panels report about their layout is no reason to draw again.
@@ -262,6 +171,15 @@ impl App {
             Command::Click(point, on) => self.click(point, on),
             Command::Paint(point) => self.paint(point),
             Command::EndPaint => self.end_paint(),
+            Command::OutlineCorner(point) => self.outline_corner(point),
+            Command::OutlineBack => {
+                self.outline_back();
+            }
+            Command::CloseOutline => {
+                self.close_outline();
+            }
+            Command::SetOutlineCuts(cuts) => self.state.outline_cuts = cuts,
+            Command::HoldCompare(held) => self.state.compare_held = held,
             Command::SetBrush(radius) => self.state.brush_radius = radius.clamp(1.0, 400.0),
             Command::SetOpacity(opacity) => {
                 self.state.opacity = opacity.clamp(0.0, 1.0);
@@ -290,30 +208,13 @@ impl App {
                 }
             }
             Command::Rebind(action, shortcut) => self.rebind(action, shortcut),
+            Command::UsePreset(preset) => self.use_preset(preset),
             Command::ResetKey(action) => {
                 self.state.keymap.reset(action);
                 self.keep_keys();
             }
         }
         !quiet
-    }
-
-    fn rebind(&mut self, action: Action, shortcut: egui::KeyboardShortcut) {
-        if let Some(loser) = self.state.keymap.rebind(action, shortcut) {
-            let text = format!(
-                "{} now means “{}”; “{}” has lost it.",
-                super::keymap::text(&shortcut),
-                action.label(),
-                loser.label()
-            );
-            self.say(Weight::Look, text);
-        }
-        self.keep_keys();
-    }
-
-    fn keep_keys(&mut self) {
-        self.state.settings.keys = self.state.keymap.changes();
-        self.services.settings.save(&self.state.settings);
     }
 
     fn start_rename(&mut self, id: ObjectId) {
@@ -348,7 +249,7 @@ impl App {
         }
     }
 
-    fn act(&mut self, ctx: &egui::Context, action: Action) {
+    pub(super) fn act(&mut self, ctx: &egui::Context, action: Action) {
         match action {
             Action::OpenVideo => self.services.chooser.ask_video(),
             Action::OpenProject => self.services.chooser.ask_project(),
@@ -414,6 +315,7 @@ impl App {
             Action::ToolSelect => self.set_tool(Tool::Select),
             Action::ToolBox => self.set_tool(Tool::Box),
             Action::ToolPoints => self.set_tool(Tool::Points),
+            Action::ToolPolygon => self.set_tool(Tool::Polygon),
             Action::ToolBrush => self.set_tool(Tool::Brush),
             Action::ToolEraser => self.set_tool(Tool::Eraser),
             Action::ToolPan => self.set_tool(Tool::Pan),
@@ -423,9 +325,11 @@ impl App {
             Action::BrushLarger => {
                 self.state.brush_radius = (self.state.brush_radius * 1.25).min(400.0);
             }
-            Action::FinishPrompt => self.finish_prompt(),
+            Action::FinishPrompt => self.finish_what_is_drawn(),
             Action::AcceptFrame => self.accept_frame(),
-            Action::DeleteMask => self.delete_mask(),
+            Action::KeepNew => self.keep_review(),
+            Action::TakeBack => self.take_back_review(),
+            Action::DeleteMask => self.delete_what_is_drawn(),
             Action::DeleteObject => {
                 if let Some(id) = self.state.selected {
                     self.state.dialog = Some(Dialog::DeleteObject(id));
@@ -583,7 +487,7 @@ impl App {
         self.say(Weight::Info, text);
     }
 
-    fn undo_or_redo(&mut self, undo: bool) {
+    pub(super) fn undo_or_redo(&mut self, undo: bool) {
         self.end_paint();
         if self.state.prompting.take().is_some_and(|p| p.answered) {
             // The clicks' step is what is undone; the points go with it.
@@ -619,6 +523,7 @@ impl App {
         if self.state.dialog.take().is_some() {
         } else if self.state.renaming.is_some() {
             self.end_rename(false);
+        } else if self.state.outline.take().is_some() {
         } else if self.state.prompting.is_some() {
             self.drop_prompt();
         } else if let Some(job) = self.state.shown_job().map(|j| j.id) {
@@ -747,21 +652,6 @@ fn sorted_rows(state: &State) -> Vec<usize> {
     };
     rows.sort_by(|a, b| score(b).total_cmp(&score(a)));
     rows
-}
-
-fn digit(key: Key) -> Option<usize> {
-    const DIGITS: [Key; 9] = [
-        Key::Num1,
-        Key::Num2,
-        Key::Num3,
-        Key::Num4,
-        Key::Num5,
-        Key::Num6,
-        Key::Num7,
-        Key::Num8,
-        Key::Num9,
-    ];
-    DIGITS.iter().position(|k| *k == key)
 }
 
 /// Resident memory in MiB, 0 where the system does not say.

@@ -19,7 +19,7 @@ use crate::{
 
 impl App {
     /// The object that hand work goes to: the selected one, or a new one. Says why not if it is locked.
-    fn target(&mut self) -> Option<ObjectId> {
+    pub(super) fn target(&mut self) -> Option<ObjectId> {
         let session = self.state.session.as_ref()?;
         let Some(id) = self.state.selected else {
             return Some(session.doc.next_object_id());
@@ -39,14 +39,19 @@ impl App {
     }
 
     /// A person changes masks: a running propagation would fight with that, so it ends with what it has.
-    fn about_to_edit_masks(&mut self) {
+    pub(super) fn about_to_edit_masks(&mut self) {
         if self.state.propagation().is_some() {
             self.cancel_propagations();
         }
     }
 
     /// Puts a mask on a frame; an object that is not there yet is made.
-    fn put_mask(&mut self, id: ObjectId, frame: FrameIndex, mask: FrameMask) -> Option<Edit> {
+    pub(super) fn put_mask(
+        &mut self,
+        id: ObjectId,
+        frame: FrameIndex,
+        mask: FrameMask,
+    ) -> Option<Edit> {
         let doc = &self.state.session.as_ref()?.doc;
         if doc.object(id).is_some() {
             return Some(Edit::set_mask(id, frame, mask, Author::Person));
@@ -387,6 +392,7 @@ impl App {
             frame,
             revision: session.revision,
             painting: painting.map_or(0, |p| p.version),
+            comparing: self.state.comparing,
         };
         if self
             .state
@@ -396,6 +402,7 @@ impl App {
         {
             return;
         }
+        let review = session.review().filter(|_| self.state.comparing);
         let mut masks = MaskLayers::new(session.doc.video.size);
         let mut ids = Vec::new();
         let being_painted = painting.filter(|p| p.frame == frame);
@@ -403,7 +410,10 @@ impl App {
         for object in &session.doc.objects {
             let added = match being_painted.filter(|p| p.object == object.id) {
                 Some(painting) => masks.push_columns(&painting.columns),
-                None => match object.frames.get(&frame) {
+                None => match review
+                    .and_then(|r| r.before(object.id, frame))
+                    .unwrap_or_else(|| object.frames.get(&frame))
+                {
                     Some(mask) if object.visible => masks.push(&mask.rle),
                     _ => continue,
                 },

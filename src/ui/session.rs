@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::review::Review;
 use crate::{
     project::{Document, Edit, EditError, History, apply},
     store::{Existing, Store, StoreError, Writer},
@@ -23,6 +24,12 @@ pub(crate) struct Session {
     pub(crate) doc: Document,
     history: History,
     collecting: Option<Collecting>,
+    /// The newest step in which a model replaced masks.
+    review: Option<Review>,
+    /// The step that goes on, as long as it has replaced nothing.
+    noting: Option<Review>,
+    /// The step that goes on is the one under review.
+    review_goes_on: bool,
     saver: Saver,
     /// Grows with each change of the document.
     pub(crate) revision: u64,
@@ -62,6 +69,9 @@ impl Session {
             doc,
             history: History::new(),
             collecting: None,
+            review: None,
+            noting: None,
+            review_goes_on: false,
             saver,
             revision: 1,
         }
@@ -81,6 +91,7 @@ impl Session {
         label: &str,
     ) -> Result<(), EditError> {
         if self.collecting != Some(kind) {
+            self.finish();
             self.history.open_group(label);
             self.collecting = Some(kind);
         }
@@ -91,6 +102,26 @@ impl Session {
     pub(crate) fn finish(&mut self) {
         self.history.close_group();
         self.collecting = None;
+        self.noting = None;
+        self.review_goes_on = false;
+    }
+
+    /// The newest step in which a model replaced masks, until somebody has decided about it.
+    pub(crate) fn review(&self) -> Option<&Review> {
+        self.review.as_ref()
+    }
+
+    /// Lets go of what the model's last step replaced.
+    pub(crate) fn keep_review(&mut self) {
+        self.review = None;
+        self.noting = None;
+        self.review_goes_on = false;
+    }
+
+    /// Whether undo would take back exactly the step under review.
+    pub(crate) fn can_take_back(&self) -> bool {
+        let review = self.review.as_ref();
+        review.is_some_and(|r| r.is_last(self.history.depth()))
     }
 
     /// What is being collected.
@@ -99,7 +130,24 @@ impl Session {
     }
 
     fn apply(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
+        let mut replaced = Review::begin(label);
+        replaced.note(&self.doc, &edit);
         self.history.apply(&mut self.doc, edit.clone(), label)?;
+        let going_on = if self.review_goes_on {
+            self.review.take()
+        } else {
+            self.noting.take()
+        };
+        let mut step = going_on.unwrap_or_else(|| Review::begin(label));
+        step.join(replaced, self.history.depth());
+        // A step of its own has nothing that follows.
+        let goes_on = self.collecting.is_some();
+        if step.replaced() > 0 {
+            self.review = Some(step);
+            self.review_goes_on = goes_on;
+        } else if goes_on {
+            self.noting = Some(step);
+        }
         self.revision += 1;
         self.saver.commit(edit, &self.doc);
         Ok(())
@@ -116,7 +164,8 @@ impl Session {
 
     /// Takes the last step back; the words for it, if there was one.
     pub(crate) fn undo(&mut self) -> Result<Option<String>, EditError> {
-        self.collecting = None;
+        self.finish();
+        self.keep_review();
         let label = self.history.undo_label().map(str::to_owned);
         let edit = self.history.undo(&mut self.doc)?;
         Ok(self.stepped(edit).and(label))
@@ -124,7 +173,8 @@ impl Session {
 
     /// Makes the last undone step again; the words for it, if there was one.
     pub(crate) fn redo(&mut self) -> Result<Option<String>, EditError> {
-        self.collecting = None;
+        self.finish();
+        self.keep_review();
         let label = self.history.redo_label().map(str::to_owned);
         let edit = self.history.redo(&mut self.doc)?;
         Ok(self.stepped(edit).and(label))

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use egui::{Pos2, Rect, TextureHandle, Vec2};
 
 use super::{
-    actions::Action, brush::Painting, keymap::Keymap, lanes::Lane, session::Session,
-    settings::Settings,
+    actions::Action, brush::Painting, keymap::Keymap, lanes::Lane, outline::Outline,
+    session::Session, settings::Settings,
 };
 use crate::{
     project::{BoxPx, Emission, FrameIndex, Object, ObjectId, PointPx, Size, Thresholds},
@@ -23,6 +23,7 @@ pub(crate) enum Tool {
     Select,
     Box,
     Points,
+    Polygon,
     Brush,
     Eraser,
     Pan,
@@ -263,6 +264,7 @@ pub(crate) struct OverlayKey {
     pub(crate) frame: FrameIndex,
     pub(crate) revision: u64,
     pub(crate) painting: u64,
+    pub(crate) comparing: bool,
 }
 
 /// Objectness of the emission in view, ready for the GPU.
@@ -330,6 +332,10 @@ pub(crate) struct State {
     pub(crate) brush_radius: f32,
     pub(crate) painting: Option<Painting>,
     pub(crate) prompting: Option<Prompting>,
+    /// A polygon that is being drawn.
+    pub(crate) outline: Option<Outline>,
+    /// It is cut out of the mask instead of joining it.
+    pub(crate) outline_cuts: bool,
     /// Boxes drawn by hand, by frame; they go with the next emission there.
     pub(crate) drawn: BTreeMap<u32, Vec<BoxPx>>,
     pub(crate) view: CanvasView,
@@ -338,6 +344,10 @@ pub(crate) struct State {
     pub(crate) show_proposals: bool,
     pub(crate) show_heat: bool,
     pub(crate) masks_hidden: bool,
+    /// The masks as they were before the step under review are shown.
+    pub(crate) comparing: bool,
+    /// The pointer is held on the button for that.
+    pub(crate) compare_held: bool,
     pub(crate) opacity: f32,
     pub(crate) hovered_proposal: Option<usize>,
     pub(crate) sort: Sort,
@@ -383,12 +393,16 @@ impl State {
             brush_radius: 12.0,
             painting: None,
             prompting: None,
+            outline: None,
+            outline_cuts: false,
             drawn: BTreeMap::new(),
             view: CanvasView::default(),
             canvas: Rect::NOTHING,
             show_proposals: true,
             show_heat: false,
             masks_hidden: false,
+            comparing: false,
+            compare_held: false,
             opacity: settings.mask_opacity,
             hovered_proposal: None,
             sort: Sort::default(),

@@ -121,6 +121,19 @@ impl Window {
         self.settle();
     }
 
+    /// Clicks on the canvas at a place measured from its middle.
+    fn click_at(&mut self, at: egui::Vec2) {
+        let label = format!("Canvas, frame {}", self.frame());
+        let middle = self.harness.get_by_label(&label).rect().center();
+        self.harness.hover_at(middle + at);
+        self.harness.step();
+        self.harness.drag_at(middle + at);
+        self.harness.drop_at(middle + at);
+        self.settle();
+        // Two clicks within a moment would be a double click.
+        self.harness.run_steps(30);
+    }
+
     /// Types a phrase and presses Enter.
     fn ground(&mut self, phrase: &str) {
         self.harness.get_by_label("Phrase").focus();
@@ -229,7 +242,7 @@ fn keys_step_jump_and_leave_the_phrase_alone() {
 fn clicks_make_an_object_that_is_an_anchor() {
     let mut window = open();
     window.press(egui::Key::Escape);
-    window.press(egui::Key::P);
+    window.press(egui::Key::Q);
     let canvas = window.harness.get_by_label("Canvas, frame 0").rect();
     window.harness.hover_at(canvas.center());
     window.harness.step();
@@ -256,6 +269,93 @@ fn painting_makes_one_step_per_stroke() {
     assert!(mask.anchor && mask.rle.area() > 300);
     window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
     assert_eq!(window.doc().objects.len(), 0);
+}
+
+#[test]
+fn a_new_result_can_be_compared_with_the_old_one_and_taken_back() {
+    let mut window = open();
+    window.ground("the drifting red ball");
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    let first = window.doc().objects[0].frames.clone();
+    // Masks where there were none replace nothing.
+    assert!(window.harness.query_by_label("Take back").is_none());
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    let as_before = |w: &Window| w.doc().objects[0].frames == first;
+    assert!(!as_before(&window));
+    window
+        .harness
+        .get_by_label_contains("replaced earlier masks on 23 frames");
+    window.press(egui::Key::ArrowRight);
+    window.harness.key_down(egui::Key::C);
+    window.settle();
+    window.harness.get_by_label("before");
+    window.harness.key_up(egui::Key::C);
+    window.settle();
+    assert!(!as_before(&window), "looking changes nothing");
+    window.click("Take back");
+    assert!(as_before(&window));
+    assert!(window.harness.query_by_label("Take back").is_none());
+    // Once more, and kept this time: the question is gone, undo is not.
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    window.press_with(egui::Modifiers::SHIFT, egui::Key::K);
+    assert!(window.harness.query_by_label("Keep").is_none());
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    assert!(as_before(&window));
+}
+
+#[test]
+fn a_polygon_joins_the_mask_and_is_cut_out_of_it() {
+    let mut window = open();
+    window.press(egui::Key::Escape);
+    window.press(egui::Key::P);
+    let square = [(-80.0, -60.0), (80.0, -60.0), (80.0, 60.0), (-80.0, 60.0)];
+    for (x, y) in square {
+        window.click_at(egui::vec2(x, y));
+    }
+    // A corner too many, taken back.
+    window.click_at(egui::vec2(-200.0, 100.0));
+    window.press(egui::Key::Backspace);
+    assert!(window.doc().objects.is_empty());
+    window.press(egui::Key::Enter);
+    let mask = window.doc().objects[0].frames[&FrameIndex(0)].clone();
+    assert!(mask.anchor && mask.rle.area() > 500);
+    window.click("is cut out");
+    for (x, y) in [(0.0, -90.0), (120.0, -90.0), (120.0, 90.0), (0.0, 90.0)] {
+        window.click_at(egui::vec2(x, y));
+    }
+    // The first corner again closes.
+    window.click_at(egui::vec2(0.0, -90.0));
+    let half = window.doc().objects[0].frames[&FrameIndex(0)].rle.area();
+    let share = half as f64 / mask.rle.area() as f64;
+    assert!((0.45..0.55).contains(&share), "{share}");
+    // Esc drops what is not closed.
+    window.click_at(egui::vec2(0.0, 0.0));
+    window.press(egui::Key::Escape);
+    window.press(egui::Key::Enter);
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    let back = &window.doc().objects[0].frames[&FrameIndex(0)];
+    assert_eq!(back.rle, mask.rle);
+}
+
+#[test]
+fn the_keys_of_another_tool_are_taken_over_at_once() {
+    let mut window = open();
+    window.press(egui::Key::Escape);
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::K);
+    window
+        .harness
+        .get_by_label("Search commands")
+        .type_text("keyboard");
+    window.settle();
+    window.press(egui::Key::Enter);
+    window.click("CVAT");
+    window.press(egui::Key::Escape);
+    window.press(egui::Key::F);
+    window.press(egui::Key::F);
+    window.press(egui::Key::D);
+    assert_eq!(window.frame(), 1);
+    window.press(egui::Key::V);
+    assert_eq!(window.frame(), 11);
 }
 
 #[test]

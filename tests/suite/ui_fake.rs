@@ -51,10 +51,16 @@ pub(crate) fn write_clip(dir: &Path) {
 }
 
 fn ball_mask(frame: u32, provenance: Provenance) -> FrameMask {
+    shifted_mask(frame, 0, provenance)
+}
+
+/// The ball's mask, so many pixels to the right.
+fn shifted_mask(frame: u32, by: u32, provenance: Provenance) -> FrameMask {
     let mut bitmap = Bitmap::new(SIZE);
     for y in 0..SIZE.height {
         for x in 0..SIZE.width {
-            bitmap.data[(y * SIZE.width + x) as usize] = u8::from(on_ball(frame, x, y));
+            bitmap.data[(y * SIZE.width + x) as usize] =
+                u8::from(x >= by && on_ball(frame, x - by, y));
         }
     }
     let suspicious = (14..17).contains(&frame) && provenance == Provenance::Propagated;
@@ -143,8 +149,11 @@ pub(crate) struct Task {
     pending: VecDeque<Step>,
 }
 
-/// The engine.
-pub(crate) struct FakeEngine;
+/// The engine. Masks of a "drifting" object lie one pixel further right with every propagation.
+#[derive(Default)]
+pub(crate) struct FakeEngine {
+    propagations: u32,
+}
 
 impl Backend for FakeEngine {
     type Task = Task;
@@ -198,6 +207,8 @@ impl Backend for FakeEngine {
                 direction,
                 ..
             } => {
+                self.propagations += 1;
+                let runs = self.propagations;
                 let mut frames: Vec<u32> = range.collect();
                 if direction == PropagateDirection::Backward {
                     frames.reverse();
@@ -209,6 +220,11 @@ impl Backend for FakeEngine {
                         }
                         let id = object.id;
                         let slow = object.phrase.contains("slow");
+                        let by = if object.phrase.contains("drifting") {
+                            runs
+                        } else {
+                            0
+                        };
                         pending.push_back(Box::new(move |out| {
                             if slow {
                                 std::thread::sleep(std::time::Duration::from_millis(25));
@@ -217,7 +233,7 @@ impl Backend for FakeEngine {
                                 job: out.job(),
                                 object: id,
                                 frame: FrameIndex(frame),
-                                mask: Box::new(ball_mask(frame, Provenance::Propagated)),
+                                mask: Box::new(shifted_mask(frame, by, Provenance::Propagated)),
                             });
                         }));
                     }
@@ -243,7 +259,7 @@ impl Backend for FakeEngine {
 
 /// Options for a window on `clip` with the fake engine; settings stay in `home`.
 pub(crate) fn options(clip: Option<&Path>, home: &Path) -> Options {
-    let worker: SpawnWorker = Box::new(|wake| Worker::spawn(|| Ok(FakeEngine), wake));
+    let worker: SpawnWorker = Box::new(|wake| Worker::spawn(|| Ok(FakeEngine::default()), wake));
     Options {
         open: clip.map(Path::to_path_buf),
         model: "nano".to_owned(),

@@ -282,13 +282,63 @@ impl Proposer {
         self.transform(&self.project(levels)?)
     }
 
+    /// [`Proposer::forward`], and what the decoder makes of boxes that somebody else offers: `drawn (m, 4)`, x1, y1, x2,
+    /// y2 as fractions → features `(m, d)`. The proposals are those of [`Proposer::forward`] to the bit.
+    ///
+    /// # Errors
+    /// As [`Proposer::forward`]; also if there are several images.
+    pub fn forward_with_drawn(
+        &self,
+        levels: &[Tensor],
+        drawn: &Tensor,
+    ) -> Result<(ProposerOutput, Tensor)> {
+        let memory = &self.encode(&self.project(levels)?, |_, _| ())?;
+        let first = self.first_stage(memory)?;
+        let start = self.start(&first)?;
+        let features = self.describe(memory, &start, drawn)?;
+        Ok((self.output(memory, first, &start)?, features))
+    }
+
     /// Everything after the input projection.
     pub(crate) fn transform(&self, maps: &[Tensor]) -> Result<ProposerOutput> {
         let memory = &self.encode(maps, |_, _| ())?;
         let first = self.first_stage(memory)?;
         let start = self.start(&first)?;
-        let states = self.decode(memory, &start, |_, _| ())?;
-        let (boxes_per_layer, _) = self.boxes(&states, &start)?;
+        self.output(memory, first, &start)
+    }
+
+    /// The last decoder state of queries that start at `drawn (m, 4)` beside the image's own `start` → `(m, d)`.
+    ///
+    /// The own queries are decoded along, because every layer's queries look at each other; their states here are dropped,
+    /// since boxes that a person draws must not change what the model offers.
+    fn describe(&self, memory: &Memory, start: &Start, drawn: &Tensor) -> Result<Tensor> {
+        let (b, own, _) = start.references.dims3()?;
+        if b != 1 {
+            bail!("drawn boxes belong to one image, not to {b}");
+        }
+        let m = drawn.dim(0)?;
+        let low = drawn.narrow(1, 0, 2)?;
+        let high = drawn.narrow(1, 2, 2)?;
+        let centred = Tensor::cat(&[((&low + &high)? * 0.5)?, (high - low)?], 1)?;
+        // What lies on the border is at infinity as a logit.
+        let centred = centred.clamp(1e-4, 1.0 - 1e-4)?.unsqueeze(0)?;
+        let centred = centred.to_dtype(start.references.dtype())?;
+        let (code, placed) = self.place(&inverse_sigmoid(&centred)?)?;
+        let both = Start {
+            chosen: start.chosen.clone(),
+            references: Tensor::cat(&[&start.references, &centred], 1)?,
+            code: Tensor::cat(&[&start.code, &code], 1)?,
+            placed: Tensor::cat(&[&start.placed, &placed], 1)?,
+        };
+        let Some(last) = self.decode(memory, &both, |_, _| ())?.pop() else {
+            bail!("a proposer needs at least one decoder layer");
+        };
+        last.narrow(1, own, m)?.squeeze(0)
+    }
+
+    fn output(&self, memory: &Memory, first: FirstStage, start: &Start) -> Result<ProposerOutput> {
+        let states = self.decode(memory, start, |_, _| ())?;
+        let (boxes_per_layer, _) = self.boxes(&states, start)?;
         let logits = |heads: &[Linear]| -> Result<Tensor> {
             let layers = states.iter().zip(heads);
             let all: Vec<Tensor> = layers
@@ -377,16 +427,22 @@ impl Proposer {
         let cells = first.logits.dim(1)?;
         let chosen = best_cells(&first.logits.detach(), self.config.num_queries.min(cells))?;
         let box_logits = rows(&first.box_logits.detach(), &chosen)?;
-        let code = proposal_code(&box_logits, self.config.d_model)?;
-        let placed = self
-            .pos_trans_norm
-            .forward(&self.pos_trans.forward(&code)?)?;
+        let (code, placed) = self.place(&box_logits)?;
         Ok(Start {
             chosen,
             references: sigmoid(&box_logits)?,
             code,
             placed,
         })
+    }
+
+    /// Where queries with these box logits `(b, q, 4)` are, as a sine code and projected.
+    fn place(&self, box_logits: &Tensor) -> Result<(Tensor, Tensor)> {
+        let code = proposal_code(box_logits, self.config.d_model)?;
+        let placed = self
+            .pos_trans_norm
+            .forward(&self.pos_trans.forward(&code)?)?;
+        Ok((code, placed))
     }
 
     /// The state after each layer `(b, q, d)`; `seen` gets each layer's output and its deformable attention's.
@@ -397,10 +453,17 @@ impl Proposer {
         mut seen: impl FnMut(&Tensor, &Tensor),
     ) -> Result<Vec<Tensor>> {
         let (b, q, d2) = start.placed.dims3()?;
+        let own = start.chosen.dim(1)? as u32;
         let position = start.placed.narrow(2, 0, d2 / 2)?.contiguous()?;
+        // Queries are ranked; one beyond the last rank, which somebody vouched for, starts as the best does.
+        let ranks = self.config.num_queries as u32;
+        let ranks: Vec<u32> = (0..q as u32)
+            .map(|i| if i < own { i.min(ranks - 1) } else { 0 })
+            .collect();
+        let ranks = Tensor::new(ranks, start.placed.device())?;
         let mut x = self
             .query_position_embeddings
-            .narrow(0, 0, q)?
+            .index_select(&ranks, 0)?
             .unsqueeze(0)?
             .broadcast_as((b, q, d2 / 2))?
             .contiguous()?;
@@ -605,6 +668,38 @@ mod tests {
         store
             .check_all_used(|_| false)
             .expect("every tensor is asked for");
+        Ok(())
+    }
+
+    #[test]
+    fn a_drawn_box_is_described_by_its_own_place_and_changes_no_proposal() -> Result<()> {
+        let (vars, proposer) = trainable()?;
+        for var in sorted(&vars).values() {
+            var.set(&Tensor::randn(0_f32, 0.4, var.shape(), &Device::Cpu)?)?;
+        }
+        let levels = levels(1, (6, 6))?;
+        let all = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+        let alone = proposer.forward(&levels)?;
+        let boxes = Tensor::new(
+            &[[0.0_f32, 0.0, 0.4, 0.4], [0.5, 0.6, 1.0, 0.9]],
+            &Device::Cpu,
+        )?;
+        let (beside, described) = proposer.forward_with_drawn(&levels, &boxes)?;
+        assert_eq!(all(&alone.boxes_per_layer)?, all(&beside.boxes_per_layer)?);
+        assert_eq!(all(&alone.features)?, all(&beside.features)?);
+        assert_eq!(described.dims(), [2, 8]);
+        assert!(all(&described)?.iter().all(|v| v.is_finite()));
+        let swapped = boxes.index_select(&Tensor::new(&[1_u32, 0], &Device::Cpu)?, 0)?;
+        let (_, swapped) = proposer.forward_with_drawn(&levels, &swapped)?;
+        let (a, b) = (described.to_vec2::<f32>()?, swapped.to_vec2::<f32>()?);
+        let far = |x: &[f32], y: &[f32]| {
+            x.iter()
+                .zip(y)
+                .map(|(x, y)| (x - y).abs())
+                .fold(0.0, f32::max)
+        };
+        assert!(far(&a[0], &b[1]) < 1e-4 && far(&a[1], &b[0]) < 1e-4);
+        assert!(far(&a[0], &a[1]) > 1e-3, "two places, two descriptions");
         Ok(())
     }
 

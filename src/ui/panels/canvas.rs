@@ -9,11 +9,12 @@ use super::{
     super::{
         command::{Command, Out},
         frames::Shown,
+        outline::FEWEST,
         state::{BoxUse, State, Tool},
         theme::{self, space},
         widgets::slider,
     },
-    marks,
+    marks, review,
 };
 use crate::{
     project::{BoxPx, PointPx, Size},
@@ -75,10 +76,12 @@ pub(crate) fn canvas_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let painter = ui.painter_at(rect);
     marks::proposals(&painter, ui, state, place);
     marks::prompts(&painter, ui, state, place);
+    marks::outline(&painter, ui, state, place);
     navigate(ui, state, &response, place, out);
     use_tool(ui, state, &response, place, out);
     tool_options_ui(ui, state, rect, out);
     zoom_ui(ui, state, rect, zoom);
+    review::review_ui(ui, state, rect, out);
 }
 
 fn paint_picture(ui: &Ui, state: &State, rect: Rect, place: Place) {
@@ -224,6 +227,10 @@ fn use_tool(ui: &Ui, state: &State, response: &Response, place: Place, out: &mut
                 }
             }
         }
+        Tool::Polygon => {
+            set_cursor(ui, response, CursorIcon::Crosshair);
+            polygon_tool(state, response, place, at, out);
+        }
         Tool::Brush | Tool::Eraser => brush_tool(ui, state, response, place, pointer, out),
     }
 }
@@ -302,6 +309,35 @@ fn box_tool(ui: &Ui, response: &Response, place: Place, out: &mut Out) {
     }
 }
 
+fn polygon_tool(
+    state: &State,
+    response: &Response,
+    place: Place,
+    at: Option<PointPx>,
+    out: &mut Out,
+) {
+    let outline = state.outline.as_ref().filter(|o| o.frame == state.here());
+    if response.secondary_clicked() {
+        out.send(Command::OutlineBack);
+        return;
+    }
+    let Some(at) = at.filter(|_| response.clicked()) else {
+        return;
+    };
+    // The first click of a double click has set the last corner.
+    let closes = response.double_clicked()
+        || outline.is_some_and(|o| {
+            let first = o.corners.first().map(|p| place.to_screen(*p));
+            let reached = first.is_some_and(|p| p.distance(place.to_screen(at)) < 9.0);
+            o.corners.len() >= FEWEST && reached
+        });
+    out.send(if closes && outline.is_some() {
+        Command::CloseOutline
+    } else {
+        Command::OutlineCorner(place.clamped(at))
+    });
+}
+
 fn brush_tool(
     ui: &Ui,
     state: &State,
@@ -332,7 +368,7 @@ fn brush_tool(
 /// What the tool in hand can be told, in the canvas's corner.
 fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
     let wants = match state.tool {
-        Tool::Box | Tool::Brush | Tool::Eraser => true,
+        Tool::Box | Tool::Polygon | Tool::Brush | Tool::Eraser => true,
         Tool::Points => state.prompting.is_some(),
         Tool::Select | Tool::Pan => false,
     };
@@ -365,6 +401,19 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                         out.send(Command::SetBoxUse(wish));
                                     }
                                 }
+                            }
+                            Tool::Polygon => {
+                                ui.label(small("The polygon"));
+                                for (cuts, text, hint) in [
+                                    (false, "joins", "Its pixels become part of the selected object's mask."),
+                                    (true, "is cut out", "Its pixels are taken out of the selected object's mask."),
+                                ] {
+                                    let chosen = state.outline_cuts == cuts;
+                                    if ui.selectable_label(chosen, text).on_hover_text(hint).clicked() {
+                                        out.send(Command::SetOutlineCuts(cuts));
+                                    }
+                                }
+                                ui.label(small("Enter closes · right-click: a corner back · Esc drops"));
                             }
                             Tool::Points => {
                                 ui.label(small("Click: on the object · right-click: not on it · Enter keeps · Esc drops"));

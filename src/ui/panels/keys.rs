@@ -7,6 +7,7 @@ use super::{
         actions::{ACTIONS, Action},
         command::{Command, Out},
         keymap,
+        presets::Preset,
         state::{Dialog, State},
         theme::{self, space},
     },
@@ -41,6 +42,16 @@ pub(crate) fn keys_ui(
                 waiting: None,
             }));
         }
+        ui.add_space(space::S);
+        ui.horizontal(|ui| {
+            ui.label(RichText::new("Keys as in").color(p.text_weak));
+            for preset in Preset::ALL {
+                let chosen = state.keymap == preset.keymap();
+                if ui.selectable_label(chosen, preset.title()).clicked() && !chosen {
+                    out.send(Command::UsePreset(preset));
+                }
+            }
+        });
         ui.add_space(space::S);
         let wanted = text.trim().to_lowercase();
         ScrollArea::vertical()

@@ -4,6 +4,7 @@ use egui::{Align2, Color32, Painter, Rect, Shape, Stroke, StrokeKind, Ui, vec2};
 
 use super::{
     super::{
+        outline::FEWEST,
         state::State,
         theme::{self},
         widgets::{tag, two_digits},
@@ -158,6 +159,34 @@ pub(crate) fn prompts(painter: &Painter, ui: &Ui, state: &State, place: Place) {
         if on {
             painter.vline(at.x, at.y - 3.0..=at.y + 3.0, line);
         }
+    }
+}
+
+/// The polygon that is being drawn, with a line to the pointer.
+pub(crate) fn outline(painter: &Painter, ui: &Ui, state: &State, place: Place) {
+    let Some(outline) = state.outline.as_ref().filter(|o| o.frame == state.here()) else {
+        return;
+    };
+    let p = theme::palette(ui);
+    let mut path: Vec<_> = outline
+        .corners
+        .iter()
+        .map(|c| place.to_screen(*c))
+        .collect();
+    let corners = path.len();
+    let pointer = ui.input(|i| i.pointer.hover_pos());
+    path.extend(pointer.filter(|at| painter.clip_rect().contains(*at)));
+    let dark = Stroke::new(3.0, Color32::from_black_alpha(120));
+    painter.add(Shape::line(path.clone(), dark));
+    painter.add(Shape::line(path.clone(), Stroke::new(1.5, p.accent)));
+    for (i, at) in path.into_iter().take(corners).enumerate() {
+        // A click on the first one closes, once there are enough.
+        let radius = if i == 0 && corners >= FEWEST {
+            5.5
+        } else {
+            3.5
+        };
+        painter.circle(at, radius, Color32::WHITE, Stroke::new(1.5, p.accent));
     }
 }
 

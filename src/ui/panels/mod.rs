@@ -9,6 +9,7 @@ pub(super) mod marks;
 pub(super) mod objects;
 pub(super) mod palette;
 pub(super) mod proposals;
+pub(super) mod review;
 pub(super) mod start;
 pub(super) mod status;
 pub(super) mod timeline;

@@ -27,6 +27,7 @@ pub(crate) fn tools_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             (Icon::Arrow, Tool::Select, Action::ToolSelect),
             (Icon::Box, Tool::Box, Action::ToolBox),
             (Icon::Point, Tool::Points, Action::ToolPoints),
+            (Icon::Polygon, Tool::Polygon, Action::ToolPolygon),
             (Icon::Brush, Tool::Brush, Action::ToolBrush),
             (Icon::Eraser, Tool::Eraser, Action::ToolEraser),
             (Icon::Hand, Tool::Pan, Action::ToolPan),

@@ -1,0 +1,149 @@
+//! The polygon tool: corners by clicks, closed into a mask that joins the selected object's or is cut out of it. Part of
+//! `logic`; which pixels a polygon covers is [`crate::formats::fill_polygon`]'s, the rule of the COCO tools.
+
+use super::{app::App, state::Weight};
+use crate::{
+    formats::fill_polygon,
+    project::{DriftSignal, FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle, Size},
+};
+
+/// Fewest corners that enclose anything.
+pub(crate) const FEWEST: usize = 3;
+
+/// A polygon that is being drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outline {
+    pub(crate) object: ObjectId,
+    pub(crate) frame: FrameIndex,
+    pub(crate) corners: Vec<PointPx>,
+}
+
+/// The mask `before` with the polygon in it, or without; `None` if that changes nothing.
+fn merged(size: Size, before: Option<&Rle>, corners: &[PointPx], cuts: bool) -> Option<Rle> {
+    let flat: Vec<f64> = corners
+        .iter()
+        .flat_map(|p| [f64::from(p.x), f64::from(p.y)])
+        .collect();
+    let filled = fill_polygon(size, &flat);
+    let empty = Rle::empty(size);
+    let before = before.filter(|r| r.size == size).unwrap_or(&empty);
+    let after = if cuts {
+        before.difference(&filled)
+    } else {
+        before.union(&filled)
+    };
+    after.ok().filter(|after| after != before)
+}
+
+impl App {
+    /// One more corner; the first begins a polygon on the frame in view.
+    pub(super) fn outline_corner(&mut self, corner: PointPx) {
+        let frame = self.state.here();
+        let goes_on = self.state.outline.as_ref().is_some_and(|o| {
+            let selected = self.state.selected;
+            o.frame == frame && selected.is_none_or(|id| id == o.object)
+        });
+        if !goes_on {
+            let Some(object) = self.target() else {
+                return;
+            };
+            self.finish_prompt();
+            self.about_to_edit_masks();
+            self.state.outline = Some(Outline {
+                object,
+                frame,
+                corners: Vec::new(),
+            });
+        }
+        if let Some(outline) = &mut self.state.outline {
+            outline.corners.push(corner);
+        }
+    }
+
+    /// Closes a polygon that is being drawn, or ends the clicks.
+    pub(super) fn finish_what_is_drawn(&mut self) {
+        if !self.close_outline() {
+            self.finish_prompt();
+        }
+    }
+
+    /// Takes a corner of a polygon that is being drawn back, or removes the mask on this frame.
+    pub(super) fn delete_what_is_drawn(&mut self) {
+        if !self.outline_back() {
+            self.delete_mask();
+        }
+    }
+
+    /// Takes the last corner back, with the last one the polygon; says whether there was one.
+    pub(super) fn outline_back(&mut self) -> bool {
+        let frame = self.state.here();
+        let Some(outline) = self.state.outline.as_mut().filter(|o| o.frame == frame) else {
+            return false;
+        };
+        outline.corners.pop();
+        if outline.corners.is_empty() {
+            self.state.outline = None;
+        }
+        true
+    }
+
+    /// Makes the polygon part of the mask, or cuts it out; says whether there was one to close.
+    pub(super) fn close_outline(&mut self) -> bool {
+        let frame = self.state.here();
+        let Some(outline) = self.state.outline.take_if(|o| o.frame == frame) else {
+            return false;
+        };
+        if outline.corners.len() < FEWEST {
+            self.say(Weight::Info, "A polygon needs at least three corners.");
+            self.state.outline = Some(outline);
+            return true;
+        }
+        let Some(session) = &self.state.session else {
+            return true;
+        };
+        let size = session.doc.video.size;
+        let before = session.doc.mask(outline.object, frame).map(|m| &m.rle);
+        let cuts = self.state.outline_cuts;
+        let Some(rle) = merged(size, before, &outline.corners, cuts) else {
+            self.say(Weight::Info, "The polygon changes no pixel of the mask.");
+            return true;
+        };
+        let mask = FrameMask {
+            rle,
+            score: 1.0,
+            iou: 1.0,
+            provenance: Provenance::Human,
+            anchor: true,
+            drift: DriftSignal::default(),
+        };
+        let label = if cuts { "polygon cut" } else { "polygon" };
+        if let Some(edit) = self.put_mask(outline.object, frame, mask)
+            && self.edit(edit, label)
+        {
+            self.state.selected = Some(outline.object);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_polygon_joins_or_cuts_and_nothing_is_no_change() {
+        let size = Size::new(10, 10);
+        let at = |x, y| PointPx { x, y };
+        let square = [at(2.0, 2.0), at(6.0, 2.0), at(6.0, 6.0), at(2.0, 6.0)];
+        let joined = merged(size, None, &square, false).unwrap();
+        assert_eq!(joined.area(), 16);
+        assert_eq!(merged(size, Some(&joined), &square, false), None);
+        let half = [at(2.0, 2.0), at(4.0, 2.0), at(4.0, 6.0), at(2.0, 6.0)];
+        let cut = merged(size, Some(&joined), &half, true).unwrap();
+        assert_eq!(cut.area(), 8);
+        assert_eq!(merged(size, None, &half, true), None);
+        // A mask of another size is none.
+        let other = Rle::empty(Size::new(3, 3));
+        assert_eq!(merged(size, Some(&other), &square, false), Some(joined));
+    }
+}

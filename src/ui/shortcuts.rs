@@ -1,0 +1,148 @@
+//! Key presses between two drawings, keys that are held, and changing what keys mean. Part of `logic`; which key means what
+//! is [`super::keymap`]'s.
+
+use egui::{Key, Modifiers};
+
+use super::{
+    actions::Action,
+    app::App,
+    keymap::plain,
+    presets::Preset,
+    state::{Dialog, Weight},
+};
+
+impl App {
+    /// Key presses that mean actions, and keys that are held.
+    pub(super) fn keys(&mut self, ctx: &egui::Context) {
+        if let Some(Dialog::Keys {
+            waiting: Some(_), ..
+        }) = &self.state.dialog
+        {
+            return;
+        }
+        let typing = ctx.text_edit_focused();
+        let focused = ctx.memory(|m| m.focused().is_some());
+        let keymap = self.state.keymap.clone();
+        let dialog = self.state.dialog.is_some() || egui::Popup::is_any_open(ctx);
+        let mut pressed = Vec::new();
+        let mut space_released = false;
+        let mut number = None;
+        ctx.input_mut(|input| {
+            // A focused button keeps Space and Enter; a focused slider keeps the arrows.
+            let kept: Vec<egui::Event> = if focused && !typing {
+                let keep = |e: &egui::Event| {
+                    matches!(
+                        e,
+                        egui::Event::Key {
+                            key: Key::Space
+                                | Key::Enter
+                                | Key::ArrowLeft
+                                | Key::ArrowRight
+                                | Key::ArrowUp
+                                | Key::ArrowDown,
+                            modifiers: Modifiers::NONE,
+                            ..
+                        }
+                    )
+                };
+                let (kept, rest) = std::mem::take(&mut input.events)
+                    .into_iter()
+                    .partition(keep);
+                input.events = rest;
+                kept
+            } else {
+                Vec::new()
+            };
+            if !dialog {
+                pressed = keymap.pressed(input, typing);
+            }
+            if !typing && !dialog {
+                for event in &input.events {
+                    if let egui::Event::Key {
+                        key,
+                        pressed,
+                        modifiers: Modifiers::NONE,
+                        ..
+                    } = event
+                    {
+                        if *key == Key::Space && !pressed {
+                            space_released = true;
+                        }
+                        if *pressed {
+                            number = number.or(digit(*key));
+                        }
+                    }
+                }
+            }
+            input.events.extend(kept);
+        });
+        let hide = !typing
+            && !dialog
+            && ctx.input(|i| i.key_down(Key::H) && i.modifiers == Modifiers::NONE);
+        self.state.masks_hidden = hide;
+        let compare = !typing
+            && !dialog
+            && keymap.action(plain(Modifiers::NONE, Key::C)).is_none()
+            && ctx.input(|i| i.key_down(Key::C) && i.modifiers == Modifiers::NONE);
+        let reviewed = self.state.session.as_ref().and_then(|s| s.review());
+        self.state.comparing = reviewed.is_some() && (compare || self.state.compare_held);
+        let space = plain(Modifiers::NONE, Key::Space);
+        for action in pressed {
+            let by_space = action == Action::PlayPause && keymap.keys(action).contains(&space);
+            if by_space && ctx.input(|i| i.key_down(Key::Space)) {
+                // Acts on release, unless the key was held to pan meanwhile.
+                self.services.space_pending = true;
+            } else {
+                self.act(ctx, action);
+            }
+        }
+        if space_released && std::mem::take(&mut self.services.space_pending) {
+            self.act(ctx, Action::PlayPause);
+        }
+        if let (Some(n), Some(session)) = (number, &self.state.session)
+            && let Some(object) = session.doc.objects.get(n)
+        {
+            let id = object.id;
+            self.select_object(Some(id));
+        }
+    }
+
+    pub(super) fn rebind(&mut self, action: Action, shortcut: egui::KeyboardShortcut) {
+        if let Some(loser) = self.state.keymap.rebind(action, shortcut) {
+            let text = format!(
+                "{} now means “{}”; “{}” has lost it.",
+                super::keymap::text(&shortcut),
+                action.label(),
+                loser.label()
+            );
+            self.say(Weight::Look, text);
+        }
+        self.keep_keys();
+    }
+
+    pub(super) fn use_preset(&mut self, preset: Preset) {
+        self.state.keymap = preset.keymap();
+        self.keep_keys();
+    }
+
+    pub(super) fn keep_keys(&mut self) {
+        self.state.settings.keys = self.state.keymap.changes();
+        self.services.settings.save(&self.state.settings);
+    }
+}
+
+/// Place of a digit key's object in the list, from 0.
+fn digit(key: Key) -> Option<usize> {
+    const DIGITS: [Key; 9] = [
+        Key::Num1,
+        Key::Num2,
+        Key::Num3,
+        Key::Num4,
+        Key::Num5,
+        Key::Num6,
+        Key::Num7,
+        Key::Num8,
+        Key::Num9,
+    ];
+    DIGITS.iter().position(|k| *k == key)
+}
