@@ -105,7 +105,8 @@ fn build(doc: &Document, options: &ExportOptions) -> File {
                 .map(|m| {
                     m.map(|m| Segmentation::Runs {
                         size: [size.height, size.width],
-                        counts: Counts::Text(m.rle.to_coco_string()),
+                        // Plain lists: the format's scorers read no others in the truth.
+                        counts: Counts::List(m.rle.counts.clone()),
                     })
                 })
                 .collect(),

@@ -9,7 +9,7 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use sparrow::{
-    formats::{Coco, Davis, ExportOptions, Format, export, import},
+    formats::{Coco, Davis, ExportOptions, Format, Mevis, YoutubeVis, export, import},
     project::{
         Bitmap, BoxPx, BrushMode, Document, DriftSignal, FrameIndex, FrameMask, PointPx,
         Provenance, Rle, Size, Thresholds, VideoInfo,
@@ -233,4 +233,90 @@ print(round(float(score["J&F"]), 6), int(score.get("num_gt_tracks", 4)))
         return;
     };
     assert_eq!(text.trim(), "1.0 4");
+}
+
+#[test]
+fn trackeval_scores_a_copy_of_our_youtube_vis_with_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    write(&document(), &YoutubeVis, &out);
+    let program = r#"
+import sys, io, os, json, contextlib
+import numpy
+for name, kind in (("float", float), ("int", int), ("bool", bool)):
+    if not hasattr(numpy, name):
+        setattr(numpy, name, kind)
+import trackeval
+from pycocotools import mask as M
+truth = json.load(open(sys.argv[1]))
+base = sys.argv[2]
+os.makedirs(base + "/gt/youtube_vis_val")
+os.makedirs(base + "/tr/youtube_vis_val/ours/data")
+json.dump(truth, open(base + "/gt/youtube_vis_val/val.json", "w"))
+def encoded(s):
+    if s is None:
+        return None
+    rle = M.frPyObjects(s, *s["size"])
+    rle["counts"] = rle["counts"].decode()
+    return rle
+found = [{"video_id": a["video_id"], "category_id": a["category_id"], "score": 1.0,
+          "segmentations": [encoded(s) for s in a["segmentations"]]} for a in truth["annotations"]]
+json.dump(found, open(base + "/tr/youtube_vis_val/ours/data/results.json", "w"))
+with contextlib.redirect_stdout(io.StringIO()):
+    data = trackeval.datasets.YouTubeVIS({"GT_FOLDER": base + "/gt/", "TRACKERS_FOLDER": base + "/tr/",
+                                          "SPLIT_TO_EVAL": "val", "PRINT_CONFIG": False})
+    config = trackeval.Evaluator.get_default_eval_config()
+    config.update({"PRINT_CONFIG": False, "USE_PARALLEL": False, "PLOT_CURVES": False, "OUTPUT_SUMMARY": False,
+                   "OUTPUT_DETAILED": False, "OUTPUT_EMPTY_CLASSES": False, "RETURN_ON_ERROR": False,
+                   "LOG_ON_ERROR": None})
+    metric = trackeval.metrics.TrackMAP({"PRINT_CONFIG": False, "USE_TIME_RANGES": False,
+                                         "AREA_RANGES": [[0, 128**2], [128**2, 256**2], [256**2, 1e10]]})
+    result, _ = trackeval.Evaluator(config).evaluate([data], [metric])
+classes = result["YouTubeVIS"]["ours"]["COMBINED_SEQ"]
+for name in sorted(c["name"] for c in truth["categories"]):
+    print(name, round(float(numpy.mean(classes[name]["TrackMAP"]["AP_all"])), 6))
+"#;
+    let json = out.join("val/instances.json");
+    let modules = "trackeval, pycocotools, scipy";
+    let Some(text) = python(modules, program, &[&json, dir.path()]) else {
+        return;
+    };
+    let expected: Vec<String> = (0..4).map(|k| format!("thing {k} 1.0")).collect();
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn mevis_masks_are_what_pycocotools_decodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let doc = document();
+    write(&doc, &Mevis, &out);
+    let program = r#"
+import sys, json
+from pycocotools import mask as M
+meta = json.load(open(sys.argv[1] + "/meta_expressions.json"))["videos"]
+masks = json.load(open(sys.argv[1] + "/mask_dict.json"))
+for video in meta.values():
+    for expression in video["expressions"].values():
+        for anno in expression["anno_id"]:
+            track = masks[str(anno)]
+            assert len(track) == len(video["frames"]) and any(track)
+            for frame, rle in enumerate(track):
+                if rle is not None:
+                    print(expression["exp"], frame, "".join(map(str, M.decode(rle).ravel())))
+"#;
+    let split = out.join("val");
+    let Some(text) = python("pycocotools", program, &[&split]) else {
+        return;
+    };
+    let mut expected = Vec::new();
+    for object in &doc.objects {
+        for (frame, mask) in object.frames.iter().filter(|(_, m)| !m.rle.is_empty()) {
+            expected.push(format!("{} {} {}", object.phrase, frame.0, bits(&mask.rle)));
+        }
+    }
+    let mut got: Vec<&str> = text.lines().collect();
+    got.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(got, expected);
 }
