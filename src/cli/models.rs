@@ -1,111 +1,322 @@
-//! `sparrow models`: which models there are, whether one is whole, and what a weight file holds.
+//! `sparrow models`: which models there are, whether one is whole, what a weight file holds, and one file made of many.
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result, ensure};
-use candle_core::Device;
-use clap::Subcommand;
-use safetensors::SafeTensors;
-use sha2::{Digest as _, Sha256};
-
-use crate::infer::{
-    engine::LoadedModel,
-    model::{ModelInfo, ModelSource},
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
 };
 
-use super::output::{require_input, say};
+use anyhow::{Context as _, Result, bail, ensure};
+use candle_core::Device;
+use clap::{Subcommand, ValueEnum};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    infer::{
+        checkpoint::{config, report::Report},
+        engine::LoadedModel,
+        model::{ModelInfo, ModelSource},
+        source::{DESCRIPTION_KEY, Opened},
+        tokenizer::TokenizerConfig,
+    },
+    nn::{
+        sparrow::is_spare,
+        weights::{bundle, file::TensorFile},
+    },
+};
+
+use super::{
+    output::{NewFile, require_input, say},
+    progress::Reporter,
+};
+
+/// Bytes in a step of progress.
+const MEGA: u64 = 1_000_000;
 
 /// What to do with models.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
-    /// Every model this program knows.
+    /// Every model this program knows, and where its files are.
     List,
-    /// Loads a model strictly: every tensor there, of the right shape, and a number.
+    /// Checks a model: every tensor there, of the right shape, a number, and none too many.
     Verify {
-        /// Model id, or the path of a weight file.
+        /// Model id, the path of a weight file, or that of a folder with released files.
         id: String,
+        /// Folder with the files, instead of the remembered one.
+        #[arg(long, value_name = "FOLDER")]
+        from: Option<PathBuf>,
     },
-    /// Names, types and shapes of the tensors in a .safetensors file.
+    /// Puts the released files together into one file that loads at once.
+    Convert {
+        /// Model id.
+        id: String,
+        /// Folder with the files, instead of the remembered one.
+        #[arg(long, value_name = "FOLDER")]
+        from: Option<PathBuf>,
+        /// File to write, a .safetensors.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How numbers are stored.
+        #[arg(long, value_enum, default_value_t = Precision::F16)]
+        dtype: Precision,
+        /// Replace the file if it is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Names, types and shapes of the tensors in a .safetensors or PyTorch file.
     Inspect {
         /// The file.
         path: PathBuf,
     },
 }
 
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 16-bit brain floats.
+    Bf16,
+}
+
 pub(super) fn run(command: &ModelsCommand) -> Result<()> {
     match command {
         ModelsCommand::List => list(),
-        ModelsCommand::Verify { id } => verify(id),
+        ModelsCommand::Verify { id, from } => verify(id, from.as_deref()),
+        ModelsCommand::Convert {
+            id,
+            from,
+            out,
+            dtype,
+            force,
+        } => convert(id, from.as_deref(), out, *dtype, *force),
         ModelsCommand::Inspect { path } => inspect(path),
     }
 }
 
+/// A model's source: the folder that is named, else the place that is remembered.
+fn source(id: &str, from: Option<&Path>) -> Result<ModelSource> {
+    let Some(from) = from else {
+        return Ok(ModelSource::find(id)?);
+    };
+    require_input(from, "a folder with the model's files")?;
+    Ok(ModelSource::at(Some(&ModelInfo::by_id(id)?), from)?)
+}
+
 fn list() -> Result<()> {
     for model in ModelInfo::all()? {
-        let source = ModelSource::find(&model.id)?;
-        let place = match source.bytes() {
-            Ok(bytes) if model.weights.bundled => {
-                format!("in the program, {:.1} MB", bytes.len() as f64 / 1e6)
+        let mut parts = Vec::new();
+        let place = match ModelSource::find(&model.id) {
+            Ok(source) if model.weights.bundled => {
+                format!(
+                    "in the program, {:.1} MB",
+                    source.bytes()?.len() as f64 / 1e6
+                )
             }
-            Ok(bytes) => format!("{:.1} MB", bytes.len() as f64 / 1e6),
+            Ok(source) => match &source.file {
+                Some(file) => format!("{}, {}", file.display(), size(file)?),
+                None if source.parts.is_empty() => "not here".to_owned(),
+                None => {
+                    parts = source.parts.into_iter().collect();
+                    "released files".to_owned()
+                }
+            },
             Err(e) => e.to_string(),
         };
         say(format!(
             "{}\t{}\t{}\t{place}",
             model.id, model.title, model.licence
         ))?;
+        for part in &model.weights.parts {
+            let here = parts.iter().find(|(role, _)| *role == part.role);
+            let here = match here {
+                Some((_, path)) => path.display().to_string(),
+                None if parts.is_empty() => String::new(),
+                None => "missing".to_owned(),
+            };
+            say(format!(
+                "  {}\t{:.2} B numbers\t{}\t{here}",
+                part.title,
+                part.parameters as f64 / 1e9,
+                part.repository
+            ))?;
+        }
     }
     Ok(())
 }
 
-fn verify(id: &str) -> Result<()> {
-    let source = ModelSource::find(id)?;
-    let bytes = source.bytes()?;
-    let model = LoadedModel::load(&source, &Device::Cpu)?;
+fn size(path: &Path) -> Result<String> {
+    let bytes = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .len();
+    Ok(format!("{:.1} MB", bytes as f64 / 1e6))
+}
+
+fn verify(id: &str, from: Option<&Path>) -> Result<()> {
+    let source = source(id, from)?;
+    if source.file.is_none() && source.info.weights.bundled {
+        let bytes = source.bytes()?;
+        let model = LoadedModel::load(&source, &Device::Cpu)?;
+        return say(format!(
+            "{}: {} tensors, {} numbers, {:.1} MB, sha256 {}: whole",
+            source.name(),
+            model.tensors,
+            model.parameters,
+            bytes.len() as f64 / 1e6,
+            hex(&Sha256::digest(&bytes))
+        ));
+    }
+    let opened = source.open()?;
+    let report = Report::new(&source.info, &opened.set)?;
+    for (name, shape) in &report.missing {
+        say(format!("missing\t{name}\t{shape:?}"))?;
+    }
+    for (name, found, needed) in &report.misshapen {
+        say(format!("misshapen\t{name}\t{found:?}, needed {needed:?}"))?;
+    }
+    for (name, found) in &report.not_floats {
+        say(format!("no floats\t{name}\t{found}"))?;
+    }
+    for name in &report.superfluous {
+        say(format!("superfluous\t{name}"))?;
+    }
+    let tokenizer = source.tokenizer();
+    if let Err(e) = &tokenizer {
+        say(format!("tokenizer\t{e}"))?;
+    }
+    let bad = unreadable(&opened)?;
+    if let (Some(first), true) = (report.first(), !report.is_clean()) {
+        bail!("{} is not whole: {first}", source.name());
+    }
+    tokenizer?;
+    ensure!(
+        bad == 0,
+        "{} is not whole: {bad} tensors cannot be read or hold values that are not numbers",
+        source.name()
+    );
     say(format!(
-        "{}: {} tensors, {} numbers, {:.1} MB, sha256 {}: whole",
+        "{}: {} tensors, {} numbers, {} more tensors that are not needed{}: whole",
         source.name(),
-        model.tensors,
-        model.parameters,
-        bytes.len() as f64 / 1e6,
-        hex(&Sha256::digest(&bytes))
+        report.fitting,
+        report.numbers,
+        report.spare,
+        match &source.file {
+            Some(file) => format!(", {}, sha256 {}", size(file)?, digest(file)?),
+            None => String::new(),
+        }
     ))
+}
+
+/// Reads every tensor once, names those that hold a value that is not a number, and counts them.
+fn unreadable(opened: &Opened) -> Result<usize> {
+    let mut bad = 0;
+    for name in opened.set.by_file() {
+        if let Err(e) = opened.set.bytes(name) {
+            say(format!("unreadable\t{e}"))?;
+            bad += 1;
+        }
+    }
+    Ok(bad)
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let mut file =
+        std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hex(&hash.finalize()))
+}
+
+fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: bool) -> Result<()> {
+    let file = NewFile::claim(out, force)?;
+    let source = source(id, from)?;
+    let mut opened = source.open()?;
+    let report = Report::new(&source.info, &opened.set)?;
+    if let Some(first) = report.first() {
+        bail!(
+            "{} is not whole: {first}; `sparrow models verify {id}` lists everything that is wrong",
+            source.name()
+        );
+    }
+    // A bundle is read by a program that knows what it needs.
+    source.tokenizer()?;
+    opened
+        .set
+        .retain(|name| !is_spare(&source.info.config, name));
+    let mut metadata = opened.metadata;
+    metadata.insert(
+        DESCRIPTION_KEY.to_owned(),
+        serde_json::to_string(&source.info).context("cannot describe the model")?,
+    );
+    let mut extra = BTreeMap::new();
+    if matches!(source.info.tokenizer, TokenizerConfig::Pieces(_)) {
+        extra.insert(config::TOKENIZER.to_owned(), source.tokenizer_file()?);
+    }
+    let storage = match dtype {
+        Precision::F32 => bundle::Storage::F32,
+        Precision::F16 => bundle::Storage::F16,
+        Precision::Bf16 => bundle::Storage::BF16,
+    };
+    let reporter = Reporter::new();
+    let mut written = None;
+    file.finish_with(|file| {
+        let mut progress = reporter.progress();
+        written = bundle::write(
+            &opened.set,
+            file,
+            |_| storage,
+            &metadata,
+            &extra,
+            |done, total| {
+                progress
+                    .step(done / MEGA, total / MEGA, "writing megabytes")
+                    .is_ok()
+            },
+        )
+        .map_err(|e| source.file_error(e))?;
+        ensure!(
+            written.is_some(),
+            "stopped; {} was not written",
+            out.display()
+        );
+        Ok(())
+    })?;
+    drop(reporter);
+    match written {
+        Some(written) => say(format!(
+            "{}: {} tensors, {:.1} MB",
+            out.display(),
+            written.tensors,
+            written.bytes as f64 / 1e6
+        )),
+        None => Ok(()),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn inspect(path: &std::path::Path) -> Result<()> {
-    require_input(path, "a .safetensors file")?;
+fn inspect(path: &Path) -> Result<()> {
+    require_input(path, "a .safetensors or PyTorch file")?;
     ensure!(
         path.is_file(),
-        "{} is a folder: give the path of a .safetensors file",
+        "{} is a folder: give the path of a .safetensors or PyTorch file",
         path.display()
     );
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let damaged = || {
-        format!(
-            "{} is cut short or is not a safetensors file",
-            path.display()
-        )
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
-    let file = SafeTensors::deserialize(&bytes).with_context(damaged)?;
-    if let Some(metadata) = header.metadata() {
-        let mut keys: Vec<_> = metadata.iter().collect();
-        keys.sort();
-        for (key, value) in keys {
+    let file = TensorFile::open(path)?;
+    if let TensorFile::Mapped(mapped) = &file {
+        for (key, value) in mapped.metadata() {
             say(format!("# {key} = {value}"))?;
         }
     }
+    let tensors = file.tensors();
     let mut total = 0;
-    let mut tensors = file.tensors();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    for (name, view) in &tensors {
-        let count: usize = view.shape().iter().product();
-        total += count;
-        say(format!("{name}\t{:?}\t{:?}", view.dtype(), view.shape()))?;
+    for (name, info) in &tensors {
+        total += info.count();
+        say(format!("{name}\t{}\t{:?}", info.element.name(), info.shape))?;
     }
     say(format!("# {} tensors, {total} numbers", tensors.len()))
 }

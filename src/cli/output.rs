@@ -69,14 +69,22 @@ impl NewFile {
     }
 
     /// Writes everything and gives the file its name.
-    pub(super) fn finish(mut self, content: &[u8]) -> Result<()> {
-        let failed = || format!("cannot write {}", self.target.display());
-        self.file
-            .write_all(content)
-            .and_then(|()| self.file.as_file().sync_all())
-            .with_context(failed)?;
-        readable_by_others(self.file.path());
-        self.file.persist(&self.target).with_context(failed)?;
+    pub(super) fn finish(self, content: &[u8]) -> Result<()> {
+        let target = self.target.clone();
+        self.finish_with(|file| {
+            file.write_all(content)
+                .with_context(|| format!("cannot write {}", target.display()))
+        })
+    }
+
+    /// Lets `write` fill the file and gives it its name; nothing is left behind if it fails.
+    pub(super) fn finish_with(self, write: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
+        let Self { mut file, target } = self;
+        let failed = || format!("cannot write {}", target.display());
+        write(file.as_file_mut())?;
+        file.as_file().sync_all().with_context(failed)?;
+        readable_by_others(file.path());
+        file.persist(&target).with_context(failed)?;
         Ok(())
     }
 }

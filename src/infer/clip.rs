@@ -44,6 +44,8 @@ pub struct Clip {
     pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
     pub(super) prefixes: ByteCache<Vec<FrameIndex>, Arc<Prefix>>,
     pub(super) emitted: VecDeque<Emitted>,
+    /// What a proposer with its own image encoder saw of the frame asked about last.
+    pub(super) proposer_maps: Option<(FrameIndex, Arc<Vec<Tensor>>)>,
     /// The engine that made what is cached.
     pub(super) engine: Option<u64>,
 }
@@ -56,6 +58,7 @@ impl Clip {
             features: ByteCache::new(FEATURE_BYTES),
             prefixes: ByteCache::new(PREFIX_BYTES),
             emitted: VecDeque::new(),
+            proposer_maps: None,
             engine: None,
         }
     }
@@ -106,6 +109,7 @@ impl Clip {
         self.features.clear();
         self.prefixes.clear();
         self.emitted.clear();
+        self.proposer_maps = None;
         self.engine = None;
     }
 

@@ -4,7 +4,7 @@
 //! decided by [`crate::project`]'s pure rule, so that a slider can decide anew without the model. The embeddings are kept
 //! with the clip for the framewise mode.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use candle_core::Tensor;
 
@@ -22,7 +22,9 @@ use super::{
     error::InferResult,
     language::Opening,
     masks::{rows_tensor, sigmoid, values},
-    preprocess::{box_from_norm, box_to_norm},
+    model::Pixels,
+    preprocess::{box_from_norm, box_to_norm, tower_input},
+    released,
 };
 
 /// An answer.
@@ -38,6 +40,14 @@ pub struct Grounded {
 
 /// The kept boxes of a referent, corners in 0..=1; `None` if it is not there.
 type Kept = Option<Vec<[f32; 4]>>;
+
+/// Boxes to choose from.
+pub(super) struct Offered {
+    /// The proposer's, then those that a person drew.
+    all: Proposals,
+    /// How many a person drew.
+    drawn: usize,
+}
 
 /// Offered boxes with what the filtration head makes of them.
 pub(super) struct Scored {
@@ -83,7 +93,7 @@ impl Engine {
         let started = Instant::now();
         self.claim(clip);
         let read = self.model().words.read(phrase)?;
-        let mut warnings = read.warnings;
+        let mut warnings = read.warnings.clone();
         if self.model().untrained {
             warnings
                 .push("this program carries no trained weights: the answer means nothing".into());
@@ -98,20 +108,14 @@ impl Engine {
         let prefix = self.prefix(clip, frame, progress)?;
         let tsf = self.tsf_tokens(clip, &options.tsf, progress)?;
         progress.step(1, 4, "reading the phrase")?;
-        let spoken = self.speak(&prefix, &read.ids, tsf.as_ref(), Opening::Free, progress)?;
+        let spoken = self.speak(&prefix, &read, tsf.as_ref(), Opening::Free, progress)?;
         progress.step(2, 4, "looking at the frame")?;
         let features = self.features(clip, frame)?;
         let size = clip.size();
         // A model that says "none" is asked what it would have pointed at: the proposals then show how close each came,
         // which a person needs to see most exactly when nothing was found. No object comes of it.
         let presupposed = if spoken.boxes.is_empty() && spoken.seg.is_empty() {
-            Some(self.speak(
-                &prefix,
-                &read.ids,
-                tsf.as_ref(),
-                Opening::Presupposed,
-                progress,
-            )?)
+            Some(self.speak(&prefix, &read, tsf.as_ref(), Opening::Presupposed, progress)?)
         } else {
             None
         };
@@ -121,9 +125,10 @@ impl Engine {
         } else {
             &pointing.boxes
         };
-        let scored = self.score(&features, queries, &options.drawn_boxes, size)?;
+        let offered = self.offered(clip, frame, &features, &options.drawn_boxes)?;
+        let scored = self.score(&features, &offered, queries)?;
         progress.step(3, 4, "decoding the masks")?;
-        let (chosen, proposals) = choose(
+        let (mut chosen, mut proposals) = choose(
             &scored,
             queries.len(),
             spoken.seg.len(),
@@ -131,6 +136,7 @@ impl Engine {
             self.says_none(),
             size,
         );
+        self.drop_incredible(&features, &mut chosen, &mut proposals, size)?;
         let side = self.config().sam2.image_size as f32;
         let mut emitted = Emitted {
             phrase: phrase.to_owned(),
@@ -167,6 +173,38 @@ impl Engine {
         })
     }
 
+    /// Keeps of each referent's boxes those that SAM2, prompted with the box alone, fills with a mask; only where the
+    /// model's configuration asks for it, as the released one does.
+    fn drop_incredible(
+        &self,
+        features: &ImageFeatures,
+        chosen: &mut [Kept],
+        proposals: &mut [Proposal],
+        size: Size,
+    ) -> InferResult<()> {
+        let n = &self.model().networks;
+        if self.config().filtration.box_prior_max_keep == 0 {
+            return Ok(());
+        }
+        let pyramid = n.pyramid(features)?;
+        let frame = (size.height as usize, size.width as usize);
+        for boxes in chosen.iter_mut().flatten().filter(|b| !b.is_empty()) {
+            let before = std::mem::take(boxes);
+            let kept = n.credible(std::slice::from_ref(&before), &pyramid, frame)?;
+            *boxes = kept.into_iter().next().unwrap_or_default();
+        }
+        let kept: Vec<BoxPx> = chosen
+            .iter()
+            .flatten()
+            .flatten()
+            .map(|b| box_from_norm(*b, size))
+            .collect();
+        for proposal in proposals.iter_mut().filter(|p| p.selected) {
+            proposal.selected = kept.contains(&proposal.box_px);
+        }
+        Ok(())
+    }
+
     /// Whether the model was taught to say that there is no such thing; a released model always keeps its best box.
     fn says_none(&self) -> bool {
         self.model().thresholds.presence > 0.0
@@ -185,7 +223,8 @@ impl Engine {
         self.claim(clip);
         progress.step(0, 1, "looking at the frame")?;
         let features = self.features(clip, frame)?;
-        let scored = self.score(&features, &[], &[], clip.size())?;
+        let offered = self.offered(clip, frame, &features, &[])?;
+        let scored = self.score(&features, &offered, &[])?;
         Ok((0..scored.boxes.len())
             .map(|i| Proposal {
                 box_px: box_from_norm(scored.boxes[i], clip.size()),
@@ -226,31 +265,80 @@ impl Engine {
             }))
     }
 
-    /// Offers and scores boxes for each query, `(1, d)` each.
-    pub(super) fn score(
+    /// What the proposer sees of a frame. One with an image encoder of its own runs it once per frame in view.
+    fn proposer_maps(
         &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
         features: &ImageFeatures,
-        queries: &[Tensor],
+    ) -> InferResult<Arc<Vec<Tensor>>> {
+        let config = &self.config().proposer;
+        if config.shared_trunk {
+            return Ok(Arc::new(if features.fpn.is_empty() {
+                vec![features.embed.clone()]
+            } else {
+                features.fpn.clone()
+            }));
+        }
+        if let Some((at, maps)) = &clip.proposer_maps
+            && *at == frame
+        {
+            return Ok(Arc::clone(maps));
+        }
+        let norms = &self.model().info.preprocess;
+        let norm = norms.proposer.as_ref().unwrap_or(&norms.internvideo2);
+        let input = match norms.pixels {
+            Pixels::Released => {
+                let sam = self.image(clip, frame)?;
+                released::proposer_input(&sam, &norms.sam, config.image_size, norm)?
+            }
+            Pixels::Stretched => {
+                let rgb = clip.rgb(frame)?;
+                tower_input(&rgb, config.image_size, norm, &self.model().device)?
+            }
+        };
+        let maps = Arc::new(self.model().networks.proposer_maps(&input)?);
+        clip.proposer_maps = Some((frame, Arc::clone(&maps)));
+        Ok(maps)
+    }
+
+    /// What the proposer offers on a frame, and behind that the boxes that a person drew.
+    pub(super) fn offered(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        features: &ImageFeatures,
         drawn: &[BoxPx],
-        size: Size,
-    ) -> InferResult<Scored> {
+    ) -> InferResult<Offered> {
         let n = &self.model().networks;
         let config = &self.config().proposer;
-        let maps: &[Tensor] = if features.fpn.is_empty() {
-            std::slice::from_ref(&features.embed)
-        } else {
-            &features.fpn
-        };
-        let drawn: Vec<[f32; 4]> = drawn.iter().map(|b| box_to_norm(*b, size)).collect();
-        let all = if drawn.is_empty() {
-            let output = n.proposer.forward(maps)?;
+        let maps = self.proposer_maps(clip, frame, features)?;
+        let corners: Vec<[f32; 4]> = drawn.iter().map(|b| box_to_norm(*b, clip.size())).collect();
+        let all = if corners.is_empty() {
+            let output = n.proposer.forward(&maps)?;
             output.proposals(0, config.topk, config.score_power)?
         } else {
-            let boxes = rows_tensor(&drawn, features.embed.device())?;
-            let (output, described) = n.proposer.forward_with_drawn(maps, &boxes)?;
+            let boxes = rows_tensor(&corners, features.embed.device())?;
+            let (output, described) = n.proposer.forward_with_drawn(&maps, &boxes)?;
             let found = output.proposals(0, config.topk, config.score_power)?;
             with_drawn(&found, &boxes, &described)?
         };
+        Ok(Offered {
+            all,
+            drawn: corners.len(),
+        })
+    }
+
+    /// Scores boxes for each query, `(1, d)` each.
+    pub(super) fn score(
+        &self,
+        features: &ImageFeatures,
+        offered: &Offered,
+        queries: &[Tensor],
+    ) -> InferResult<Scored> {
+        let n = &self.model().networks;
+        let all = &offered.all;
+        let first_drawn = all.boxes.dim(0)? - offered.drawn;
         let mut scored = Scored {
             boxes: all
                 .boxes
@@ -259,9 +347,7 @@ impl Engine {
                 .map(corners)
                 .collect(),
             objectness: values(&all.scores)?,
-            drawn: (0..all.boxes.dim(0)?)
-                .map(|i| i >= all.boxes.dim(0).unwrap_or(0) - drawn.len())
-                .collect(),
+            drawn: (0..all.boxes.dim(0)?).map(|i| i >= first_drawn).collect(),
             matches: Vec::new(),
             confidence: Vec::new(),
         };
@@ -269,7 +355,7 @@ impl Engine {
             return Ok(scored);
         }
         let queries = Tensor::cat(queries, 0)?;
-        let scores = n.filtration.score(&queries, &all, &n.pyramid(features)?)?;
+        let scores = n.filtration.score(&queries, all, &n.pyramid(features)?)?;
         let as_rows = |t: &Tensor| -> InferResult<Vec<Vec<f32>>> {
             let rows = t.to_vec2::<f32>()?;
             Ok(rows

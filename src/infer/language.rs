@@ -19,11 +19,11 @@ use super::{
     clip::{Clip, Prefix},
     engine::Engine,
     error::{InferError, InferResult},
+    model::Pixels,
     preprocess::{crop_input, spread_frames_from, tower_input},
+    released,
+    words::Phrase,
 };
-
-/// Tokens of an answer at most.
-const MAX_NEW_TOKENS: usize = 32;
 
 /// Whether the answer may be that there is no such thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub(super) struct Spoken {
 impl Engine {
     /// The frames that the towers see when the model is asked about `frame`.
     pub fn encoder_frames(&self, clip: &Clip, frame: FrameIndex) -> Vec<FrameIndex> {
+        if self.model().info.preprocess.pixels == Pixels::Released {
+            let (info, n) = (clip.info(), self.config().visual.num_frames);
+            return released::encoder_frames(info.frames, info.fps, frame, n);
+        }
         spread_frames_from(clip.frames(), self.config().visual.num_frames, frame)
     }
 
@@ -91,6 +95,13 @@ impl Engine {
         for (i, &frame) in frames.iter().enumerate() {
             progress.step(i as u64, frames.len() as u64, "reading the clip")?;
             let decoded = clip.frame(frame)?;
+            if norms.pixels == Pixels::Released {
+                let rgb = to_rgb(&decoded);
+                spatial.push(released::spatial_input(&rgb, a, &norms.clip, device)?);
+                let input = released::temporal_input(&rgb, b, &norms.internvideo2, device)?;
+                temporal.push(input);
+                continue;
+            }
             let small = to_rgb_scaled(&decoded, square(a));
             spatial.push(tower_input(&small, a, &norms.clip, device)?);
             let small = if a == b {
@@ -121,7 +132,7 @@ impl Engine {
 
     /// The prompt up to the visual block, run and frozen.
     pub(super) fn run_prefix(&self, block: &Tensor) -> InferResult<Prefix> {
-        let prompt = self.prompt(&[], 0)?;
+        let prompt = self.prompt(&Phrase::default(), 0)?;
         let n = &self.model().networks;
         let spliced = multimodal::splice(
             &prompt.ids[..prompt.prefix],
@@ -138,7 +149,7 @@ impl Engine {
         Ok(Prefix { state })
     }
 
-    fn prompt(&self, phrase: &[u32], tsf: usize) -> InferResult<super::words::PromptIds> {
+    fn prompt(&self, phrase: &Phrase, tsf: usize) -> InferResult<super::words::PromptIds> {
         let model = self.model();
         let frames = self.config().visual.num_frames;
         Ok(model
@@ -172,7 +183,10 @@ impl Engine {
         for (i, &(frame, box_px)) in crops.iter().enumerate() {
             progress.step(i as u64, crops.len() as u64, "looking at the anchors")?;
             let rgb = to_rgb(&clip.frame(frame)?);
-            inputs.push(crop_input(&rgb, box_px, side, norm, &model.device)?);
+            inputs.push(match model.info.preprocess.pixels {
+                Pixels::Released => released::crop_input(&rgb, box_px, side, norm, &model.device)?,
+                Pixels::Stretched => crop_input(&rgb, box_px, side, norm, &model.device)?,
+            });
         }
         let (chosen, _, _) = model.networks.crop_tokens(&Tensor::cat(&inputs, 0)?)?;
         Ok(Some(chosen))
@@ -182,7 +196,7 @@ impl Engine {
     pub(super) fn speak(
         &self,
         prefix: &Prefix,
-        phrase: &[u32],
+        phrase: &Phrase,
         tsf: Option<&Tensor>,
         opening: Opening,
         progress: &mut Progress<'_>,
@@ -213,8 +227,8 @@ impl Engine {
             boxes: Vec::new(),
             tsf_tokens: places as u32,
         };
-        let end = words.id("<end>");
-        while ids.len() < MAX_NEW_TOKENS {
+        let at_most = self.model().info.prompt.max_new_tokens;
+        while ids.len() < at_most {
             progress.cancel.check()?;
             let hidden = n.language.forward(&embeds.unsqueeze(0)?, &mut state)?;
             let last = hidden.dim(1)? - 1;
@@ -228,7 +242,7 @@ impl Engine {
                 words.token(id).to_owned(),
                 probabilities.get(id as usize).copied().unwrap_or(0.0),
             ));
-            if Some(id) == end {
+            if words.is_end(id) {
                 break;
             }
             if id == tokens.seg {
@@ -255,11 +269,7 @@ impl Engine {
     /// a word of its own, and its probability is compared with the model's threshold.
     fn opening(&self, probabilities: &[f32], opening: Opening) -> u32 {
         let model = self.model();
-        let none = model
-            .words
-            .encode_exact(&model.info.prompt.answer_none)
-            .ok()
-            .and_then(|ids| ids.first().copied());
+        let none = model.words.first_of(&model.info.prompt.answer_none);
         let Some(none) = none else {
             return best(probabilities, |_| true);
         };

@@ -16,7 +16,9 @@ use super::{
     clip::Clip,
     engine::Engine,
     error::{InferError, InferResult},
+    model::Pixels,
     preprocess::{box_to_model, mask_coverage, mask_from_logits, point_to_model, sam_input},
+    released,
 };
 
 /// Logit of a pixel that a person's mask covers; its negative outside.
@@ -95,9 +97,13 @@ impl Engine {
     /// A frame as SAM2's input `(1, 3, s, s)`.
     pub(super) fn image(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
         let side = self.config().sam2.image_size;
-        let small = to_rgb_scaled(&clip.frame(frame)?, Size::new(side as u32, side as u32));
         let model = self.model();
         let norm = &model.info.preprocess.sam;
+        if model.info.preprocess.pixels == Pixels::Released {
+            let frame = clip.rgb(frame)?;
+            return Ok(released::sam_input(&frame, side, norm, &model.device)?);
+        }
+        let small = to_rgb_scaled(&clip.frame(frame)?, Size::new(side as u32, side as u32));
         Ok(sam_input(&small, side, norm, &model.device)?)
     }
 

@@ -3,6 +3,7 @@
 //! Leaves the networks to [`crate::nn`], decoding to [`crate::video`] and threads to [`crate::worker`].
 
 mod cache;
+pub mod checkpoint;
 pub mod clip;
 pub mod engine;
 pub mod error;
@@ -11,11 +12,15 @@ mod language;
 mod masks;
 pub mod model;
 mod networks;
+pub mod pieces;
 mod plan;
 pub mod preprocess;
 mod propagate;
 pub mod random_weights;
+mod released;
+pub mod source;
 mod timing;
+pub mod tokenizer;
 pub mod words;
 
 pub use clip::Clip;

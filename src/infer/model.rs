@@ -1,28 +1,25 @@
 //! Which models there are, what each needs, and its weights from wherever they lie.
 //!
-//! A model is a description (`models/<id>.json`: sizes, preprocessing, prompt, words, thresholds) and a weight file. The
-//! miniature model is in the program itself; any other weight file of the same shape can be named by its path. Loading is
-//! strict: a tensor that is missing, superfluous, misshapen or not a number is named before any work. Leaves the networks
-//! to [`crate::nn`] and what is done with them to [`super::engine`].
+//! A model is a description (`models/<id>.json`: sizes, preprocessing, prompt, words, thresholds) and weights. Where the
+//! weights lie and how they are read is [`super::source`]'s. Leaves the networks to [`crate::nn`] and what is done with
+//! them to [`super::engine`].
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use candle_core::Device;
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{
-    config::SparrowConfig,
-    weights::{WeightError, WeightStore},
-};
+use crate::nn::config::SparrowConfig;
 
-use super::words::WordsConfig;
+use super::{checkpoint::Role, tokenizer::TokenizerConfig, words::WordsConfig};
+
+pub use super::source::ModelSource;
 
 /// Descriptions in the program.
-const DESCRIPTIONS: &[&str] = &[include_str!("../../models/nano.json")];
-
-/// Weights in the program, by id.
-const BUNDLED: &[(&str, &[u8])] = &[("nano", include_bytes!("../../assets/nano.safetensors"))];
+const DESCRIPTIONS: &[&str] = &[
+    include_str!("../../models/nano.json"),
+    include_str!("../../models/sparrow-videoglamm.json"),
+];
 
 /// Key of a weight file's metadata that holds thresholds fitted to those very weights, as JSON.
 pub const THRESHOLDS_KEY: &str = "thresholds";
@@ -31,7 +28,9 @@ pub const THRESHOLDS_KEY: &str = "thresholds";
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// No such id, and no such file either.
-    #[error("there is no model {id:?}: known are {known}, or give the path of a .safetensors file")]
+    #[error(
+        "there is no model {id:?}: known are {known}, or give the path of a .safetensors file or of a checkpoint folder"
+    )]
     Unknown {
         /// What was asked for.
         id: String,
@@ -64,6 +63,14 @@ pub enum ModelError {
         /// One clause.
         reason: String,
     },
+    /// Released files that are damaged, ambiguous, or ask for what is not there.
+    #[error("cannot use the model files at {place}: {reason}")]
+    Parts {
+        /// File or folder.
+        place: String,
+        /// One clause.
+        reason: String,
+    },
     /// No such device, or not in this build.
     #[error("cannot use device {name:?}: {reason}")]
     Device {
@@ -82,6 +89,29 @@ pub struct WeightsInfo {
     /// Inside the program.
     #[serde(default)]
     pub bundled: bool,
+    /// Files of other people's that it is put together from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartInfo>,
+}
+
+/// Files of one origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartInfo {
+    /// What they are good for.
+    pub role: Role,
+    /// One line.
+    pub title: String,
+    /// Where they are published.
+    pub repository: String,
+    /// Licence, as far as it is known.
+    pub licence: String,
+    /// Names, `*` standing for anything.
+    pub files: Vec<String>,
+    /// Numbers in them.
+    pub parameters: u64,
+    /// SHA-256 of a file, where its authors publish one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<String, String>,
 }
 
 /// Mean and standard deviation per colour channel.
@@ -93,15 +123,32 @@ pub struct Normalisation {
     pub std: [f32; 3],
 }
 
+/// The way that frames are brought to the networks' sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pixels {
+    /// Stretched with one antialiased filter for all networks.
+    #[default]
+    Stretched,
+    /// As the released code does, to the bit: each network's own library and crop.
+    Released,
+}
+
 /// How pixels become network input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreprocessConfig {
+    /// The way that frames are brought to the networks' sizes.
+    #[serde(default)]
+    pub pixels: Pixels,
     /// SAM2, on the 0–255 scale.
     pub sam: Normalisation,
     /// CLIP, on the 0–1 scale.
     pub clip: Normalisation,
     /// InternVideo2, on the 0–1 scale.
     pub internvideo2: Normalisation,
+    /// The proposer's own encoder, on the 0–1 scale; the temporal tower's if absent.
+    #[serde(default)]
+    pub proposer: Option<Normalisation>,
 }
 
 /// The words around a phrase.
@@ -115,6 +162,9 @@ pub struct PromptConfig {
     pub answer_plural: String,
     /// Of none.
     pub answer_none: String,
+    /// Tokens of an answer at most.
+    #[serde(default = "some_tokens")]
+    pub max_new_tokens: usize,
 }
 
 /// When a proposal counts, and when the phrase.
@@ -149,7 +199,7 @@ pub struct ModelInfo {
     /// The words around a phrase.
     pub prompt: PromptConfig,
     /// Vocabulary.
-    pub tokenizer: WordsConfig,
+    pub tokenizer: TokenizerConfig,
     /// Thresholds, unless the weight file carries its own.
     pub thresholds: ModelThresholds,
     /// The prompt encoder was trained on masks. Without it, a known mask is prompted by its box.
@@ -159,6 +209,10 @@ pub struct ModelInfo {
 
 fn yes() -> bool {
     true
+}
+
+fn some_tokens() -> usize {
+    32
 }
 
 impl ModelInfo {
@@ -195,139 +249,13 @@ impl ModelInfo {
                 known: known.join(", "),
             })
     }
-}
 
-/// A description together with the place of its weights.
-#[derive(Clone, Debug)]
-pub struct ModelSource {
-    /// Description.
-    pub info: ModelInfo,
-    /// Weight file; `None` = inside the program.
-    pub file: Option<PathBuf>,
-}
-
-impl ModelSource {
-    /// From what a user types: an id, or the path of a weight file in nano's shape.
-    ///
-    /// # Errors
-    /// [`ModelError::Unknown`] if it is neither.
-    pub fn find(name: &str) -> Result<Self, ModelError> {
-        match ModelInfo::by_id(name) {
-            Ok(info) => Ok(Self { info, file: None }),
-            Err(unknown) => {
-                let path = Path::new(name);
-                if path.is_file() {
-                    Ok(Self {
-                        info: ModelInfo::by_id("nano")?,
-                        file: Some(path.into()),
-                    })
-                } else {
-                    Err(unknown)
-                }
-            }
+    /// The list of words, if that is what the model reads.
+    pub fn words(&self) -> Option<&WordsConfig> {
+        match &self.tokenizer {
+            TokenizerConfig::Words(words) => Some(words),
+            TokenizerConfig::Pieces(_) => None,
         }
-    }
-
-    /// What to call the model in messages and results: its id, or the path of its file.
-    pub fn name(&self) -> String {
-        match &self.file {
-            None => self.info.id.clone(),
-            Some(path) => path.display().to_string(),
-        }
-    }
-
-    fn weights_error(&self, reason: impl Into<String>) -> ModelError {
-        ModelError::Weights {
-            id: self.info.id.clone(),
-            place: match &self.file {
-                None => "the program".into(),
-                Some(path) => path.display().to_string(),
-            },
-            reason: reason.into(),
-        }
-    }
-
-    /// The bytes of the weight file.
-    ///
-    /// # Errors
-    /// [`ModelError`] if there are none or they cannot be read.
-    pub fn bytes(&self) -> Result<std::borrow::Cow<'static, [u8]>, ModelError> {
-        if let Some(path) = &self.file {
-            return std::fs::read(path)
-                .map(Into::into)
-                .map_err(|e| self.weights_error(e.to_string()));
-        }
-        BUNDLED
-            .iter()
-            .find(|(id, _)| *id == self.info.id)
-            .map(|(_, bytes)| (*bytes).into())
-            .ok_or_else(|| ModelError::NoWeights {
-                id: self.info.id.clone(),
-                advice: format!("give the path of {}", self.info.weights.file),
-            })
-    }
-
-    /// Reads the weights and checks that they are numbers; names and shapes are checked by who asks for them.
-    ///
-    /// # Errors
-    /// [`ModelError`] in one sentence.
-    pub fn weights(&self, device: &Device) -> Result<(WeightStore, ModelThresholds), ModelError> {
-        let bytes = self.bytes()?;
-        let place = self.file.clone().unwrap_or_default();
-        let store = WeightStore::from_bytes(&bytes, &place, device).map_err(|e| match e {
-            WeightError::Read { reason, .. } => self.weights_error(read_reason(&reason)),
-            other => self.weights_error(other.to_string()),
-        })?;
-        Ok((store, self.thresholds_in(&bytes)?))
-    }
-
-    fn thresholds_in(&self, bytes: &[u8]) -> Result<ModelThresholds, ModelError> {
-        let stored = SafeTensors::read_metadata(bytes)
-            .ok()
-            .and_then(|(_, m)| m.metadata().as_ref()?.get(THRESHOLDS_KEY).cloned());
-        match stored {
-            None => Ok(self.info.thresholds),
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|e| self.weights_error(format!("its thresholds are damaged: {e}"))),
-        }
-    }
-
-    /// Says what a network found wrong while it asked for its tensors.
-    pub fn build_error(&self, error: &candle_core::Error) -> ModelError {
-        // Candle wraps the message in a path and a backtrace; the tensor's name is what helps.
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        self.weights_error(format!(
-            "{line}; the file belongs to another model or version, or is damaged"
-        ))
-    }
-
-    /// Refuses tensors that no network asked for, except those that `ignore` accepts.
-    ///
-    /// # Errors
-    /// [`ModelError::Weights`] with the first such tensor.
-    pub fn check_all_used(
-        &self,
-        store: &WeightStore,
-        ignore: impl Fn(&str) -> bool,
-    ) -> Result<(), ModelError> {
-        store.check_all_used(ignore).map_err(|e| {
-            self.weights_error(format!("{e}; the file belongs to another model or version"))
-        })
-    }
-}
-
-/// Turns the safetensors library's words for a damaged file into a clause.
-fn read_reason(reason: &str) -> String {
-    let line = reason.lines().next().unwrap_or_default();
-    let words = line.to_lowercase();
-    if ["header", "metadata", "offset", "invalid", "buffer"]
-        .iter()
-        .any(|w| words.contains(w))
-    {
-        format!("the file is cut short or is not a safetensors file ({line})")
-    } else {
-        line.to_owned()
     }
 }
 
@@ -419,39 +347,5 @@ mod tests {
                     .contains("--device cpu")
             );
         }
-    }
-
-    #[test]
-    fn a_damaged_file_is_one_sentence() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("w.safetensors");
-        for bytes in [&b""[..], b"hello, I am a text", &[255; 64]] {
-            std::fs::write(&path, bytes).unwrap();
-            let source = ModelSource::find(path.to_str().unwrap()).unwrap();
-            let error = source.weights(&Device::Cpu).err().unwrap().to_string();
-            assert!(error.contains("cut short or is not"), "{error}");
-            assert!(error.contains("w.safetensors") && !error.contains('\n'));
-        }
-    }
-
-    #[test]
-    fn thresholds_in_the_weight_file_win() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("w.safetensors");
-        let fitted = ModelThresholds {
-            objectness: 0.1,
-            keep: 0.6,
-            at_most: 2,
-            presence: 0.3,
-        };
-        let meta = [(
-            THRESHOLDS_KEY.to_owned(),
-            serde_json::to_string(&fitted).unwrap(),
-        )];
-        let none: Vec<(String, safetensors::tensor::TensorView<'_>)> = Vec::new();
-        let bytes = safetensors::serialize(none, Some(meta.into_iter().collect())).unwrap();
-        std::fs::write(&path, bytes).unwrap();
-        let source = ModelSource::find(path.to_str().unwrap()).unwrap();
-        assert_eq!(source.weights(&Device::Cpu).unwrap().1, fitted);
     }
 }

@@ -6,13 +6,19 @@ use candle_core::Device;
 use candle_nn::VarBuilder;
 
 use crate::{
-    nn::{config::SparrowConfig, deformable_detr, sparrow::Sparrow},
+    nn::{
+        config::SparrowConfig,
+        sparrow::{Sparrow, is_spare},
+    },
     project::Thresholds,
 };
 
 use super::{
+    checkpoint::report::asked,
     model::{ModelError, ModelInfo, ModelSource, ModelThresholds},
+    pieces::PieceTokenizer,
     random_weights::RandomWeights,
+    tokenizer::{Tokenizer, TokenizerConfig},
     words::WordTokenizer,
 };
 
@@ -28,7 +34,7 @@ pub struct LoadedModel {
     /// Its id, or the path of its file.
     pub name: String,
     /// Vocabulary.
-    pub words: WordTokenizer,
+    pub words: Tokenizer,
     /// Thresholds stored with the weights, else the description's.
     pub thresholds: ModelThresholds,
     /// Where it lives.
@@ -48,6 +54,8 @@ impl LoadedModel {
     /// # Errors
     /// [`ModelError`] in one sentence.
     pub fn load(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
+        // The vocabulary first: it is read in an instant, the weights are not.
+        let words = source.tokenizer()?;
         let (store, thresholds) = source.weights(device)?;
         let names = store.names();
         if names.is_empty() && source.file.is_none() {
@@ -55,16 +63,16 @@ impl LoadedModel {
         }
         let networks =
             build(&source.info.config, &store.var_builder()).map_err(|e| source.build_error(&e))?;
-        source.check_all_used(&store, deformable_detr::is_alias)?;
+        source.check_all_used(&store, |name| is_spare(&source.info.config, name))?;
         let parameters = names
             .iter()
-            .filter_map(|n| store.tensor(n))
-            .map(|t| t.elem_count())
+            .filter_map(|n| store.shape(n))
+            .map(|shape| shape.iter().product::<usize>())
             .sum();
         Ok(Self {
             info: source.info.clone(),
             name: source.name(),
-            words: words(&source.info)?,
+            words,
             thresholds,
             device: device.clone(),
             tensors: names.len(),
@@ -91,7 +99,7 @@ impl LoadedModel {
         Ok(Self {
             info: info.clone(),
             name: info.id.clone(),
-            words: words(info)?,
+            words: words_of(info)?,
             thresholds: info.thresholds,
             device: device.clone(),
             tensors: tensors.len(),
@@ -101,20 +109,25 @@ impl LoadedModel {
         })
     }
 
+    /// Has `weights` make every tensor that a model asks for.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the description makes no sense.
+    pub fn random_tensors(info: &ModelInfo, weights: &RandomWeights) -> Result<(), ModelError> {
+        build(&info.config, &weights.var_builder(&Device::Cpu))
+            .map(drop)
+            .map_err(|e| ModelError::Description {
+                id: info.id.clone(),
+                reason: e.to_string(),
+            })
+    }
+
     /// Name and shape of every tensor that a model asks for: what its weight file holds, no more and no less.
     ///
     /// # Errors
     /// [`ModelError`] if the description makes no sense.
     pub fn tensor_shapes(info: &ModelInfo) -> Result<BTreeMap<String, Vec<usize>>, ModelError> {
-        let weights = RandomWeights::new(0);
-        build(&info.config, &weights.var_builder(&Device::Cpu)).map_err(|e| {
-            ModelError::Description {
-                id: info.id.clone(),
-                reason: e.to_string(),
-            }
-        })?;
-        let tensors = weights.tensors().into_iter();
-        Ok(tensors.map(|(name, t)| (name, t.dims().to_vec())).collect())
+        asked(info, [])
     }
 
     /// The thresholds as a document keeps them.
@@ -127,12 +140,20 @@ impl LoadedModel {
     }
 }
 
-fn words(info: &ModelInfo) -> Result<WordTokenizer, ModelError> {
-    WordTokenizer::new(&info.tokenizer, info.config.phi3.vocab_size).map_err(|e| {
-        ModelError::Description {
-            id: info.id.clone(),
-            reason: e.to_string(),
-        }
+/// The vocabulary of a model without files: its list of words, or one in which every byte is a token.
+fn words_of(info: &ModelInfo) -> Result<Tokenizer, ModelError> {
+    let rows = info.config.phi3.vocab_size;
+    match &info.tokenizer {
+        TokenizerConfig::Words(words) => WordTokenizer::new(words, rows)
+            .map(Tokenizer::Words)
+            .map_err(|e| e.to_string()),
+        TokenizerConfig::Pieces(pieces) => PieceTokenizer::of_bytes(pieces, rows)
+            .map(Tokenizer::Pieces)
+            .map_err(|e| e.to_string()),
+    }
+    .map_err(|reason| ModelError::Description {
+        id: info.id.clone(),
+        reason,
     })
 }
 

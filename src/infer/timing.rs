@@ -155,12 +155,11 @@ impl Engine {
         let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
         let block = quickest(stages, "towers", || self.visual_block(&spatial, &temporal))?;
         let prefix = quickest(stages, "visual prefix", || self.run_prefix(&block))?;
-        let ids = self.model().words.read(phrase)?.ids;
+        let read = self.model().words.read(phrase)?;
         let spoken = quickest(stages, "phrase and answer", || {
-            self.speak(&prefix, &ids, None, Opening::Presupposed, progress)
+            self.speak(&prefix, &read, None, Opening::Presupposed, progress)
         })?;
         let features = self.features(clip, FrameIndex(0))?;
-        let size = clip.size();
         let d = self.config().filtration.seg_dim;
         let query = match spoken.boxes.first() {
             Some(q) => q.clone(),
@@ -169,7 +168,8 @@ impl Engine {
             }
         };
         quickest(stages, "proposer and filtration", || {
-            self.score(&features, std::slice::from_ref(&query), &[], size)
+            let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
+            self.score(&features, &offered, std::slice::from_ref(&query))
         })?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Such a model cannot sound out a word it never saw, and must not pretend to: each word is lower-cased, looked up, led
 //! back to a known word by the synonym table or by undoing a plural, and otherwise reported with what is read in its
-//! place. Text of the user never becomes a special token. Leaves sub-word vocabularies to the released tokenizer and the
+//! place. Text of the user never becomes a special token. Leaves sub-word vocabularies to [`super::pieces`] and the
 //! placing of visual tokens to the networks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,8 +34,6 @@ const FUNCTION_WORDS: &[&str] = &[
 /// The `tokenizer` part of a model description.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WordsConfig {
-    /// `words`.
-    pub kind: String,
     /// Token `i` is `vocabulary[i]`.
     pub vocabulary: Vec<String>,
     /// Word → known word.
@@ -81,8 +79,10 @@ pub enum WordsError {
 }
 
 /// A phrase as the model reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Phrase {
+    /// What is read, as text.
+    pub text: String,
     /// Token ids.
     pub ids: Vec<u32>,
     /// The words behind them.
@@ -276,6 +276,7 @@ impl WordTokenizer {
         let (words, unknown) = self.settle(readings);
         let ids = words.iter().filter_map(|w| self.id(w)).collect();
         Ok(Phrase {
+            text: words.join(" "),
             ids,
             words,
             unknown,
@@ -440,7 +441,7 @@ impl WordTokenizer {
 }
 
 /// At most `bytes` of `text`, cut between characters.
-fn truncated(text: &str, bytes: usize) -> &str {
+pub(super) fn truncated(text: &str, bytes: usize) -> &str {
     let mut end = text.len().min(bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -449,7 +450,7 @@ fn truncated(text: &str, bytes: usize) -> &str {
 }
 
 /// Lower-case words: letters and digits, inner hyphens kept, a possessive `'s` dropped.
-fn split_words(text: &str) -> Vec<String> {
+pub(super) fn split_words(text: &str) -> Vec<String> {
     text.to_lowercase()
         .replace(['’', '`'], "'")
         .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '\''))
@@ -468,7 +469,7 @@ mod tests {
 
     fn words() -> WordTokenizer {
         let nano = ModelInfo::by_id("nano").unwrap();
-        WordTokenizer::new(&nano.tokenizer, nano.config.phi3.vocab_size).unwrap()
+        WordTokenizer::new(nano.words().unwrap(), nano.config.phi3.vocab_size).unwrap()
     }
 
     fn read(text: &str) -> String {
@@ -606,17 +607,17 @@ mod tests {
     #[test]
     fn a_damaged_vocabulary_is_named() {
         let nano = ModelInfo::by_id("nano").unwrap();
-        let mut config = nano.tokenizer.clone();
+        let mut config = nano.words().unwrap().clone();
         config.vocabulary.push("red".into());
         assert_eq!(
             WordTokenizer::new(&config, 512).unwrap_err(),
             WordsError::Twice("red".into())
         );
         assert!(matches!(
-            WordTokenizer::new(&nano.tokenizer, 3).unwrap_err(),
+            WordTokenizer::new(nano.words().unwrap(), 3).unwrap_err(),
             WordsError::TooMany { .. }
         ));
-        let mut config = nano.tokenizer;
+        let mut config = nano.words().unwrap().clone();
         config.synonyms.insert("car".into(), "vehicle".into());
         assert_eq!(
             WordTokenizer::new(&config, 512).unwrap_err(),

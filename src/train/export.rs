@@ -9,10 +9,7 @@ use std::{
 use candle_core::Device;
 
 use super::{TrainError, TrainResult, checkpoint};
-use crate::infer::{
-    LoadedModel,
-    model::{ModelInfo, THRESHOLDS_KEY},
-};
+use crate::infer::{LoadedModel, model::ModelInfo, source::THRESHOLDS_KEY};
 
 /// What an export holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

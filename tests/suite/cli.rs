@@ -12,14 +12,14 @@ use sparrow::{
 };
 use tempfile::TempDir;
 
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(super) struct Run {
+    pub(super) code: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 /// Runs `sparrow` in `dir`, without any display.
-fn sparrow(dir: &Path, args: &[&str]) -> Run {
+pub(super) fn sparrow(dir: &Path, args: &[&str]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_sparrow"))
         .args(args)
         .current_dir(dir)
@@ -39,7 +39,7 @@ fn sparrow(dir: &Path, args: &[&str]) -> Run {
 }
 
 /// It failed with this code, said so once, and said all of `words`.
-fn refused(dir: &Path, args: &[&str], code: i32, words: &[&str]) {
+pub(super) fn refused(dir: &Path, args: &[&str], code: i32, words: &[&str]) {
     let run = sparrow(dir, args);
     assert_eq!(run.code, code, "{args:?}: {}", run.stderr);
     assert_eq!(
@@ -58,7 +58,7 @@ fn refused(dir: &Path, args: &[&str], code: i32, words: &[&str]) {
 }
 
 /// A folder with a clip of six small pictures in `clip`.
-fn place() -> TempDir {
+pub(super) fn place() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut source = SyntheticSource::new(Size::new(96, 64), 6, 10.0);
     fs::create_dir(dir.path().join("clip")).unwrap();

@@ -19,6 +19,8 @@ mod gpu;
 mod layering;
 /// Stored cases of the released code.
 mod parity;
+/// A checkpoint in the authors' layout: checked, put together, damaged, grounded with.
+mod released;
 /// Shaders are valid, match the Rust side and the CPU twins.
 #[cfg(feature = "gui")]
 mod shaders;

@@ -7,8 +7,10 @@
 
 mod decode;
 mod ground;
+mod spare;
 
 pub use ground::Chosen;
+pub use spare::is_spare;
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -257,6 +259,17 @@ impl Sparrow {
         ])
     }
 
+    /// What the proposer's own image encoder makes of its input `(1, 3, s, s)`.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn proposer_maps(&self, input: &Tensor) -> Result<Vec<Tensor>> {
+        match &self.own_encoder {
+            Some((trunk, neck)) => neck.forward(&trunk.forward(input)?),
+            None => candle_core::bail!("the proposer has no image encoder of its own"),
+        }
+    }
+
     /// Proposals of a frame: from the proposer's own input `(1, 3, s, s)`, or from SAM2's features where it shares them.
     ///
     /// # Errors
@@ -267,9 +280,7 @@ impl Sparrow {
         shared: Option<&ImageFeatures>,
     ) -> Result<Proposals> {
         let output = match (&self.own_encoder, own_input, shared) {
-            (Some((trunk, neck)), Some(input), _) => self
-                .proposer
-                .forward(&neck.forward(&trunk.forward(input)?)?)?,
+            (Some(_), Some(input), _) => self.proposer.forward(&self.proposer_maps(input)?)?,
             (None, _, Some(features)) => self.proposer.forward(&features.fpn)?,
             _ => candle_core::bail!("the proposer was given no image"),
         };

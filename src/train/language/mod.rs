@@ -181,7 +181,10 @@ fn train(
     (part, vocabulary): (Part, Vocabulary),
     effort: Effort,
 ) -> TrainResult<()> {
-    let words = WordTokenizer::new(&info.tokenizer, info.config.phi3.vocab_size)
+    let words = info
+        .words()
+        .ok_or_else(|| TrainError::Content(format!("{} has no list of words", info.id)))?;
+    let words = WordTokenizer::new(words, info.config.phi3.vocab_size)
         .map_err(|e| TrainError::Content(e.to_string()))?;
     let params = Params::new(job.seed, &job.device);
     let model = Model::new(info, &words, &params)?;

@@ -1,4 +1,18 @@
 //! Weight files: strict loading, so that a missing, superfluous or wrongly shaped tensor is named before any work.
+//!
+//! A [`WeightStore`] hands networks their tensors, from memory or from files. Files are read tensor by tensor as they are
+//! asked for, so that the host never holds a file next to the model made of it. [`file`] knows PyTorch's and safetensors'
+//! formats, [`folder`] the way that checkpoints are cut into shards, [`set`] puts several files together under the names
+//! that networks ask for, [`bundle`] writes them into one file. Where files come from is left to others.
+
+pub mod bundle;
+pub mod element;
+pub mod file;
+pub mod folder;
+mod pickle;
+pub mod recorder;
+pub mod set;
+mod torch;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,10 +23,12 @@ use std::{
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 
+use self::set::TensorSet;
+
 /// What can be wrong with weights.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
-    /// The file cannot be read as safetensors.
+    /// A file cannot be read.
     #[error("cannot read weights from {path}: {reason}")]
     Read {
         /// File.
@@ -26,6 +42,26 @@ pub enum WeightError {
         /// Tensor name.
         name: String,
     },
+    /// A tensor does not hold floating-point numbers.
+    #[error("tensor {name} holds {found}, where floating-point numbers are needed")]
+    NotFloat {
+        /// Tensor name.
+        name: String,
+        /// Number type.
+        found: &'static str,
+    },
+    /// A number is too large for the type that it is to be stored in.
+    #[error("tensor {name} holds numbers that f16 cannot hold: use bf16 or f32")]
+    Overflow {
+        /// Tensor name.
+        name: String,
+    },
+    /// The output cannot be written.
+    #[error("cannot write the weights: {reason}")]
+    Write {
+        /// Why.
+        reason: String,
+    },
     /// Tensors that no network asked for.
     #[error("{} superfluous tensors, the first is {first}", count)]
     Superfluous {
@@ -36,10 +72,16 @@ pub enum WeightError {
     },
 }
 
-/// Tensors held in memory, remembering which were asked for.
+/// Where tensors are.
+enum Held {
+    Memory(HashMap<String, Tensor>),
+    Files(TensorSet),
+}
+
+/// Tensors by name, remembering which were asked for.
 #[derive(Clone)]
 pub struct WeightStore {
-    tensors: Arc<HashMap<String, Tensor>>,
+    held: Arc<Held>,
     used: Arc<Mutex<BTreeSet<String>>>,
     device: Device,
 }
@@ -47,8 +89,17 @@ pub struct WeightStore {
 impl WeightStore {
     /// From tensors already in memory.
     pub fn from_tensors(tensors: HashMap<String, Tensor>, device: &Device) -> Self {
+        Self::holding(Held::Memory(tensors), device)
+    }
+
+    /// From files, each tensor read when it is asked for and checked to be finite then.
+    pub fn from_files(files: TensorSet, device: &Device) -> Self {
+        Self::holding(Held::Files(files), device)
+    }
+
+    fn holding(held: Held, device: &Device) -> Self {
         Self {
-            tensors: Arc::new(tensors),
+            held: Arc::new(held),
             used: Arc::default(),
             device: device.clone(),
         }
@@ -107,14 +158,22 @@ impl WeightStore {
 
     /// Names of all tensors, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.tensors.keys().cloned().collect();
-        names.sort();
-        names
+        match &*self.held {
+            Held::Memory(tensors) => {
+                let mut names: Vec<_> = tensors.keys().cloned().collect();
+                names.sort();
+                names
+            }
+            Held::Files(files) => files.names().map(str::to_owned).collect(),
+        }
     }
 
-    /// A tensor by name, without a shape check.
-    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.get(name)
+    /// A tensor's shape.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        match &*self.held {
+            Held::Memory(tensors) => tensors.get(name).map(Tensor::dims),
+            Held::Files(files) => files.info(name).map(|i| i.shape.as_slice()),
+        }
     }
 
     /// Tensors that no network has asked for, except those `ignore` accepts.
@@ -152,28 +211,36 @@ impl SimpleBackend for WeightStore {
         dtype: DType,
         dev: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = self.get_unchecked(name, dtype, dev)?;
-        if tensor.shape() != &s {
+        if let Some(found) = self.shape(name)
+            && found != s.dims()
+        {
             candle_core::bail!(
-                "tensor {name} has shape {:?}, the configuration needs {s:?}",
-                tensor.shape()
+                "tensor {name} has shape {found:?}, the configuration needs {:?}",
+                s.dims()
             );
         }
-        Ok(tensor)
+        self.get_unchecked(name, dtype, dev)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, dev: &Device) -> candle_core::Result<Tensor> {
-        let Some(tensor) = self.tensors.get(name) else {
-            candle_core::bail!("tensor {name} is missing");
+        let tensor = match &*self.held {
+            Held::Memory(tensors) => match tensors.get(name) {
+                Some(tensor) => tensor.to_device(dev)?.to_dtype(dtype)?,
+                None => candle_core::bail!("tensor {name} is missing"),
+            },
+            Held::Files(files) if files.info(name).is_some() => files
+                .tensor(name, dtype, dev)
+                .map_err(|e| candle_core::Error::Msg(e.to_string()))?,
+            Held::Files(_) => candle_core::bail!("tensor {name} is missing"),
         };
         self.used
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .insert(name.to_owned());
-        tensor.to_device(dev)?.to_dtype(dtype)
+        Ok(tensor)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.shape(name).is_some()
     }
 }

@@ -1,0 +1,121 @@
+//! Tensors of several files under the names that networks ask for.
+
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{
+    WeightError,
+    element::{all_finite, to_tensor},
+    file::{TensorFile, TensorInfo},
+};
+
+/// A tensor's file, its name there, and what is known of it.
+#[derive(Clone, Debug)]
+struct Place {
+    file: usize,
+    inner: String,
+    info: TensorInfo,
+}
+
+/// Tensors of several files; the file added last wins where two hold the same.
+#[derive(Debug, Default)]
+pub struct TensorSet {
+    files: Vec<TensorFile>,
+    places: BTreeMap<String, Place>,
+}
+
+impl TensorSet {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file's tensors under the names that `rename` gives them; `None` leaves one out.
+    pub fn add(&mut self, file: TensorFile, rename: impl Fn(&str) -> Option<String>) {
+        for (inner, info) in file.tensors() {
+            if let Some(name) = rename(inner) {
+                let place = Place {
+                    file: self.files.len(),
+                    inner: inner.to_owned(),
+                    info: info.clone(),
+                };
+                self.places.insert(name, place);
+            }
+        }
+        self.files.push(file);
+    }
+
+    /// Keeps only the tensors whose name `keep` accepts.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.places.retain(|name, _| keep(name));
+    }
+
+    /// Names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Names in the order in which their numbers are best read: file by file.
+    pub fn by_file(&self) -> Vec<&str> {
+        let mut all: Vec<_> = self.places.iter().collect();
+        all.sort_by_key(|(name, place)| (place.file, *name));
+        all.into_iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What is known of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.places.get(name).map(|p| &p.info)
+    }
+
+    /// The file that holds a tensor.
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        let place = self.places.get(name)?;
+        self.files.get(place.file).map(TensorFile::path)
+    }
+
+    /// A tensor's numbers as stored, checked to be finite.
+    ///
+    /// # Errors
+    /// [`WeightError`] if it is missing, cannot be read, or holds NaN or infinity.
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, WeightError> {
+        let missing = || WeightError::Read {
+            path: name.into(),
+            reason: "there is no such tensor".into(),
+        };
+        let place = self.places.get(name).ok_or_else(missing)?;
+        let file = self.files.get(place.file).ok_or_else(missing)?;
+        let bytes = file.read(&place.inner)?;
+        if !all_finite(&bytes, place.info.element) {
+            return Err(WeightError::NotFinite { name: name.into() });
+        }
+        Ok(bytes)
+    }
+
+    /// A tensor of floating-point numbers as `dtype`.
+    ///
+    /// # Errors
+    /// As [`TensorSet::bytes`], or if the numbers are not floating-point.
+    pub fn tensor(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightError> {
+        let bytes = self.bytes(name)?;
+        let read = |reason: String| WeightError::Read {
+            path: self.path(name).unwrap_or(Path::new(name)).into(),
+            reason,
+        };
+        let info = self
+            .info(name)
+            .ok_or_else(|| read(format!("it holds no tensor {name}")))?;
+        if info.element.float().is_none() {
+            return Err(WeightError::NotFloat {
+                name: name.into(),
+                found: info.element.name(),
+            });
+        }
+        to_tensor(&bytes, info.element, &info.shape, dtype, device).map_err(|e| {
+            read(format!(
+                "tensor {name}: {}",
+                e.to_string().lines().next().unwrap_or_default()
+            ))
+        })
+    }
+}
