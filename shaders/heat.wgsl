@@ -13,7 +13,7 @@ struct Heat {
 
 @vertex
 fn vs_main(@builtin(vertex_index) vertex: u32) -> Fragment {
-    return full_triangle(vertex);
+    return full_triangle(vertex, heat.view, vec2u(0u));
 }
 
 @fragment
@@ -24,5 +24,5 @@ fn fs_main(in: Fragment) -> @location(0) vec4f {
     }
     let value = textureSampleLevel(grid, bilinear, point / heat.view.size, 0.0).r;
     let alpha = heat.opacity * smoothstep(0.0, 0.35, value);
-    return for_target(vec4f(heat_ramp(value) * alpha, alpha), heat.view.linear_target);
+    return for_target(vec4f(heat_ramp(value) * alpha, alpha), in.linear_target);
 }

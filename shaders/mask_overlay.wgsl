@@ -25,7 +25,7 @@ struct MaskOverlay {
 
 @vertex
 fn vs_main(@builtin(vertex_index) vertex: u32) -> Fragment {
-    return full_triangle(vertex);
+    return full_triangle(vertex, overlay.view, vec2u(overlay.layers, 0u));
 }
 
 fn bits_at(px: vec2i, layer: u32) -> u32 {
@@ -45,9 +45,9 @@ fn is_on(px: vec2i, layer: u32, bit: u32) -> f32 {
 // How much of a screen pixel around `point` the object covers: the contour at one half of the mask under a quadratic
 // B-spline, which rounds the pixels' stairs off without moving straight edges, softened over one screen pixel. Zoomed in
 // past 4×, where the video shows its single pixels, so does the mask.
-fn coverage(point: vec2f, layer: u32, bit: u32) -> f32 {
+fn coverage(point: vec2f, layer: u32, bit: u32, scale: f32) -> f32 {
     let centre = vec2i(floor(point));
-    if overlay.view.scale < 0.25 {
+    if scale < 0.25 {
         return is_on(centre, layer, bit);
     }
     let t = point - floor(point) - vec2f(0.5);
@@ -62,7 +62,7 @@ fn coverage(point: vec2f, layer: u32, bit: u32) -> f32 {
         }
     }
     // The spline rises by 3/4 per video pixel across a straight edge.
-    let soft = 0.75 * min(overlay.view.scale, 1.0);
+    let soft = 0.75 * min(scale, 1.0);
     return clamp((sum - 0.5) / soft + 0.5, 0.0, 1.0);
 }
 
@@ -71,7 +71,14 @@ fn blend_over(top: vec4f, below: vec4f) -> vec4f {
     return top + below * (1.0 - top.a);
 }
 
-fn paint_object(point: vec2f, layer: u32, bit: u32, is_near_edge: bool, below: vec4f) -> vec4f {
+fn paint_object(
+    point: vec2f,
+    layer: u32,
+    bit: u32,
+    is_near_edge: bool,
+    scale: f32,
+    below: vec4f,
+) -> vec4f {
     let index = layer * 8u + bit;
     let colour = overlay.colours[index];
     if colour.a <= 0.0 {
@@ -81,9 +88,9 @@ fn paint_object(point: vec2f, layer: u32, bit: u32, is_near_edge: bool, below: v
     var fill = 1.0;
     var line = 0.0;
     if is_near_edge {
-        fill = coverage(point, layer, bit);
+        fill = coverage(point, layer, bit, scale);
         let width = overlay.outline_px * select(1.0, 1.5, is_selected);
-        let reach = 0.5 * width * overlay.view.scale;
+        let reach = 0.5 * width * scale;
         let slant = 0.7071 * reach;
         var low = fill;
         var high = fill;
@@ -99,7 +106,7 @@ fn paint_object(point: vec2f, layer: u32, bit: u32, is_near_edge: bool, below: v
                 case 6u: { offset = vec2f(slant, -slant); }
                 default: { offset = vec2f(-slant, -slant); }
             }
-            let there = coverage(point + offset, layer, bit);
+            let there = coverage(point + offset, layer, bit, scale);
             low = min(low, there);
             high = max(high, there);
         }
@@ -118,9 +125,9 @@ fn fs_main(in: Fragment) -> @location(0) vec4f {
         discard;
     }
     // As far as an outline or the bilinear footprint can reach.
-    let reach = 0.75 * overlay.outline_px * overlay.view.scale + 1.5;
+    let reach = 0.75 * overlay.outline_px * in.scale + 1.5;
     var out = vec4f(0.0);
-    for (var layer = 0u; layer < overlay.layers; layer++) {
+    for (var layer = 0u; layer < in.choice.x; layer++) {
         let here = bits_near(point, layer);
         var any = here;
         var all_bits = here;
@@ -146,12 +153,12 @@ fn fs_main(in: Fragment) -> @location(0) vec4f {
         for (var bit = 0u; bit < 8u; bit++) {
             if ((any >> bit) & 1u) == 1u {
                 let is_near_edge = ((all_bits >> bit) & 1u) == 0u;
-                out = paint_object(point, layer, bit, is_near_edge, out);
+                out = paint_object(point, layer, bit, is_near_edge, in.scale, out);
             }
         }
     }
     if out.a <= 0.0 {
         discard;
     }
-    return for_target(out, overlay.view.linear_target);
+    return for_target(out, in.linear_target);
 }

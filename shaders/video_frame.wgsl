@@ -22,7 +22,7 @@ struct VideoFrame {
 
 @vertex
 fn vs_main(@builtin(vertex_index) vertex: u32) -> Fragment {
-    return full_triangle(vertex);
+    return full_triangle(vertex, frame.view, vec2u(frame.kind, frame.rotation));
 }
 
 // Displayed 0..1 to coded 0..1.
@@ -35,9 +35,9 @@ fn coded_from_displayed(p: vec2f, rotation: u32) -> vec2f {
     }
 }
 
-fn sample_rgb(coded_px: vec2f) -> vec3f {
+fn sample_rgb(coded_px: vec2f, kind: u32) -> vec3f {
     let uv = coded_px / frame.coded;
-    if frame.kind == 1u {
+    if kind == 1u {
         return textureSampleLevel(rgb_plane, bilinear, uv, 0.0).rgb;
     }
     // Chroma planes are rounded up, so they reach past odd frames by half a sample.
@@ -56,19 +56,20 @@ fn fs_main(in: Fragment) -> @location(0) vec4f {
     if !is_inside(frame.view, point) {
         discard;
     }
-    var coded_px = coded_from_displayed(point / frame.view.size, frame.rotation) * frame.coded;
+    let kind = in.choice.x;
+    var coded_px = coded_from_displayed(point / frame.view.size, in.choice.y) * frame.coded;
     var rgb: vec3f;
-    if frame.view.scale < 0.25 {
+    if in.scale < 0.25 {
         // Zoomed in past 4×: single pixels are what one wants to see.
         coded_px = floor(coded_px) + vec2f(0.5);
-        rgb = sample_rgb(coded_px);
-    } else if frame.view.scale > 1.25 {
+        rgb = sample_rgb(coded_px, kind);
+    } else if in.scale > 1.25 {
         // Shrunk: four taps across the screen pixel's footprint keep fine patterns from shimmering.
-        let step = 0.25 * frame.view.scale;
-        rgb = 0.25 * (sample_rgb(coded_px + vec2f(-step, -step)) + sample_rgb(coded_px + vec2f(step, -step))
-            + sample_rgb(coded_px + vec2f(-step, step)) + sample_rgb(coded_px + vec2f(step, step)));
+        let step = 0.25 * in.scale;
+        rgb = 0.25 * (sample_rgb(coded_px + vec2f(-step, -step), kind) + sample_rgb(coded_px + vec2f(step, -step), kind)
+            + sample_rgb(coded_px + vec2f(-step, step), kind) + sample_rgb(coded_px + vec2f(step, step), kind));
     } else {
-        rgb = sample_rgb(coded_px);
+        rgb = sample_rgb(coded_px, kind);
     }
-    return for_target(vec4f(rgb, 1.0), frame.view.linear_target);
+    return for_target(vec4f(rgb, 1.0), in.linear_target);
 }

@@ -14,15 +14,24 @@ struct View {
     linear_target: u32,
 }
 
+// What fragments branch on reaches them from the vertex stage and not from the uniform itself: drivers that compile a
+// shader anew for every value of a uniform in a condition (Mesa's software Vulkan, which also keeps them all) would do
+// so on every frame.
 struct Fragment {
     @builtin(position) clip: vec4f,
     @location(0) canvas: vec2f,
+    // As in View.
+    @location(1) @interpolate(flat) scale: f32,
+    @location(2) @interpolate(flat) linear_target: u32,
+    // Numbers of the pass's own.
+    @location(3) @interpolate(flat) choice: vec2u,
 }
 
 // One triangle that covers the viewport; `canvas` runs from 0 to 1 inside it, y down.
-fn full_triangle(vertex: u32) -> Fragment {
+fn full_triangle(vertex: u32, view: View, choice: vec2u) -> Fragment {
     let corner = vec2f(f32((vertex << 1u) & 2u), f32(vertex & 2u));
-    return Fragment(vec4f(corner * vec2f(2.0, -2.0) + vec2f(-1.0, 1.0), 0.0, 1.0), corner);
+    let clip = vec4f(corner * vec2f(2.0, -2.0) + vec2f(-1.0, 1.0), 0.0, 1.0);
+    return Fragment(clip, corner, view.scale, view.linear_target, choice);
 }
 
 fn point_in_video(view: View, canvas: vec2f) -> vec2f {

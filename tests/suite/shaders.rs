@@ -79,6 +79,106 @@ fn uniforms_have_the_offsets_that_rust_writes() {
     }
 }
 
+/// Whether an expression is made of uniforms and constants alone, at least one uniform among them.
+fn hinges_on_uniform(
+    module: &naga::Module,
+    function: &naga::Function,
+    expression: naga::Handle<naga::Expression>,
+) -> bool {
+    use naga::Expression as E;
+    // All leaves: `Some(true)` a uniform, `Some(false)` a constant, `None` anything else.
+    fn leaves(
+        module: &naga::Module,
+        function: &naga::Function,
+        at: naga::Handle<naga::Expression>,
+        out: &mut Vec<Option<bool>>,
+    ) {
+        let mut down = |inner: &[naga::Handle<naga::Expression>]| {
+            for &i in inner {
+                leaves(module, function, i, out);
+            }
+        };
+        match &function.expressions[at] {
+            E::Literal(_) | E::Constant(_) | E::ZeroValue(_) => out.push(Some(false)),
+            E::GlobalVariable(g) => {
+                let space = module.global_variables[*g].space;
+                out.push((space == naga::AddressSpace::Uniform).then_some(true));
+            }
+            E::Load { pointer } => down(&[*pointer]),
+            E::AccessIndex { base, .. } => down(&[*base]),
+            E::Access { base, index } => down(&[*base, *index]),
+            E::Splat { value, .. } => down(&[*value]),
+            E::Swizzle { vector, .. } => down(&[*vector]),
+            E::Compose { components, .. } => down(components),
+            E::Unary { expr, .. } | E::As { expr, .. } => down(&[*expr]),
+            E::Binary { left, right, .. } => down(&[*left, *right]),
+            E::Select {
+                condition,
+                accept,
+                reject,
+            } => down(&[*condition, *accept, *reject]),
+            _ => out.push(None),
+        }
+    }
+    let mut found = Vec::new();
+    leaves(module, function, expression, &mut found);
+    found.iter().all(Option::is_some) && found.contains(&Some(true))
+}
+
+/// Every condition of a block, however deep.
+fn conditions(block: &naga::Block, out: &mut Vec<naga::Handle<naga::Expression>>) {
+    for statement in block {
+        match statement {
+            naga::Statement::If {
+                condition,
+                accept,
+                reject,
+            } => {
+                out.push(*condition);
+                conditions(accept, out);
+                conditions(reject, out);
+            }
+            naga::Statement::Switch { selector, cases } => {
+                out.push(*selector);
+                cases.iter().for_each(|c| conditions(&c.body, out));
+            }
+            naga::Statement::Loop {
+                body,
+                continuing,
+                break_if,
+            } => {
+                out.extend(break_if);
+                conditions(body, out);
+                conditions(continuing, out);
+            }
+            naga::Statement::Block(inner) => conditions(inner, out),
+            _ => {}
+        }
+    }
+}
+
+/// A software driver that builds a shader for each value of such a uniform filled the memory by a megabyte per frame.
+#[test]
+fn no_fragment_branches_on_a_uniform() {
+    for shader in &SHADERS {
+        let module = parse(shader.name, shader.source);
+        let entries = module.entry_points.iter().map(|e| &e.function);
+        let functions = module.functions.iter().map(|(_, f)| f).chain(entries);
+        for function in functions {
+            let mut all = Vec::new();
+            conditions(&function.body, &mut all);
+            for condition in all {
+                assert!(
+                    !hinges_on_uniform(&module, function, condition),
+                    "{}: {:?} branches on a uniform",
+                    shader.name,
+                    function.name
+                );
+            }
+        }
+    }
+}
+
 /// One colour all over, in YUV.
 struct Flat {
     size: Size,
