@@ -15,9 +15,9 @@ use crate::{
 use super::cache::ByteCache;
 
 /// Bytes of image features that are kept.
-const FEATURE_BYTES: usize = 512 << 20;
+const FEATURE_BYTES: usize = 256 << 20;
 /// Bytes of visual prefixes that are kept.
-const PREFIX_BYTES: usize = 256 << 20;
+const PREFIX_BYTES: usize = 128 << 20;
 /// Emissions whose embeddings are kept.
 const EMISSIONS: usize = 16;
 
