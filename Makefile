@@ -1,7 +1,7 @@
 # Thin: every target is one or two commands that can be typed by hand.
 #   make run  [ARGS="video.mp4"]      the window (installs what is missing, builds, opens the sample clip)
 #   make test                         every test, no GPU, no downloads
-.PHONY: run test lint bench parity
+.PHONY: run test lint bench peer parity cuda
 
 run:
 	@.ci/prepare
@@ -17,9 +17,23 @@ lint:
 	cargo clippy --all-targets --no-default-features -- -D warnings
 
 # Every numeric case of a folder against our networks: make parity FIXTURES=tests/fixtures
+# On a GPU, after make cuda: make parity FIXTURES=tests/fixtures DEVICE=cuda
 parity:
+ifeq ($(or $(DEVICE),cpu),cpu)
 	@.ci/prepare
 	cargo run --quiet -- parity $(FIXTURES)
+else
+	target/release/sparrow parity $(FIXTURES) --device $(DEVICE)
+endif
+
+# For NVIDIA GPUs, without window and FFmpeg. Independent of the tests: needs a CUDA toolkit, or ARGS=--fetch.
+cuda:
+	@.ci/cuda $(ARGS)
 
 bench:
 	cargo run --release --quiet -- bench
+
+# The same sizes through PyTorch in the same run: make peer ARGS="--sizes released-layers --threads 2"
+peer:
+	cargo build --release --quiet
+	python3 tests/bench/peer.py $(ARGS)

@@ -6,6 +6,7 @@ use candle_core::Device;
 
 use crate::infer::{
     engine::LoadedModel,
+    memory,
     model::{ModelInfo, ModelSource, device},
 };
 
@@ -50,8 +51,38 @@ pub(super) fn run() -> Result<()> {
             Err(e) => e.to_string(),
         };
         line(&format!("model {}", model.id), &state)?;
+        line("", &advice(&model)?)?;
     }
     Ok(())
+}
+
+/// Which precision a model should be loaded in here.
+fn advice(model: &ModelInfo) -> Result<String> {
+    let weights = memory::weights(model)?;
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let on = |place: &str, gpu: bool, bytes: Option<u64>| {
+        let found = memory::recommend(&weights, gpu, bytes);
+        let known = bytes.map_or("unknown memory".into(), |b| format!("{:.1} GiB", gib(b)));
+        if found.fits() {
+            format!(
+                "--precision {} on the {place} ({known}): {:.3} GiB of weights",
+                found.precision,
+                gib(found.weights)
+            )
+        } else {
+            format!(
+                "too large for the {place} ({known}) even in {}: {:.3} GiB of weights",
+                found.precision,
+                gib(found.weights)
+            )
+        }
+    };
+    let mut text = on("CPU", false, memory::host_bytes());
+    if let Some(bytes) = memory::gpu_bytes() {
+        text += "; ";
+        text += &on("GPU", true, Some(bytes));
+    }
+    Ok(text)
 }
 
 fn line(what: &str, state: &str) -> Result<()> {

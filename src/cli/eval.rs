@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     eval::{self, EngineSubject, Task},
     infer::{
-        Engine, LoadedModel,
+        Engine,
         model::{ModelSource, device},
     },
     task::Mode,
@@ -16,6 +16,7 @@ use crate::{
 
 use super::{
     output::{JsonTarget, require_input, say},
+    precision::PrecisionArg,
     progress::Reporter,
 };
 
@@ -43,6 +44,9 @@ pub(super) struct EvalArgs {
     /// auto, cpu, cuda or metal.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
+    /// How weights are stored: auto, f32, f16, bf16, q8 or q4.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    precision: PrecisionArg,
     /// File for the result as JSON, - for standard output.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -76,7 +80,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let json = JsonTarget::claim(args.json.as_deref(), args.force)?;
     let to_stdout = matches!(json, Some(JsonTarget::Stdout));
     let source = ModelSource::find(&args.model)?;
-    let engine = Engine::new(LoadedModel::load(&source, &device(&args.device)?)?);
+    let engine = Engine::new(args.precision.load(&source, &device(&args.device)?)?);
     let request = eval::Request {
         task: match args.task {
             TaskArg::Rvos => Task::Rvos,

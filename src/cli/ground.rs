@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     infer::{
         clip::Clip,
-        engine::{Engine, LoadedModel, PropagateOptions},
+        engine::{Engine, PropagateOptions},
         model::{ModelSource, device, device_words},
     },
     project::{
@@ -29,7 +29,9 @@ use super::{
     ground_json::{GroundJson, ObjectJson, TimingJson},
     output::{JsonTarget, NewFolder, require_input, say},
     pictures,
+    precision::PrecisionArg,
     progress::Reporter,
+    tsf_boxes::{TsfBoxes, TsfFormat},
 };
 
 /// Find what a phrase says, and track it.
@@ -50,8 +52,9 @@ pub(super) struct GroundArgs {
     #[arg(long, value_name = "A..B")]
     range: Option<FrameRange>,
     /// Carry masks by memory, or apply the first frame's boxes to every frame as the released code does.
-    #[arg(long, value_enum, default_value_t = ModeArg::Track)]
-    mode: ModeArg,
+    /// [default: track; framewise with --compat released]
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
     /// A box around the object in pixels: one more proposal for the phrases; without a phrase, the prompt itself.
     #[arg(long = "box", value_name = "X1,Y1,X2,Y2", allow_hyphen_values = true)]
     box_px: Option<BoxArg>,
@@ -61,21 +64,40 @@ pub(super) struct GroundArgs {
     /// No target-specific tokens (the default).
     #[arg(long)]
     no_tsf: bool,
+    /// Boxes of the target by another program, one line per frame: crops of them become target-specific tokens.
+    #[arg(long, value_name = "FILE", requires = "tsf_format", conflicts_with_all = ["tsf", "no_tsf"])]
+    tsf_boxes: Option<PathBuf>,
+    /// What the four numbers of a line of --tsf-boxes are: two corners, or a corner and the size.
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "tsf_boxes")]
+    tsf_format: Option<TsfFormat>,
     /// Folder for masks (PNG) and overlays (JPEG).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Project file to write, to be opened in the window.
     #[arg(long, value_name = "FILE")]
     project: Option<PathBuf>,
+    /// Answer as the released program does: its rules of choice, its fixed weights, the first frame's boxes on every frame.
+    #[arg(long, value_enum, value_name = "WHOSE")]
+    compat: Option<CompatArg>,
     /// auto, cpu, cuda or metal.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
+    /// How weights are stored: auto, f32, f16, bf16, q8 or q4.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    precision: PrecisionArg,
     /// File for the result as JSON, - for standard output.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
     /// Replace outputs that exist.
     #[arg(long)]
     force: bool,
+}
+
+/// `--compat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CompatArg {
+    /// The authors' program.
+    Released,
 }
 
 /// `--mode`.
@@ -141,6 +163,7 @@ struct Plan {
     at: FrameIndex,
     range: RangeInclusive<u32>,
     box_px: Option<BoxPx>,
+    tsf_boxes: Option<TsfBoxes>,
 }
 
 fn check(args: &GroundArgs, video: &VideoInfo, reporter: &Reporter) -> Result<Plan> {
@@ -191,7 +214,12 @@ fn check(args: &GroundArgs, video: &VideoInfo, reporter: &Reporter) -> Result<Pl
             reporter.note("the box reaches past the frame; the part inside is used");
         }
     }
+    let tsf_boxes = match (&args.tsf_boxes, args.tsf_format) {
+        (Some(file), Some(format)) => Some(TsfBoxes::read(file, format, video.size)?),
+        _ => None,
+    };
     Ok(Plan {
+        tsf_boxes,
         phrases: args.phrase.clone(),
         at: FrameIndex(args.at),
         range,
@@ -253,14 +281,25 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     let started = Instant::now();
     let device = device(&args.device)?;
     let model_source = ModelSource::find(&args.model)?;
-    let model = LoadedModel::load(&model_source, &device)?;
+    let released = args.compat == Some(CompatArg::Released);
+    let model = args.precision.load(&model_source, &device)?;
     let thresholds = model.project_thresholds();
-    let engine = Engine::new(model);
+    let engine = if released {
+        Engine::as_released(model)?
+    } else {
+        Engine::new(model)
+    };
+    let mode = match args.mode {
+        Some(mode) => mode,
+        None if released => ModeArg::Framewise,
+        None => ModeArg::Track,
+    };
     timing.load_secs = started.elapsed().as_secs_f64();
     tracing::info!(
-        "{} on {} loaded in {:.2} s",
+        "{} on {} in {} loaded in {:.2} s",
         model_source.name(),
         device_words(&device),
+        engine.model().precision,
         timing.load_secs
     );
 
@@ -289,7 +328,7 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     timing.ground_secs = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let stopped = carry(&engine, &mut clip, &plan, args.mode, &mut doc, &reporter)?;
+    let stopped = carry(&engine, &mut clip, &plan, mode, &mut doc, &reporter)?;
     timing.propagate_secs = started.elapsed().as_secs_f64();
 
     write(targets, &doc, &mut clip, timing, &reporter)?;
@@ -349,8 +388,9 @@ fn from_phrase(
     let options = GroundOptions {
         thresholds: doc.thresholds,
         drawn_boxes: plan.box_px.into_iter().collect(),
-        tsf: match plan.box_px {
-            Some(b) if tsf => vec![(plan.at, b)],
+        tsf: match (&plan.tsf_boxes, plan.box_px) {
+            (Some(boxes), _) => boxes.of(&engine.encoder_frames(clip, plan.at)),
+            (None, Some(b)) if tsf => vec![(plan.at, b)],
             _ => Vec::new(),
         },
     };

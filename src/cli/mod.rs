@@ -14,10 +14,12 @@ mod models;
 mod output;
 pub mod parity;
 mod pictures;
+mod precision;
 mod progress;
 mod project_file;
 mod synth;
 mod train;
+mod tsf_boxes;
 mod window;
 
 use std::{
@@ -60,6 +62,9 @@ enum Command {
     Parity {
         /// Folder of .safetensors cases.
         folder: PathBuf,
+        /// Where the networks run: auto, cpu, cuda or metal.
+        #[arg(long, value_name = "NAME", default_value = "cpu")]
+        device: String,
     },
     Bench(bench::BenchArgs),
     /// What this machine and this build have, and what is missing.
@@ -106,9 +111,10 @@ fn run(cli: Cli) -> Result<Done> {
         Some(Command::Synth(args)) => synth::run(&args)?,
         Some(Command::Train(args)) => train::run(args)?,
         Some(Command::Models { command }) => models::run(&command)?,
-        Some(Command::Parity { folder }) => {
+        Some(Command::Parity { folder, device }) => {
             output::require_input(&folder, "a folder of stored cases")?;
-            let outcome = parity::run_folder(&folder, &mut io::stdout().lock())?;
+            let device = crate::infer::model::device(&device)?;
+            let outcome = parity::run_folder_on(&folder, &device, &mut io::stdout().lock())?;
             if outcome.failed > 0 {
                 bail!("{} cases failed", outcome.failed);
             }

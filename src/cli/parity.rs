@@ -7,9 +7,11 @@ use std::{io::Write, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
+use candle_core::Device;
+
 use crate::{
     eval::parity::metrics,
-    nn::parity::{Case, Kind, Report, run_case},
+    nn::parity::{Case, Kind, ParityError, Report, run_case},
     train::parity::losses,
 };
 
@@ -29,6 +31,14 @@ pub struct Outcome {
 /// # Errors
 /// If the folder cannot be listed or holds no case, or `out` cannot be written.
 pub fn run_folder(folder: &Path, out: &mut dyn Write) -> Result<Outcome> {
+    run_folder_on(folder, &Device::Cpu, out)
+}
+
+/// [`run_folder`] with the networks on a device; metrics and losses stay on the CPU.
+///
+/// # Errors
+/// As [`run_folder`].
+pub fn run_folder_on(folder: &Path, device: &Device, out: &mut dyn Write) -> Result<Outcome> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot list the folder {}", folder.display()))?;
     let mut paths = Vec::new();
@@ -46,7 +56,7 @@ pub fn run_folder(folder: &Path, out: &mut dyn Write) -> Result<Outcome> {
     );
     let mut outcome = Outcome::default();
     for path in &paths {
-        let report = run_file(path);
+        let report = run_file_on(path, device);
         match (
             report.passed(),
             report.stages.is_empty() && report.stopped.is_none(),
@@ -72,16 +82,25 @@ pub fn run_folder(folder: &Path, out: &mut dyn Write) -> Result<Outcome> {
 
 /// Runs one case file.
 pub fn run_file(path: &Path) -> Report {
+    run_file_on(path, &Device::Cpu)
+}
+
+fn run_file_on(path: &Path, device: &Device) -> Report {
     match Case::read(path) {
         Ok(case) if Kind::of(&case) == Some(Kind::Metrics) => run_metrics(path),
         Ok(case) if Kind::of(&case) == Some(Kind::Losses) => losses(&case),
-        Ok(case) => run_case(&case),
-        Err(error) => {
-            let mut report = Report::new(path.file_stem().unwrap_or_default().to_string_lossy());
-            report.stopped = Some(error.to_string());
-            report
-        }
+        Ok(_) => match Case::read_on(path, device) {
+            Ok(case) => run_case(&case),
+            Err(error) => stopped(path, &error),
+        },
+        Err(error) => stopped(path, &error),
     }
+}
+
+fn stopped(path: &Path, error: &ParityError) -> Report {
+    let mut report = Report::new(path.file_stem().unwrap_or_default().to_string_lossy());
+    report.stopped = Some(error.to_string());
+    report
 }
 
 /// The case of metrics, which the evaluation room compares.

@@ -60,6 +60,11 @@ impl<K: Eq + Hash + Clone, V: Clone> ByteCache<K, V> {
         }
     }
 
+    /// Halves the budget.
+    pub(super) fn halve(&mut self) {
+        self.budget /= 2;
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
@@ -91,5 +96,9 @@ mod tests {
         assert_eq!((cache.get(&4), cache.get(&5)), (Some(41), Some(50)));
         cache.clear();
         assert_eq!(cache.get(&5), None);
+        cache.halve();
+        cache.put(6, 60, 10);
+        cache.put(7, 70, 10);
+        assert_eq!((cache.get(&6), cache.get(&7)), (None, Some(70)));
     }
 }

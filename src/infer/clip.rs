@@ -113,6 +113,12 @@ impl Clip {
         self.engine = None;
     }
 
+    /// Keeps half as much from now on.
+    pub fn keep_less(&mut self) {
+        self.features.halve();
+        self.prefixes.halve();
+    }
+
     pub(super) fn remember(&mut self, emitted: Emitted) {
         self.emitted
             .retain(|e| e.phrase != emitted.phrase || e.frame != emitted.frame);

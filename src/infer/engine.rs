@@ -10,10 +10,11 @@ use crate::nn::config::SparrowConfig;
 use super::clip::Clip;
 
 pub use super::{
+    bench::StageTime,
     ground::Grounded,
     networks::LoadedModel,
     propagate::{CarriedMask, PropagateOptions, Propagation},
-    timing::{StageTime, Timing},
+    timing::Timing,
 };
 
 /// Numbers engines, so that a clip knows whose results it keeps.
@@ -23,6 +24,7 @@ static ENGINES: AtomicU64 = AtomicU64::new(1);
 pub struct Engine {
     model: LoadedModel,
     number: u64,
+    as_released: bool,
 }
 
 impl Engine {
@@ -31,7 +33,21 @@ impl Engine {
         Self {
             model,
             number: ENGINES.fetch_add(1, Ordering::Relaxed),
+            as_released: false,
         }
+    }
+
+    /// The same by the released rules of choice.
+    pub(super) fn released(self) -> Self {
+        Self {
+            as_released: true,
+            ..self
+        }
+    }
+
+    /// Whether the released rules of choice hold.
+    pub(super) fn is_released(&self) -> bool {
+        self.as_released
     }
 
     /// The model.

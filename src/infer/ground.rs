@@ -20,7 +20,7 @@ use super::{
     clip::{Clip, Emitted},
     engine::Engine,
     error::InferResult,
-    language::Opening,
+    language::{Opening, Spoken},
     masks::{rows_tensor, sigmoid, values},
     model::Pixels,
     preprocess::{box_from_norm, box_to_norm, tower_input},
@@ -39,7 +39,7 @@ pub struct Grounded {
 }
 
 /// The kept boxes of a referent, corners in 0..=1; `None` if it is not there.
-type Kept = Option<Vec<[f32; 4]>>;
+pub(super) type Kept = Option<Vec<[f32; 4]>>;
 
 /// Boxes to choose from.
 pub(super) struct Offered {
@@ -52,18 +52,20 @@ pub(super) struct Offered {
 /// Offered boxes with what the filtration head makes of them.
 pub(super) struct Scored {
     /// Corners in 0..=1.
-    boxes: Vec<[f32; 4]>,
+    pub(super) boxes: Vec<[f32; 4]>,
     objectness: Vec<f32>,
     drawn: Vec<bool>,
     /// Per query and box: match with the phrase, 0..=1.
     matches: Vec<Vec<f32>>,
     /// Per query and box: confidence, 0..=1.
-    confidence: Vec<Vec<f32>>,
+    pub(super) confidence: Vec<Vec<f32>>,
+    /// The queries with what they attended to, `(n, d)`.
+    refined: Option<Tensor>,
 }
 
 impl Scored {
     /// The boxes as proposals, as seen by one query.
-    fn seen_by(&self, query: usize, size: Size) -> Vec<Proposal> {
+    pub(super) fn seen_by(&self, query: usize, size: Size) -> Vec<Proposal> {
         (0..self.boxes.len())
             .map(|i| Proposal {
                 box_px: box_from_norm(self.boxes[i], size),
@@ -114,7 +116,8 @@ impl Engine {
         let size = clip.size();
         // A model that says "none" is asked what it would have pointed at: the proposals then show how close each came,
         // which a person needs to see most exactly when nothing was found. No object comes of it.
-        let presupposed = if spoken.boxes.is_empty() && spoken.seg.is_empty() {
+        let silent = spoken.boxes.is_empty() && spoken.seg.is_empty();
+        let presupposed = if silent && !self.is_released() {
             Some(self.speak(&prefix, &read, tsf.as_ref(), Opening::Presupposed, progress)?)
         } else {
             None
@@ -128,15 +131,21 @@ impl Engine {
         let offered = self.offered(clip, frame, &features, &options.drawn_boxes)?;
         let scored = self.score(&features, &offered, queries)?;
         progress.step(3, 4, "decoding the masks")?;
-        let (mut chosen, mut proposals) = choose(
-            &scored,
-            queries.len(),
-            spoken.seg.len(),
-            &options.thresholds,
-            self.says_none(),
-            size,
-        );
-        self.drop_incredible(&features, &mut chosen, &mut proposals, size)?;
+        let (chosen, proposals) = if self.is_released() && !queries.is_empty() {
+            self.choose_as_released(&scored, spoken.seg.len(), &features, size)?
+        } else {
+            let (mut chosen, mut proposals) = choose(
+                &scored,
+                queries.len(),
+                spoken.seg.len(),
+                &options.thresholds,
+                self.says_none(),
+                size,
+            );
+            self.drop_incredible(&features, &mut chosen, &mut proposals, size)?;
+            (chosen, proposals)
+        };
+        let texts = self.prompts_of(&spoken, scored.refined.as_ref())?;
         let side = self.config().sam2.image_size as f32;
         let mut emitted = Emitted {
             phrase: phrase.to_owned(),
@@ -145,7 +154,7 @@ impl Engine {
             boxes: Vec::new(),
         };
         let mut masks = Vec::new();
-        for (text, boxes) in spoken.seg.iter().zip(chosen) {
+        for (text, boxes) in texts.iter().zip(chosen) {
             let Some(boxes) = boxes else {
                 continue;
             };
@@ -203,6 +212,17 @@ impl Engine {
             proposal.selected = kept.contains(&proposal.box_px);
         }
         Ok(())
+    }
+
+    /// What prompts the masks: the `[SEG]`s, or, by the released rules, what the filtration head made of them where no
+    /// `[BOX]` asked in their place.
+    fn prompts_of(&self, spoken: &Spoken, refined: Option<&Tensor>) -> InferResult<Vec<Tensor>> {
+        match refined {
+            Some(refined) if self.is_released() && spoken.boxes.is_empty() => (0..spoken.seg.len())
+                .map(|i| Ok(refined.narrow(0, i, 1)?))
+                .collect(),
+            _ => Ok(spoken.seg.clone()),
+        }
     }
 
     /// Whether the model was taught to say that there is no such thing; a released model always keeps its best box.
@@ -350,6 +370,7 @@ impl Engine {
             drawn: (0..all.boxes.dim(0)?).map(|i| i >= first_drawn).collect(),
             matches: Vec::new(),
             confidence: Vec::new(),
+            refined: None,
         };
         if queries.is_empty() {
             return Ok(scored);
@@ -365,6 +386,7 @@ impl Engine {
         };
         scored.matches = as_rows(&scores.matches)?;
         scored.confidence = scores.confidence.to_vec2()?;
+        scored.refined = scores.refined_queries;
         Ok(scored)
     }
 }
@@ -460,6 +482,7 @@ mod tests {
             drawn: vec![false; n],
             matches: confidence.iter().map(|r| r.to_vec()).collect(),
             confidence: confidence.iter().map(|r| r.to_vec()).collect(),
+            refined: None,
         }
     }
 

@@ -2,14 +2,17 @@
 //!
 //! Leaves the networks to [`crate::nn`], decoding to [`crate::video`] and threads to [`crate::worker`].
 
+pub mod bench;
 mod cache;
 pub mod checkpoint;
 pub mod clip;
+mod compat;
 pub mod engine;
 pub mod error;
 mod ground;
 mod language;
 mod masks;
+pub mod memory;
 pub mod model;
 mod networks;
 pub mod pieces;

@@ -8,6 +8,7 @@ use candle_nn::VarBuilder;
 use crate::{
     nn::{
         config::SparrowConfig,
+        precision::{Precision, inventory},
         sparrow::{Sparrow, is_spare},
     },
     project::Thresholds,
@@ -27,6 +28,17 @@ fn build(config: &SparrowConfig, vb: &VarBuilder<'_>) -> candle_core::Result<Spa
     Sparrow::new(config, vb, &vb.pp("detector"))
 }
 
+/// [`build`] with weights stored as a precision says, and the bytes that they take.
+fn build_in(
+    config: &SparrowConfig,
+    vb: &VarBuilder<'_>,
+    precision: Precision,
+) -> candle_core::Result<(Sparrow, u64)> {
+    let (built, placed) =
+        inventory(|| Sparrow::with_precision(config, vb, &vb.pp("detector"), precision));
+    Ok((built?, placed.placed))
+}
+
 /// A model ready to work.
 pub struct LoadedModel {
     /// Description.
@@ -43,6 +55,10 @@ pub struct LoadedModel {
     pub tensors: usize,
     /// Number of numbers in them.
     pub parameters: usize,
+    /// How weights are stored.
+    pub precision: Precision,
+    /// Bytes that they take.
+    pub placed: u64,
     /// Nobody trained it: the answers mean nothing.
     pub untrained: bool,
     pub(super) networks: Sparrow,
@@ -54,6 +70,18 @@ impl LoadedModel {
     /// # Errors
     /// [`ModelError`] in one sentence.
     pub fn load(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
+        Self::load_in(source, device, Precision::F32)
+    }
+
+    /// [`LoadedModel::load`] with weights stored as a precision says.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`].
+    pub fn load_in(
+        source: &ModelSource,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
         // The vocabulary first: it is read in an instant, the weights are not.
         let words = source.tokenizer()?;
         let (store, thresholds) = source.weights(device)?;
@@ -61,8 +89,8 @@ impl LoadedModel {
         if names.is_empty() && source.file.is_none() {
             return Self::untrained(&source.info, 0, device);
         }
-        let networks =
-            build(&source.info.config, &store.var_builder()).map_err(|e| source.build_error(&e))?;
+        let (networks, placed) = build_in(&source.info.config, &store.var_builder(), precision)
+            .map_err(|e| source.build_error(&e))?;
         source.check_all_used(&store, |name| is_spare(&source.info.config, name))?;
         let parameters = names
             .iter()
@@ -77,6 +105,8 @@ impl LoadedModel {
             device: device.clone(),
             tensors: names.len(),
             parameters,
+            precision,
+            placed,
             untrained: false,
             networks,
         })
@@ -96,6 +126,7 @@ impl LoadedModel {
             }
         })?;
         let tensors = weights.tensors();
+        let parameters = tensors.values().map(candle_core::Tensor::elem_count).sum();
         Ok(Self {
             info: info.clone(),
             name: info.id.clone(),
@@ -103,7 +134,9 @@ impl LoadedModel {
             thresholds: info.thresholds,
             device: device.clone(),
             tensors: tensors.len(),
-            parameters: tensors.values().map(candle_core::Tensor::elem_count).sum(),
+            parameters,
+            precision: Precision::F32,
+            placed: 4 * parameters as u64,
             untrained: true,
             networks,
         })
@@ -204,6 +237,24 @@ mod tests {
             (halved.tensors, halved.parameters),
             (loaded.tensors, loaded.parameters)
         );
+    }
+
+    /// What is placed is what was counted from shapes alone, to the byte, in every precision.
+    #[test]
+    fn placed_bytes_are_those_that_the_shapes_foretell() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = file(dir.path(), |_| ());
+        let weights = crate::infer::memory::weights(&source.info).unwrap();
+        let mut last = u64::MAX;
+        for precision in [Precision::F32, Precision::F16, Precision::Q8, Precision::Q4] {
+            let loaded = LoadedModel::load_in(&source, &Device::Cpu, precision).unwrap();
+            assert_eq!(loaded.placed, weights.bytes(precision), "{precision}");
+            assert_eq!(loaded.parameters as u64, weights.values);
+            assert!(loaded.placed < last, "{precision}");
+            last = loaded.placed;
+        }
+        let half = LoadedModel::load_in(&source, &Device::Cpu, Precision::Bf16).unwrap();
+        assert_eq!(half.placed, weights.bytes(Precision::F16));
     }
 
     #[test]

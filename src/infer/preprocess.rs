@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_spread_over_the_clip() {
+    fn oddity_50_frames_spread_over_any_clip() {
         let indices = |frames, n| {
             spread_frames(frames, n)
                 .iter()

@@ -62,6 +62,12 @@ pub(super) struct Active {
     bank: Vec<BankEntry>,
 }
 
+impl Active {
+    pub(super) fn bank(&self) -> &[BankEntry] {
+        &self.bank
+    }
+}
+
 /// What one object is prompted with on every frame.
 struct Framewise {
     id: ObjectId,
@@ -205,10 +211,12 @@ impl Engine {
         let masks = match &mut propagation.work {
             Work::Track { runs, active } => {
                 if active.is_none() {
-                    let Some(run) = runs.pop_front() else {
+                    let Some(run) = runs.front().cloned() else {
                         return Ok(None);
                     };
+                    // Left in the queue until it has begun: a step that failed can be taken again.
                     *active = Some(self.start_run(clip, &propagation.objects, run)?);
+                    runs.pop_front();
                 }
                 let Some(current) = active else {
                     return Ok(None);
@@ -228,7 +236,7 @@ impl Engine {
                 masks
             }
             Work::Framewise { prompts, frames } => {
-                let Some(frame) = frames.pop_front() else {
+                let Some(frame) = frames.front().copied() else {
                     return Ok(None);
                 };
                 let mut masks = Vec::new();
@@ -239,6 +247,7 @@ impl Engine {
                     let mask = low_res.to_mask(size, Provenance::Propagated);
                     masks.push((prompt.id, FrameIndex(frame), mask));
                 }
+                frames.pop_front();
                 masks
             }
         };

@@ -1,19 +1,21 @@
 //! How long each stage of the model takes on this machine: the same code that answers, with a clock around it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::{
+    nn::sam2::FrameInfo,
     project::{BoxPx, FrameIndex, Provenance, Size},
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video::to_rgb_scaled,
 };
 
 use super::{
+    bench::{self, StageTime},
     clip::Clip,
     engine::{Engine, PropagateOptions},
-    error::{InferError, InferResult},
+    error::InferResult,
     language::Opening,
     plan::Run,
 };
@@ -21,15 +23,12 @@ use super::{
 /// Repetitions of a stage of which the quickest counts: the others had to share the machine.
 const REPEATS: u32 = 5;
 
-/// One stage.
-#[derive(Clone, Debug, Serialize)]
-pub struct StageTime {
-    /// What was done.
-    pub stage: &'static str,
-    /// Seconds of the quickest run.
-    pub secs: f64,
-    /// How often it was run.
-    pub runs: u32,
+fn quickest<T>(
+    stages: &mut Vec<StageTime>,
+    stage: &'static str,
+    work: impl FnMut() -> InferResult<T>,
+) -> InferResult<T> {
+    bench::quickest(stages, stage, (REPEATS, Duration::ZERO), work)
 }
 
 /// All of them.
@@ -45,27 +44,6 @@ pub struct Timing {
     pub tracking_fps: f64,
     /// Frames per second of tracking four objects, decoding included.
     pub tracking_fps_4: f64,
-}
-
-fn quickest<T>(
-    stages: &mut Vec<StageTime>,
-    stage: &'static str,
-    mut work: impl FnMut() -> InferResult<T>,
-) -> InferResult<T> {
-    let mut best = f64::INFINITY;
-    let mut last = None;
-    for _ in 0..REPEATS {
-        let started = Instant::now();
-        let value = work()?;
-        best = best.min(started.elapsed().as_secs_f64());
-        last = Some(value);
-    }
-    stages.push(StageTime {
-        stage,
-        secs: best,
-        runs: REPEATS,
-    });
-    last.ok_or_else(|| InferError::Network("a stage was never run".into()))
 }
 
 impl Engine {
@@ -153,8 +131,20 @@ impl Engine {
     ) -> InferResult<()> {
         let frames = self.encoder_frames(clip, FrameIndex(0));
         let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
-        let block = quickest(stages, "towers", || self.visual_block(&spatial, &temporal))?;
+        let n = &self.model().networks;
+        quickest(stages, "CLIP", || Ok(n.spatial.forward(&spatial)?))?;
+        quickest(stages, "InternVideo2", || {
+            Ok(n.temporal.forward(&temporal)?)
+        })?;
+        let block = quickest(stages, "towers and projectors", || {
+            self.visual_block(&spatial, &temporal)
+        })?;
         let prefix = quickest(stages, "visual prefix", || self.run_prefix(&block))?;
+        let token = n.language.embed(&[0])?.unsqueeze(0)?;
+        quickest(stages, "one token", || {
+            let hidden = n.language.forward(&token, &mut prefix.state.clone())?;
+            Ok(n.language.logits(&hidden)?)
+        })?;
         let read = self.model().words.read(phrase)?;
         let spoken = quickest(stages, "phrase and answer", || {
             self.speak(&prefix, &read, None, Opening::Presupposed, progress)
@@ -167,6 +157,13 @@ impl Engine {
                 candle_core::Tensor::zeros((1, d), candle_core::DType::F32, &self.model().device)?
             }
         };
+        let offered = n.proposer.forward(std::slice::from_ref(&features.embed))?;
+        let proposer = &self.config().proposer;
+        let boxes = offered.proposals(0, proposer.topk, proposer.score_power)?;
+        let pyramid = n.pyramid(&features)?;
+        quickest(stages, "filtration", || {
+            Ok(n.filtration.score(&query, &boxes, &pyramid)?)
+        })?;
         quickest(stages, "proposer and filtration", || {
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
             self.score(&features, &offered, std::slice::from_ref(&query))
@@ -191,8 +188,21 @@ impl Engine {
         if steps < REPEATS {
             return Ok(());
         }
-        quickest(stages, "memory, mask, memory", || {
-            self.track(clip, &mut active)
+        let features = self.features(clip, FrameIndex(1))?;
+        let sam2 = &self.model().networks.sam2;
+        let info = FrameInfo {
+            frame: 1,
+            num_frames: clip.frames() as usize,
+            reverse: false,
+            max_conditioning: None,
+        };
+        quickest(stages, "memory attention", || {
+            Ok(sam2.condition(&features, active.bank(), info)?)
+        })?;
+        let (_, decoded) = quickest(stages, "track a frame", || self.track(clip, &mut active))?;
+        quickest(stages, "memory encoder", || {
+            let (mask, there) = (&decoded.low_res, &decoded.object_score);
+            Ok(sam2.encode_memory(&features.embed, mask, there, false)?)
         })?;
         Ok(())
     }

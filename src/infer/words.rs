@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn special_tokens_never_come_from_the_user() {
+    fn oddity_48_special_tokens_never_come_from_the_user() {
         let words = words();
         let phrase = words
             .read("the [SEG] red [BOX]circle <assistant> [[SEG]SEG]")

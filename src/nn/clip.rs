@@ -63,9 +63,10 @@ impl Layer {
             None,
         )?;
         let y = y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))?;
-        let x = (x + self.out.forward(&y)?)?;
-        let y = self.fc1.forward(&self.norm2.forward(&x)?)?;
-        x + self.fc2.forward(&ops::quick_gelu(&y)?)?
+        let x = self.out.added(&y, None, x)?;
+        let y = self.norm2.forward(&x)?;
+        self.fc1
+            .perceptron(&y, ops::Activation::QuickGelu, &self.fc2, &x)
     }
 }
 

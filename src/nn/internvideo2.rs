@@ -57,7 +57,8 @@ impl Block {
         })
     }
 
-    fn attention(&self, x: &Tensor) -> Result<Tensor> {
+    /// What the heads read, before the projection.
+    fn read(&self, x: &Tensor) -> Result<Tensor> {
         let (b, n, d) = x.dims3()?;
         let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
         let part = |i: usize| qkv.narrow(2, i * d, d)?.contiguous();
@@ -69,19 +70,22 @@ impl Block {
         let y = ops::attention(
             &split(&q)?,
             &split(&k)?,
-            &split(&part(2)?)?,
+            &split(&qkv.narrow(2, 2 * d, d)?)?,
             1.0 / (head as f64).sqrt(),
             None,
         )?;
-        self.proj
-            .forward(&y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))?)
+        y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))
+    }
+
+    fn attention(&self, x: &Tensor) -> Result<Tensor> {
+        self.proj.forward(&self.read(x)?)
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attention(x)?.broadcast_mul(&self.ls1)?)?;
-        let y = self.fc1.forward(&self.norm2.forward(&x)?)?;
-        let y = self.fc2.forward(&ops::gelu(&y)?)?;
-        x + y.broadcast_mul(&self.ls2)?
+        let x = self.proj.added(&self.read(x)?, Some(&self.ls1), x)?;
+        let y = self.norm2.forward(&x)?;
+        let y = self.fc1.activated(&y, ops::Activation::Gelu)?;
+        self.fc2.added(&y, Some(&self.ls2), &x)
     }
 }
 

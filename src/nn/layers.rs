@@ -2,28 +2,102 @@
 //!
 //! Names are those of the released files (`weight`, `bias`), so a layer's path is its checkpoint key.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::ops;
+use super::{
+    ops,
+    precision::{Precision, Role, Stored, place},
+};
 
-/// A fully connected layer: `(…, i)` → `(…, o)`.
+/// A fully connected layer: `(…, i)` → `(…, o)`. The weight may be stored narrower than the values that pass.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
+}
+
+/// A weight `(o, i)` as it is stored.
+#[derive(Clone, Debug)]
+enum Weight {
+    /// In the type of the arithmetic.
+    Full(Tensor),
+    /// In 16 bits.
+    Narrow(Tensor),
+    /// In blocks of small integers.
+    Blocks(Arc<QTensor>),
+}
+
+/// On the CPU, a product of more rows than this with a weight in blocks makes floats of the weight first.
+const BLOCK_ROWS: usize = 16;
+
+impl Weight {
+    fn stored(weight: Tensor, stored: Stored, role: Role) -> Result<Self> {
+        let shape = weight.dims2()?;
+        let (stored, bytes) = match stored {
+            Stored::Float(dtype @ (DType::F16 | DType::BF16)) => {
+                let narrow = weight.to_dtype(dtype)?;
+                let bytes = narrow.elem_count() * dtype.size_in_bytes();
+                (Self::Narrow(narrow), bytes)
+            }
+            Stored::Float(_) => {
+                let bytes = weight.elem_count() * weight.dtype().size_in_bytes();
+                (Self::Full(weight), bytes)
+            }
+            Stored::Blocks(kind) => {
+                let device = weight.device().clone();
+                let on_host = weight.to_device(&Device::Cpu)?;
+                let blocks = QTensor::quantize_onto(&on_host, kind, &device)?;
+                let bytes = blocks.storage_size_in_bytes();
+                (Self::Blocks(Arc::new(blocks)), bytes)
+            }
+        };
+        place(role, shape, bytes);
+        Ok(stored)
+    }
+
+    /// In f32, if a product of so many rows had better be made so.
+    fn for_many_rows(&self, rows: usize, device: &Device) -> Result<Option<Tensor>> {
+        match self {
+            Self::Full(weight) => Ok(Some(weight.clone())),
+            Self::Narrow(weight) if device.is_cpu() && ops::widens_whole(rows) => {
+                ops::widened(weight).map(Some)
+            }
+            Self::Blocks(weight) if device.is_cpu() && rows > BLOCK_ROWS => {
+                weight.dequantize(device).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Self::Full(weight) => ops::linear(x, weight, bias),
+            Self::Narrow(weight) => ops::linear_narrow(x, weight, bias),
+            Self::Blocks(weight) => {
+                let y = x.contiguous()?.apply_op1_no_bwd(weight.as_ref())?;
+                match bias {
+                    Some(bias) => y.broadcast_add(bias),
+                    None => Ok(y),
+                }
+            }
+        }
+    }
+}
+
+fn kaiming(i: usize, o: usize, vb: &VarBuilder<'_>) -> Result<Tensor> {
+    vb.get_with_hints((o, i), "weight", candle_nn::init::DEFAULT_KAIMING_UNIFORM)
 }
 
 impl Linear {
     /// `weight (o, i)` and `bias (o)`.
     pub fn new(i: usize, o: usize, vb: VarBuilder<'_>) -> Result<Self> {
         let bound = 1.0 / (i as f64).sqrt();
+        let stored = Stored::Float(vb.dtype());
         Ok(Self {
-            weight: vb.get_with_hints(
-                (o, i),
-                "weight",
-                candle_nn::init::DEFAULT_KAIMING_UNIFORM,
-            )?,
+            weight: Weight::stored(kaiming(i, o, &vb)?, stored, Role::Matrix)?,
             bias: Some(vb.get_with_hints(
                 (o,),
                 "bias",
@@ -37,29 +111,92 @@ impl Linear {
 
     /// `weight (o, i)` alone.
     pub fn no_bias(i: usize, o: usize, vb: VarBuilder<'_>) -> Result<Self> {
+        let stored = Stored::Float(vb.dtype());
         Ok(Self {
-            weight: vb.get_with_hints(
-                (o, i),
-                "weight",
-                candle_nn::init::DEFAULT_KAIMING_UNIFORM,
-            )?,
+            weight: Weight::stored(kaiming(i, o, &vb)?, stored, Role::Matrix)?,
+            bias: None,
+        })
+    }
+
+    /// `weight (o, i)` alone, of a language model, stored as a precision says.
+    pub(super) fn language(
+        i: usize,
+        o: usize,
+        precision: Precision,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
+        // A builder of full width has tensors of its own type, which training and tests rely on.
+        let stored = match precision {
+            Precision::F32 => Stored::Float(vb.dtype()),
+            narrow => narrow.language(i),
+        };
+        Ok(Self {
+            weight: Weight::stored(kaiming(i, o, &vb)?, stored, Role::Language)?,
             bias: None,
         })
     }
 
     /// From tensors at hand: weight `(o, i)`, bias `(o)`.
     pub fn from_parts(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
-    }
-
-    /// The weight `(o, i)`.
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
+        Self {
+            weight: Weight::Full(weight),
+            bias,
+        }
     }
 
     /// `(…, i)` → `(…, o)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        match self.full(x)? {
+            Some(weight) => ops::linear(x, &weight, self.bias.as_ref()),
+            None => self.weight.forward(x, self.bias.as_ref()),
+        }
+    }
+
+    /// The weight in f32 for a product with x, if it is stored or had better be made so.
+    fn full(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        let last = x.dims().last().copied().unwrap_or(1);
+        let rows = x.elem_count() / last.max(1);
+        self.weight.for_many_rows(rows, x.device())
+    }
+
+    /// The layer and an activation.
+    pub fn activated(&self, x: &Tensor, act: ops::Activation) -> Result<Tensor> {
+        match self.full(x)? {
+            Some(weight) => ops::linear_activated(x, &weight, self.bias.as_ref(), act),
+            None => act.apply(&self.weight.forward(x, self.bias.as_ref())?),
+        }
+    }
+
+    /// `rest + layer(x) · scale`: a residual, with or without a layer scale `(o)`.
+    pub fn added(&self, x: &Tensor, scale: Option<&Tensor>, rest: &Tensor) -> Result<Tensor> {
+        if let Some(weight) = self.full(x)? {
+            return ops::linear_added(x, &weight, self.bias.as_ref(), scale, rest);
+        }
+        let y = self.weight.forward(x, self.bias.as_ref())?;
+        match scale {
+            Some(scale) => rest + y.broadcast_mul(scale)?,
+            None => rest + y,
+        }
+    }
+
+    /// `rest + down(act(self(x)))`: a transformer's perceptron.
+    pub fn perceptron(
+        &self,
+        x: &Tensor,
+        act: ops::Activation,
+        down: &Self,
+        rest: &Tensor,
+    ) -> Result<Tensor> {
+        match (self.full(x)?, down.full(x)?) {
+            (Some(up), Some(lower)) => ops::mlp(
+                x,
+                (&up, self.bias.as_ref()),
+                act,
+                (&lower, down.bias.as_ref()),
+                rest,
+            ),
+            _ => down.added(&self.activated(x, act)?, None, rest),
+        }
     }
 }
 
@@ -108,6 +245,11 @@ impl LayerNorm2d {
     /// `(b, c, h, w)` → `(b, c, h, w)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm_2d(x, &self.weight, &self.bias, self.eps)
+    }
+
+    /// The same for a map whose channels are last, `(…, c)`.
+    pub fn channels_last(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 }
 
@@ -240,10 +382,11 @@ impl Mlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         for (l, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x)?;
-            if l + 1 < self.layers.len() {
-                x = x.relu()?;
-            }
+            x = if l + 1 < self.layers.len() {
+                layer.activated(&x, ops::Activation::Relu)?
+            } else {
+                layer.forward(&x)?
+            };
         }
         Ok(x)
     }

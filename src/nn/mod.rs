@@ -13,6 +13,7 @@ pub mod parity;
 mod patch;
 pub mod phi3;
 pub mod pixels;
+pub mod precision;
 pub mod sam2;
 pub mod sparrow;
 pub mod tsf;

@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_before_a_token_counts() {
+    fn oddity_08_the_state_before_a_token_counts() {
         assert_eq!(generated_positions(&[8, 1, 8, 9, 8], 8, 10), [11, 13]);
     }
 }

@@ -5,6 +5,8 @@
 use candle_core::{Result, Shape, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::ops;
+
 /// Square, non-overlapping patches to tokens.
 #[derive(Clone, Debug)]
 pub(super) struct Patches {
@@ -48,11 +50,8 @@ impl Patches {
             .contiguous()?
             .reshape((n * gh * gw, c * p * p))?;
         let out = self.weight.dim(0)?;
-        let y = x.matmul(&self.weight.reshape((out, c * p * p))?.t()?)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
+        let weight = self.weight.reshape((out, c * p * p))?;
+        let y = ops::linear(&x, &weight, self.bias.as_ref())?;
         y.reshape((n, gh * gw, out))
     }
 }

@@ -12,10 +12,10 @@ use super::{
     config::Phi3Config,
     layers::{Linear, RmsNorm},
     ops,
+    precision::{Precision, Role, place},
 };
 
-/// Stands for −∞ in an additive mask: its exponential is exactly 0 in f32, and no row becomes NaN.
-pub const MASKED: f32 = -1e9;
+pub use super::ops::MASKED;
 
 /// Keys and values of tokens already seen, with positions applied: `(b, kv heads, tokens, head)` each.
 #[derive(Clone, Debug)]
@@ -113,6 +113,9 @@ impl Rotary {
 
     /// `(b, h, n, d)` → the same, rotated.
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(turned) = ops::rotate_half(x, &self.cos, &self.sin)? {
+            return Ok(turned);
+        }
         let half = x.dim(3)? / 2;
         let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
         let left = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
@@ -132,26 +135,25 @@ struct Layer {
     heads: usize,
     kv_heads: usize,
     head: usize,
-    hidden: usize,
 }
 
 impl Layer {
-    fn new(cfg: &Phi3Config, vb: &VarBuilder<'_>) -> Result<Self> {
+    fn new(cfg: &Phi3Config, precision: Precision, vb: &VarBuilder<'_>) -> Result<Self> {
+        let linear = |i: usize, o: usize, vb| Linear::language(i, o, precision, vb);
         let d = cfg.hidden_size;
         let head = d / cfg.num_attention_heads;
         let rows = d + 2 * cfg.num_key_value_heads * head;
         let attn = vb.pp("self_attn");
         Ok(Self {
             input_norm: RmsNorm::new(d, cfg.rms_norm_eps, vb.pp("input_layernorm"))?,
-            qkv: Linear::no_bias(d, rows, attn.pp("qkv_proj"))?,
-            out: Linear::no_bias(d, d, attn.pp("o_proj"))?,
+            qkv: linear(d, rows, attn.pp("qkv_proj"))?,
+            out: linear(d, d, attn.pp("o_proj"))?,
             post_norm: RmsNorm::new(d, cfg.rms_norm_eps, vb.pp("post_attention_layernorm"))?,
-            gate_up: Linear::no_bias(d, 2 * cfg.intermediate_size, vb.pp("mlp.gate_up_proj"))?,
-            down: Linear::no_bias(cfg.intermediate_size, d, vb.pp("mlp.down_proj"))?,
+            gate_up: linear(d, 2 * cfg.intermediate_size, vb.pp("mlp.gate_up_proj"))?,
+            down: linear(cfg.intermediate_size, d, vb.pp("mlp.down_proj"))?,
             heads: cfg.num_attention_heads,
             kv_heads: cfg.num_key_value_heads,
             head,
-            hidden: cfg.intermediate_size,
         })
     }
 
@@ -163,8 +165,7 @@ impl Layer {
         let part = |at: usize, width: usize, heads: usize| {
             y.narrow(2, at, width)?
                 .reshape((b, n, heads, self.head))?
-                .transpose(1, 2)?
-                .contiguous()
+                .transpose(1, 2)
         };
         let q = rotary.apply(&part(0, d, self.heads)?)?;
         let k = rotary.apply(&part(d, kv, self.kv_heads)?)?;
@@ -187,66 +188,63 @@ impl Layer {
     fn finish(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         let (b, n, d) = x.dims3()?;
         let y = y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))?;
-        let x = (x + self.out.forward(&y)?)?;
+        let x = self.out.added(&y, None, x)?;
         let y = self.gate_up.forward(&self.post_norm.forward(&x)?)?;
-        let gate = y.narrow(2, 0, self.hidden)?.contiguous()?;
-        let up = y.narrow(2, self.hidden, self.hidden)?.contiguous()?;
-        x + self.down.forward(&(up * gate.silu()?)?)?
+        self.down.added(&ops::swiglu(&y)?, None, &x)
     }
 
     fn scale(&self) -> f64 {
         1.0 / (self.head as f64).sqrt()
     }
 
-    fn forward(&self, x: &Tensor, rotary: &Rotary, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, rotary: &Rotary, mask: &Tensor) -> Result<Tensor> {
         let (q, k, v) = self.qkv(x, rotary)?;
-        let y = ops::attention(&q, &self.spread(&k)?, &self.spread(&v)?, self.scale(), mask)?;
+        let (k, v) = (self.spread(&k)?, self.spread(&v)?);
+        let y = ops::attention(&q, &k, &v, self.scale(), Some(mask))?;
         self.finish(x, &y)
     }
 
-    /// As [`Layer::forward`], after the tokens of `prefix` and `tail`; returns the new tail as well.
+    /// Causal attention within the window, after the tokens of `prefix` and `tail`; returns the new tail as well.
     fn forward_cached(
         &self,
         x: &Tensor,
         rotary: &Rotary,
-        mask: Option<&Tensor>,
+        window: usize,
         (prefix, tail): (Option<&Seen>, Option<&Seen>),
     ) -> Result<(Tensor, Seen)> {
         let (q, k, v) = self.qkv(x, rotary)?;
         let tail = match tail {
             Some(tail) => tail.extended(&k, &v)?,
-            None => Seen { k, v },
+            None => Seen {
+                k,
+                v: v.contiguous()?,
+            },
         };
-        let (k, v) = (self.spread(&tail.k)?, self.spread(&tail.v)?);
-        let y = match prefix {
-            None => ops::attention(&q, &k, &v, self.scale(), mask)?,
-            Some(prefix) => {
-                // Joining prefix and tail would copy the prefix for every token; joining their scores does not.
-                let (pk, pv) = (self.spread(&prefix.k)?, self.spread(&prefix.v)?);
-                let split = pk.dim(2)?;
-                let scores = Tensor::cat(
-                    &[
-                        &q.matmul(&pk.transpose(2, 3)?)?,
-                        &q.matmul(&k.transpose(2, 3)?)?,
-                    ],
-                    3,
-                )?;
-                let scores = (scores * self.scale())?;
-                let scores = match mask {
-                    Some(mask) => scores.broadcast_add(mask)?,
-                    None => scores,
-                };
-                let p = ops::softmax_last(&scores)?;
-                let old = p.narrow(3, 0, split)?.contiguous()?.matmul(&pv)?;
-                let new = p
-                    .narrow(3, split, p.dim(3)? - split)?
-                    .contiguous()?
-                    .matmul(&v)?;
-                (old + new)?
-            }
-        };
+        // Joining prefix and tail would copy the prefix for every token.
+        let parts: Vec<_> = prefix
+            .into_iter()
+            .chain([&tail])
+            .map(|seen| (&seen.k, &seen.v))
+            .collect();
+        let y = ops::causal_attention(&q, &parts, self.scale(), window)?;
         Ok((self.finish(x, &y)?, tail))
     }
+}
+
+/// The word embedding `(vocabulary, h)`, stored as a precision stores matrices.
+fn word_table(table: Tensor, precision: Precision) -> Result<Tensor> {
+    let dtype = match precision {
+        Precision::F32 => table.dtype(),
+        narrow => narrow.matrices(),
+    };
+    let shape = table.dims2()?;
+    let table = table.to_dtype(dtype)?;
+    place(
+        Role::Matrix,
+        shape,
+        table.elem_count() * dtype.size_in_bytes(),
+    );
+    Ok(table)
 }
 
 /// The language model.
@@ -265,6 +263,18 @@ impl Phi3 {
     /// # Errors
     /// If a tensor is missing or misshapen, or the sizes do not divide.
     pub fn new(cfg: &Phi3Config, vb: VarBuilder<'_>) -> Result<Self> {
+        Self::with_precision(cfg, Precision::F32, vb)
+    }
+
+    /// [`Phi3::new`] with matrices stored as a precision says; activations are f32.
+    ///
+    /// # Errors
+    /// As [`Phi3::new`].
+    pub fn with_precision(
+        cfg: &Phi3Config,
+        precision: Precision,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
         let (heads, kv) = (cfg.num_attention_heads, cfg.num_key_value_heads);
         if heads == 0
             || kv == 0
@@ -281,19 +291,22 @@ impl Phi3 {
         let layers = model.pp("layers");
         Ok(Self {
             // Wide enough that words stand out between visual tokens when trained from nothing.
-            embed: model.pp("embed_tokens").get_with_hints(
-                (cfg.vocab_size, cfg.hidden_size),
-                "weight",
-                Init::Randn {
-                    mean: 0.0,
-                    stdev: 0.4,
-                },
+            embed: word_table(
+                model.pp("embed_tokens").get_with_hints(
+                    (cfg.vocab_size, cfg.hidden_size),
+                    "weight",
+                    Init::Randn {
+                        mean: 0.0,
+                        stdev: 0.4,
+                    },
+                )?,
+                precision,
             )?,
             layers: (0..cfg.num_hidden_layers)
-                .map(|l| Layer::new(cfg, &layers.pp(l)))
+                .map(|l| Layer::new(cfg, precision, &layers.pp(l)))
                 .collect::<Result<_>>()?,
             norm: RmsNorm::new(cfg.hidden_size, cfg.rms_norm_eps, model.pp("norm"))?,
-            head: Linear::no_bias(cfg.hidden_size, cfg.vocab_size, vb.pp("lm_head"))?,
+            head: Linear::language(cfg.hidden_size, cfg.vocab_size, precision, vb.pp("lm_head"))?,
             cfg: cfg.clone(),
         })
     }
@@ -317,6 +330,14 @@ impl Phi3 {
         self.cfg.vocab_size
     }
 
+    /// Type of the states.
+    fn activations(&self) -> DType {
+        match self.embed.dtype() {
+            DType::F16 | DType::BF16 => DType::F32,
+            other => other,
+        }
+    }
+
     fn device(&self) -> &Device {
         self.embed.device()
     }
@@ -333,10 +354,11 @@ impl Phi3 {
             );
         }
         if ids.is_empty() {
-            return Tensor::zeros((0, self.width()), self.embed.dtype(), self.device());
+            return Tensor::zeros((0, self.width()), self.activations(), self.device());
         }
         self.embed
-            .index_select(&Tensor::new(ids, self.device())?, 0)
+            .index_select(&Tensor::new(ids, self.device())?, 0)?
+            .to_dtype(self.activations())
     }
 
     fn rotary(&self, positions: &[usize], rows: usize) -> Result<Rotary> {
@@ -344,20 +366,8 @@ impl Phi3 {
         Rotary::new(positions, rows, head, self.cfg.rope_theta, self.device())
     }
 
-    /// Causal mask of `n` new tokens after `start`, within the sliding window; `None` if nothing is hidden.
-    fn causal(&self, start: usize, n: usize) -> Result<Option<Tensor>> {
-        let total = start + n;
-        let window = self.cfg.sliding_window.unwrap_or(usize::MAX);
-        if n == 1 && total - 1 <= window {
-            return Ok(None);
-        }
-        let mut mask = vec![0_f32; n * total];
-        for (i, row) in mask.chunks_exact_mut(total).enumerate() {
-            let at = start + i;
-            row[..at.saturating_sub(window)].fill(MASKED);
-            row[at + 1..].fill(MASKED);
-        }
-        Tensor::from_vec(mask, (1, 1, n, total), self.device()).map(Some)
+    fn window(&self) -> usize {
+        self.cfg.sliding_window.unwrap_or(usize::MAX)
     }
 
     /// Every hidden state of embeddings `(b, n, h)` at positions 0…n−1: the embeddings, each layer's output except the
@@ -368,10 +378,10 @@ impl Phi3 {
     pub fn hidden_states(&self, embeds: &Tensor) -> Result<Vec<Tensor>> {
         let n = embeds.dim(1)?;
         let rotary = self.rotary(&(0..n).collect::<Vec<_>>(), 1)?;
-        let mask = self.causal(0, n)?;
         let mut states = vec![embeds.clone()];
         for layer in &self.layers {
-            let next = layer.forward(&states[states.len() - 1], &rotary, mask.as_ref())?;
+            let last = &states[states.len() - 1];
+            let (next, _) = layer.forward_cached(last, &rotary, self.window(), (None, None))?;
             states.push(next);
         }
         if let Some(last) = states.last_mut() {
@@ -389,12 +399,11 @@ impl Phi3 {
         let start = cache.len;
         let positions: Vec<usize> = (start..start + n).collect();
         let rotary = self.rotary(&positions, 1)?;
-        let mask = self.causal(start, n)?;
         let mut x = embeds.clone();
         let mut tail = Vec::with_capacity(self.layers.len());
         for (l, layer) in self.layers.iter().enumerate() {
             let seen = (cache.prefix.get(l), cache.tail.get(l));
-            let (y, new) = layer.forward_cached(&x, &rotary, mask.as_ref(), seen)?;
+            let (y, new) = layer.forward_cached(&x, &rotary, self.window(), seen)?;
             x = y;
             tail.push(new);
         }
@@ -422,7 +431,7 @@ impl Phi3 {
         let rotary = self.rotary(positions, b)?;
         let mut x = embeds.clone();
         for layer in &self.layers {
-            x = layer.forward(&x, &rotary, Some(mask))?;
+            x = layer.forward(&x, &rotary, mask)?;
         }
         self.norm.forward(&x)
     }

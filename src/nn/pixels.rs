@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn normalisation_can_be_undone() {
+    fn oddity_47_pixels_survive_the_way_through_floats() {
         let (mean, std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
         let image = gradient();
         let x = image

@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_groups_give_one_sample_each() {
+    fn oddity_15_features_alone_form_the_groups() {
         let samples: Vec<Vec<f32>> = [0.0, 0.1, 0.2, 9.0, 9.1, 9.2]
             .iter()
             .map(|&x| vec![x, 1.0])

@@ -54,7 +54,7 @@ pub struct Prompt {
 }
 
 /// What the inference thread can be asked to do. Every request names the clip by what [`Request::OpenClip`] opened last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Request {
     /// Loads a model: `nano` or another id, on `auto`, `cpu`, `cuda` or `metal`.
     LoadModel {

@@ -27,11 +27,25 @@ pub trait Backend {
     /// Does one piece (a frame, or the whole of a short request) and tells its results to `out`.
     ///
     /// # Errors
-    /// One sentence for the user, or [`crate::task::Cancelled`] anywhere in the chain.
+    /// One sentence for the user, or [`crate::task::Cancelled`] anywhere in the chain. After an error for want of memory
+    /// (see [`out_of_memory`]) the task must stand where it stood before, because it is asked to go on once more.
     fn advance(&mut self, task: &mut Self::Task, out: &mut Output<'_>) -> anyhow::Result<Flow>;
 
     /// Called after a panic: forget whatever may be half made.
     fn recover(&mut self);
+
+    /// Called when memory ran out: let go of everything that can be computed again, and keep less from now on.
+    fn relieve(&mut self) {}
+}
+
+/// Whether an error says that the device, or the machine, had no memory left. The drivers tell it in words alone.
+pub(super) fn out_of_memory(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| {
+        let text = e.to_string().to_lowercase().replace('_', " ");
+        ["out of memory", "memory allocation", "insufficient memory"]
+            .iter()
+            .any(|words| text.contains(words))
+    })
 }
 
 /// Where a task sends what it has.

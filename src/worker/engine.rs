@@ -139,7 +139,8 @@ impl Backend for InferBackend {
 
     fn advance(&mut self, task: &mut InferTask, out: &mut Output<'_>) -> Result<Flow> {
         match task {
-            InferTask::Whole(request) => match request.take() {
+            // Cloned, not taken: after a failure for want of memory it is asked again.
+            InferTask::Whole(request) => match request.clone() {
                 None => Ok(Flow::Done),
                 Some(request) => {
                     *task = self.answer(request, out)?;
@@ -176,6 +177,13 @@ impl Backend for InferBackend {
         // Weights never change; what was computed of the clip may be half made.
         if let Some(clip) = &mut self.clip {
             clip.forget();
+        }
+    }
+
+    fn relieve(&mut self) {
+        if let Some(clip) = &mut self.clip {
+            clip.forget();
+            clip.keep_less();
         }
     }
 }

@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 use crate::task::{Cancelled, JobId, Update};
 
 use super::{
-    backend::{Backend, Flow, Output, send},
+    backend::{Backend, Flow, Output, out_of_memory, send},
     queue::{Entry, Queue, is_barrier},
 };
 
@@ -28,6 +28,8 @@ enum End {
     Finished,
     Cancelled,
     Failed(String),
+    /// Failed for want of memory.
+    Full(String),
 }
 
 /// The text of a panic.
@@ -69,7 +71,7 @@ impl<B: Backend> Thread<B> {
                 secs: started.elapsed().as_secs_f32(),
             },
             End::Cancelled => Update::Cancelled { job },
-            End::Failed(text) => Update::Failed { job, text },
+            End::Failed(text) | End::Full(text) => Update::Failed { job, text },
         });
     }
 
@@ -94,7 +96,19 @@ impl<B: Backend> Thread<B> {
                 updates: &self.updates,
                 wake: self.wake.as_ref(),
             };
-            let step = guarded(&mut self.backend, |b| b.advance(&mut task, &mut out));
+            let mut step = guarded(&mut self.backend, |b| b.advance(&mut task, &mut out));
+            if let Err(End::Full(reason)) = step {
+                // Caches are worth less than an answer: without them there may be room.
+                step = guarded(&mut self.backend, |b| {
+                    b.relieve();
+                    b.advance(&mut task, &mut out)
+                });
+                if let Err(End::Full(_)) = step {
+                    step = Err(End::Failed(format!(
+                        "there is not enough memory, not even with every cache emptied ({reason}); load the model in a smaller precision, or on another device"
+                    )));
+                }
+            }
             match step {
                 Ok(Flow::Done) => return End::Finished,
                 Ok(Flow::More) => {
@@ -122,6 +136,7 @@ fn guarded<B: Backend, T>(
     match catch_unwind(AssertUnwindSafe(|| call(engine))) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) if error.chain().any(|e| e.is::<Cancelled>()) => Err(End::Cancelled),
+        Ok(Err(error)) if out_of_memory(&error) => Err(End::Full(format!("{error:#}"))),
         Ok(Err(error)) => Err(End::Failed(format!("{error:#}"))),
         Err(payload) => {
             let text = format!(

@@ -585,7 +585,13 @@ fn models_and_doctor_say_what_there_is() {
     );
     let doctor = sparrow(dir.path(), &["doctor"]);
     assert_eq!(doctor.code, 0, "{}", doctor.stderr);
-    for part in ["threads", "ffmpeg", "display", "model nano"] {
+    for part in [
+        "threads",
+        "ffmpeg",
+        "display",
+        "model nano",
+        "--precision f32 on the CPU",
+    ] {
         assert!(doctor.stdout.contains(part), "{}", doctor.stdout);
     }
 }
@@ -607,7 +613,10 @@ fn bench_times_every_stage() {
         .collect();
     for stage in [
         "image encoder",
-        "towers",
+        "CLIP",
+        "InternVideo2",
+        "one token",
+        "memory attention",
         "visual prefix",
         "proposer",
         "mask decoder",
@@ -615,4 +624,7 @@ fn bench_times_every_stage() {
         assert!(stages.contains(&stage), "{stages:?}");
     }
     assert!(json["tracking_fps"].as_f64().unwrap() > 0.0);
+    assert!(json["ceiling"]["gflops"].as_f64().unwrap() > 0.0);
+    let tower = &json["stages"][stages.iter().position(|s| *s == "CLIP").unwrap()];
+    assert!(tower["gflop"].as_f64().unwrap() > 0.0 && tower["bytes"].as_u64().unwrap() > 0);
 }

@@ -104,7 +104,7 @@ fn propagate(
 }
 
 #[test]
-fn grounding_says_the_same_again_and_lists_every_proposal() {
+fn oddity_11_grounding_says_the_same_again_and_lists_every_proposal() {
     let (engine, mut clip) = (engine(), clip());
     let ask = |clip: &mut Clip, phrase: &str| {
         let mut g = engine

@@ -6,6 +6,8 @@
 
 /// The command line, run as a program.
 mod cli;
+/// Its switches for the model: precision, released rules, bench.
+mod cli_model;
 /// The engine's promises, whatever the model says.
 mod engine;
 /// Evaluation from files to report.
@@ -17,6 +19,8 @@ mod formats;
 mod gpu;
 /// Rooms only look down.
 mod layering;
+/// Peculiarities of the released code, by number.
+mod oddities;
 /// Stored cases of the released code.
 mod parity;
 /// A checkpoint in the authors' layout: checked, put together, damaged, grounded with.

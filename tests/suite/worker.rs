@@ -23,6 +23,8 @@ struct Fake {
     recovered: Arc<AtomicUsize>,
     /// Frames of propagations that were begun, permit or not.
     entered: Arc<AtomicUsize>,
+    /// How often it had to let go of its caches.
+    relieved: usize,
 }
 
 struct Task {
@@ -57,6 +59,10 @@ impl Backend for Fake {
             Request::Ground { phrase, .. } => match phrase.as_str() {
                 "panic" => panic!("fell over a {phrase}"),
                 "error" => anyhow::bail!("the clip has no such frame"),
+                "large" if self.relieved == 0 => {
+                    Err(anyhow::anyhow!("CUDA_ERROR_OUT_OF_MEMORY").context("the model failed"))
+                }
+                "huge" => anyhow::bail!("the device is out of memory"),
                 _ => {
                     self.log.lock().unwrap().push(phrase.clone());
                     Ok(Flow::Done)
@@ -110,6 +116,11 @@ impl Backend for Fake {
     fn recover(&mut self) {
         self.recovered.fetch_add(1, Ordering::SeqCst);
     }
+
+    fn relieve(&mut self) {
+        self.relieved += 1;
+        self.log.lock().unwrap().push("relieved".to_owned());
+    }
 }
 
 struct Stage {
@@ -145,6 +156,7 @@ fn stage() -> Stage {
                 log: log2,
                 recovered: recovered2,
                 entered: entered2,
+                relieved: 0,
             })
         },
         move || {
@@ -224,6 +236,37 @@ fn until_end(worker: &mut WorkerHandle, job: JobId) -> Vec<Update> {
 
 fn ends(updates: &[Update]) -> Vec<(JobId, &'static str)> {
     updates.iter().filter_map(end_of).collect()
+}
+
+/// The first failure for want of memory empties the caches and is tried again; the second is told, and work goes on.
+#[test]
+fn a_full_device_is_relieved_once_and_never_the_end() {
+    let mut s = stage();
+    let jobs: Vec<_> = ["large", "huge", "a"]
+        .iter()
+        .map(|p| s.worker.submit(ground(p)))
+        .collect();
+    let all = until_end(&mut s.worker, jobs[2]);
+    let expected: Vec<_> = jobs
+        .iter()
+        .copied()
+        .zip(["finished", "failed", "finished"])
+        .collect();
+    assert_eq!(ends(&all), expected);
+    assert_eq!(
+        *s.log.lock().unwrap(),
+        ["relieved", "large", "relieved", "a"]
+    );
+    assert_eq!(s.recovered.load(Ordering::SeqCst), 0);
+    let told = all.iter().find_map(|u| match u {
+        Update::Failed { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    let told = told.expect("one of them failed");
+    assert!(
+        told.contains("smaller precision") && !told.contains('\n'),
+        "{told}"
+    );
 }
 
 #[test]

@@ -171,8 +171,7 @@ impl SelfAttention {
         let (b, n, d) = x.dims3()?;
         let split = |t: Tensor| -> Result<Tensor> {
             t.reshape((b, n, self.heads, d / self.heads))?
-                .transpose(1, 2)?
-                .contiguous()
+                .transpose(1, 2)
         };
         let placed = x.broadcast_add(position)?;
         let q = split(self.q_proj.forward(&placed)?)?;

@@ -4,7 +4,10 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::attention::{DeformableAttention, Reference, SelfAttention, Sizes};
-use crate::nn::layers::{LayerNorm, Linear};
+use crate::nn::{
+    layers::{LayerNorm, Linear},
+    ops::Activation,
+};
 
 /// Epsilon of every norm on tokens.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -27,8 +30,8 @@ impl FeedForward {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.fc2.forward(&self.fc1.forward(x)?.relu()?)?;
-        self.norm.forward(&(x + y)?)
+        let y = self.fc1.perceptron(x, Activation::Relu, &self.fc2, x)?;
+        self.norm.forward(&y)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Candidates, FilterOutput, Pyramid,
     roi::{RegionTokens, attend, pairs},
 };
-use crate::nn::{config::FiltrationConfig, layers::Linear, ops};
+use crate::nn::{config::FiltrationConfig, layers::Linear, ops, precision::activations};
 
 /// `proposal_selector`: dot products of queries and proposals.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl ReleasedHead {
         };
         let gamma = match stored {
             Some(gamma) if config.gamma_from_weights => gamma,
-            _ => Tensor::new(config.gamma, vb.device())?.to_dtype(vb.dtype())?,
+            _ => Tensor::new(config.gamma, vb.device())?.to_dtype(activations(&vb))?,
         };
         let helper = (config.roi_hidden > 0).then(|| RoiHelper::new(config, vb.pp("roi_helper")));
         Ok(Self {

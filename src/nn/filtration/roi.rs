@@ -61,7 +61,7 @@ impl RegionTokens {
             let scale = map.dim(2)? as f32 / image.0 as f32;
             let grid = ops::roi_align(map, &rois, scale, self.size)?;
             let (m, c, _, _) = grid.dims4()?;
-            let grid = grid.reshape((m, c, cells))?.transpose(1, 2)?.contiguous()?;
+            let grid = ops::transpose_last(&grid.reshape((m, c, cells))?)?;
             let mean = pool_proj.forward(&grid.mean(1)?)?;
             tokens.push(token_proj.forward(&grid)?);
             pooled = Some(match pooled {
@@ -100,8 +100,9 @@ pub(super) fn attend(queries: &Tensor, tokens: &Tensor) -> Result<Tensor> {
         .unsqueeze(0)?
         .broadcast_as((m, n, d))?
         .contiguous()?;
-    let scores = (queries.matmul(&tokens.transpose(1, 2)?.contiguous()?)? * scale)?;
-    let read = ops::softmax_last(&scores)?.matmul(tokens)?;
+    let keys = ops::transpose_last(tokens)?;
+    let scores = (ops::matmul(&queries, &keys)? * scale)?;
+    let read = ops::matmul(&ops::softmax_last(&scores)?, tokens)?;
     read.transpose(0, 1)?.contiguous()
 }
 

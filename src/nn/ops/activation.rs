@@ -6,13 +6,13 @@ use rayon::prelude::{
 };
 
 use super::cpu::{exp, f32s, simd};
-use super::fast;
+use super::{fast, passed};
 
 const CHUNK: usize = 16_384;
 
 /// Φ(x), the normal distribution function, by Abramowitz and Stegun 7.1.26 (absolute error below 1.5e-7), and e^(−x²/2).
 #[inline(always)]
-fn normal(x: f32) -> (f32, f32) {
+pub(super) fn normal(x: f32) -> (f32, f32) {
     let a = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * a);
     let bell = exp(-a * a);
@@ -88,6 +88,7 @@ impl CustomOp2 for GeluGrad {
 
 /// Exact GELU, `x · Φ(x)`; any shape.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    passed(x, &[]);
     if fast(x) {
         x.contiguous()?.apply_op1(Gelu)
     } else {
@@ -97,6 +98,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 
 /// `x · σ(1.702 x)` (CLIP); any shape.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    passed(x, &[]);
     x * candle_nn::ops::sigmoid(&(x * 1.702)?)?
 }
 

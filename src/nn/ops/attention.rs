@@ -6,7 +6,11 @@ use rayon::prelude::{
 };
 
 use super::cpu::{exp, f32s, rows_per_task, simd};
-use super::fast;
+use super::{
+    bytes, fast,
+    flash::{self, Visible},
+    meter, passed, tracked,
+};
 
 simd! {
     /// In place: `softmax(x · scale)` of one row.
@@ -60,6 +64,9 @@ simd! {
         }
     }
 }
+
+/// Stands for −∞ in an additive mask: its exponential is exactly 0, and no row becomes NaN. Half floats hold it.
+pub const MASKED: f32 = -3e4;
 
 struct Softmax {
     scale: f32,
@@ -203,15 +210,7 @@ fn scaled_softmax(x: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tenso
         return match mask {
             None => x.contiguous()?.apply_op1(softmax),
             Some(mask) => {
-                // Only the last axis has to be there in full.
-                let rows = mask.dims()[mask.rank() - 1];
-                let mask = if rows == 1 {
-                    let mut dims = mask.dims().to_vec();
-                    dims[mask.rank() - 1] = x.dim(D::Minus1)?;
-                    mask.broadcast_as(dims)?.contiguous()?
-                } else {
-                    mask.contiguous()?
-                };
+                let mask = whole_rows(mask, x.dim(D::Minus1)?)?;
                 let mask = mask.detach().broadcast_as(x.shape())?;
                 x.contiguous()?.apply_op2(&mask, MaskedSoftmax { softmax })
             }
@@ -227,8 +226,29 @@ fn scaled_softmax(x: &Tensor, scale: f64, mask: Option<&Tensor>) -> Result<Tenso
     e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
 }
 
+/// A mask whose last axis is there in full and contiguous; the others may be broadcast by whoever reads it.
+fn whole_rows(mask: &Tensor, m: usize) -> Result<Tensor> {
+    let mut dims = mask.dims().to_vec();
+    match dims.last_mut() {
+        Some(last) if *last == 1 => {
+            *last = m;
+            mask.broadcast_as(dims)?.contiguous()
+        }
+        _ => mask.contiguous(),
+    }
+}
+
+/// The tensor itself if its features are adjacent in memory, else a copy in which they are.
+fn adjacent(x: &Tensor) -> Result<Tensor> {
+    match x.stride().last() {
+        Some(1) => Ok(x.clone()),
+        _ => x.contiguous(),
+    }
+}
+
 /// Softmax over the last axis. On the CPU a row of −∞ gives zeros.
 pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+    passed(x, &[]);
     scaled_softmax(x, 1.0, None)
 }
 
@@ -244,8 +264,21 @@ pub fn attention(
     scale: f64,
     mask: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let (b, h, n, _) = q.dims4()?;
-    let m = k.dim(2)?;
+    let (b, h, n, d) = q.dims4()?;
+    let (m, e) = (k.dim(2)?, v.dim(3)?);
+    let written = b * h * n * e * q.dtype().size_in_bytes();
+    meter::count(2 * b * h * n * m * (d + e), bytes(&[q, k, v]) + written);
+    if fast(q) && !tracked(&[q, k, v]) {
+        let (q, k, v) = (adjacent(q)?, adjacent(k)?, adjacent(v)?);
+        let parts = [(&k, &v)];
+        return match mask {
+            None => flash::attention(&q, &parts, scale, Visible::All),
+            Some(mask) => {
+                let mask = whole_rows(mask, m)?.broadcast_as((b, h, n, m))?;
+                flash::attention(&q, &parts, scale, Visible::Mask(&mask))
+            }
+        };
+    }
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     let keys = k.transpose(2, 3)?;
     let slice = (MAX_SCORES / (b * h * m).max(1)).max(1);
@@ -267,6 +300,83 @@ pub fn attention(
         })
         .collect::<Result<Vec<_>>>()?;
     Tensor::cat(&parts, 2)
+}
+
+/// Attention of a decoder that has seen `parts` already, the last of which ends with the queries' own keys: q
+/// `(b, h, n, d)`, each part's keys and values `(b, kv, m, d)`, where `kv` divides `h` → `(b, h, n, d)`. A query sees
+/// itself and the `window` keys before it.
+pub fn causal_attention(
+    q: &Tensor,
+    parts: &[(&Tensor, &Tensor)],
+    scale: f64,
+    window: usize,
+) -> Result<Tensor> {
+    let (b, h, n, d) = q.dims4()?;
+    let mut total = 0;
+    for (k, _) in parts {
+        total += k.dim(2)?;
+    }
+    let Some(start) = total.checked_sub(n) else {
+        bail!("{n} queries have {total} keys, but each has one of its own");
+    };
+    let spread = |t: &Tensor| -> Result<Tensor> {
+        let (b, kv, m, d) = t.dims4()?;
+        if kv == h {
+            return Ok(t.clone());
+        }
+        if kv == 0 || !h.is_multiple_of(kv) {
+            bail!("{h} heads cannot share {kv}");
+        }
+        t.unsqueeze(2)?
+            .broadcast_as((b, kv, h / kv, m, d))?
+            .contiguous()?
+            .reshape((b, h, m, d))
+    };
+    let parts = parts
+        .iter()
+        .map(|(k, v)| Ok((adjacent(&spread(k)?)?, adjacent(&spread(v)?)?)))
+        .collect::<Result<Vec<_>>>()?;
+    if fast(q) && !tracked(&[q]) && parts.iter().all(|(k, v)| !tracked(&[k, v])) {
+        let seen: usize = (0..n).map(|i| (start + i).min(window) + 1).sum();
+        let read: usize = parts.iter().map(|(k, v)| bytes(&[k, v])).sum();
+        meter::count(2 * b * h * seen * 2 * d, read + 2 * bytes(&[q]));
+        let parts: Vec<_> = parts.iter().map(|(k, v)| (k, v)).collect();
+        return flash::attention(
+            &adjacent(q)?,
+            &parts,
+            scale,
+            Visible::Band { start, window },
+        );
+    }
+    let joined = |pick: fn(&(Tensor, Tensor)) -> &Tensor| -> Result<Tensor> {
+        let all: Vec<_> = parts.iter().map(pick).collect();
+        Tensor::cat(&all, 2)
+    };
+    let mask = band_mask(start, n, window, q)?;
+    attention(
+        q,
+        &joined(|p| &p.0)?,
+        &joined(|p| &p.1)?,
+        scale,
+        mask.as_ref(),
+    )
+}
+
+/// The band as an additive mask `(1, 1, n, start + n)` in q's type; `None` if it hides nothing.
+fn band_mask(start: usize, n: usize, window: usize, q: &Tensor) -> Result<Option<Tensor>> {
+    let total = start + n;
+    if n == 1 && total - 1 <= window {
+        return Ok(None);
+    }
+    let mut mask = vec![0_f32; n * total];
+    for (i, row) in mask.chunks_exact_mut(total).enumerate() {
+        let at = start + i;
+        row[..at.saturating_sub(window)].fill(MASKED);
+        row[at + 1..].fill(MASKED);
+    }
+    Tensor::from_vec(mask, (1, 1, n, total), q.device())?
+        .to_dtype(q.dtype())
+        .map(Some)
 }
 
 #[cfg(test)]
@@ -334,5 +444,105 @@ mod tests {
             .unwrap();
         let diff = (got - want).unwrap().abs().unwrap();
         assert!(diff.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+    }
+
+    /// As the formula reads, for every size of block and both layouts of the result.
+    #[test]
+    fn the_fused_kernel_agrees_with_the_composed_form() {
+        let plain = |shape: &[usize]| Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap();
+        for (b, h, n, m, d, e) in [
+            (1, 1, 1, 1, 3, 2),
+            (2, 3, 2, 2000, 17, 9),
+            (1, 8, 9, 1030, 16, 16),
+            (3, 2, 300, 70, 24, 24),
+            (1, 1, 520, 1600, 40, 40),
+        ] {
+            let (q, k, v) = (
+                plain(&[b, n, h, d]),
+                plain(&[b, m, h, d]),
+                plain(&[b, h, m, e]),
+            );
+            // Heads second by strides alone.
+            let (q, k) = (q.transpose(1, 2).unwrap(), k.transpose(1, 2).unwrap());
+            let keys = k.contiguous().unwrap().t().unwrap();
+            let scores = (q.contiguous().unwrap().matmul(&keys).unwrap() * 0.3).unwrap();
+            for mask in [None, Some(plain(&[b, 1, 1, m])), Some(plain(&[n, m]))] {
+                let scores = match &mask {
+                    None => scores.clone(),
+                    Some(mask) => scores.broadcast_add(mask).unwrap(),
+                };
+                let p = candle_nn::ops::softmax_last_dim(&scores).unwrap();
+                let want = p.matmul(&v).unwrap();
+                let got = super::attention(&q, &k, &v, 0.3, mask.as_ref()).unwrap();
+                assert_eq!(got.dims(), want.dims());
+                let diff = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(diff.to_scalar::<f32>().unwrap() < 2e-5, "{b} {h} {n} {m}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_may_see_nothing_is_zero() {
+        let x = Tensor::randn(0_f32, 1.0, (1, 1, 4, 8), &Device::Cpu).unwrap();
+        let mask = Tensor::full(f32::NEG_INFINITY, (4, 4), &Device::Cpu).unwrap();
+        let y = super::attention(&x, &x, &x, 1.0, Some(&mask)).unwrap();
+        assert_eq!(
+            y.abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap(),
+            0.0
+        );
+    }
+
+    /// Prefix and tail, window and shared heads: against the composed form with everything joined.
+    #[test]
+    fn causal_attention_sees_its_window_across_parts() {
+        let plain = |shape: &[usize]| Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap();
+        for (n, old, window) in [
+            (1, 0, 9),
+            (1, 40, 7),
+            (5, 30, 100),
+            (150, 900, 333),
+            (300, 0, 20),
+        ] {
+            let (q, tail) = (plain(&[1, 4, n, 8]), plain(&[1, 2, n, 8]));
+            let before = plain(&[1, 2, old.max(1), 8]);
+            let mut parts = vec![(&tail, &tail)];
+            let mut joined = tail.clone();
+            if old > 0 {
+                parts.insert(0, (&before, &before));
+                joined = Tensor::cat(&[&before, &tail], 2).unwrap();
+            }
+            let got = super::causal_attention(&q, &parts, 0.5, window).unwrap();
+            let shared = |t: &Tensor| {
+                let (_, kv, m, d) = t.dims4().unwrap();
+                let t = t
+                    .unsqueeze(2)
+                    .unwrap()
+                    .broadcast_as((1, kv, 2, m, d))
+                    .unwrap();
+                t.contiguous().unwrap().reshape((1, 4, m, d)).unwrap()
+            };
+            let keys = shared(&joined);
+            let mask = super::band_mask(old, n, window, &q).unwrap();
+            let scores = (q.matmul(&keys.t().unwrap()).unwrap() * 0.5).unwrap();
+            let scores = match &mask {
+                None => scores,
+                Some(mask) => scores.broadcast_add(mask).unwrap(),
+            };
+            let want = candle_nn::ops::softmax_last_dim(&scores)
+                .unwrap()
+                .matmul(&keys)
+                .unwrap();
+            let diff = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(
+                diff.to_scalar::<f32>().unwrap() < 2e-5,
+                "{n} {old} {window}"
+            );
+        }
+        assert!(super::causal_attention(&plain(&[1, 2, 3, 4]), &[], 1.0, 1).is_err());
     }
 }

@@ -7,11 +7,15 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 use rayon::prelude::{
-    IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
+    IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _,
+    ParallelSlice as _, ParallelSliceMut as _,
 };
 
-use super::cpu::{f32s, matmul, matrix, simd};
-use super::fast;
+use super::cpu::{Strided, f32s, matmul, matrix, product_into, simd};
+use super::{bytes, fast, meter, passed};
+
+/// Values of unfolded patches at a time: they stay in the second-level cache.
+const UNFOLDED: usize = 1 << 17;
 
 /// Sizes of one dense convolution.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +98,76 @@ impl Patches {
                     }
                 }
             });
+    }
+
+    /// Rows `from..` of the output of one image unfolded to `(c·kh·kw, rows·ow)`, as many as fit.
+    fn unfold_rows(&self, x: &[f32], from: usize, cols: &mut [f32], rows: usize) {
+        let (_, ow) = self.out();
+        let (kh, kw) = self.kernel;
+        for (row, cols) in cols.chunks_exact_mut(rows * ow).enumerate() {
+            let (c, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
+            let plane = &x[c * self.height * self.width..(c + 1) * self.height * self.width];
+            let (x0, x1) = self.span(kx, ow, self.width);
+            for (i, line) in cols.chunks_exact_mut(ow).enumerate() {
+                let iy = (from + i) * self.stride + ky;
+                if iy < self.padding || iy - self.padding >= self.height || x0 >= x1 {
+                    line.fill(0.0);
+                    continue;
+                }
+                let source = &plane[(iy - self.padding) * self.width..][..self.width];
+                line[..x0].fill(0.0);
+                line[x1..].fill(0.0);
+                let first = x0 * self.stride + kx - self.padding;
+                if self.stride == 1 {
+                    line[x0..x1].copy_from_slice(&source[first..first + x1 - x0]);
+                } else {
+                    let source = source[first..].iter().step_by(self.stride);
+                    for (v, &s) in line[x0..x1].iter_mut().zip(source) {
+                        *v = s;
+                    }
+                }
+            }
+        }
+    }
+
+    /// All images convolved, a few output rows at a time: their patches never leave the cache. Weight `(o, c·kh·kw)`.
+    fn convolve(&self, x: &[f32], weight: &[f32], (b, o): (usize, usize)) -> Vec<f32> {
+        let (oh, ow) = self.out();
+        let (n, k) = (oh * ow, self.rows());
+        let image = self.channels * self.height * self.width;
+        let height = (UNFOLDED / (k * ow).max(1)).clamp(1, oh.max(1));
+        let bands = oh.div_ceil(height);
+        // Each band is a block of its own, `(o, rows·ow)`; they are put in place in one more pass.
+        let parts: Vec<Vec<f32>> = (0..b * bands)
+            .into_par_iter()
+            .map_init(Vec::new, |cols: &mut Vec<f32>, i| {
+                let (at, from) = (i / bands, i % bands * height);
+                let rows = height.min(oh - from);
+                let width = rows * ow;
+                cols.resize(k * width, 0.0);
+                self.unfold_rows(&x[at * image..(at + 1) * image], from, cols, rows);
+                let mut part = vec![0.0; o * width];
+                product_into(
+                    (&mut part, width),
+                    (o, width, k),
+                    Strided::rows(weight, k),
+                    Strided::rows(cols, width),
+                    (0.0, 1.0),
+                );
+                part
+            })
+            .collect();
+        let mut y = vec![0.0; b * o * n];
+        y.par_chunks_mut(n.max(1))
+            .enumerate()
+            .for_each(|(i, plane)| {
+                let (at, channel) = (i / o, i % o);
+                for (band, plane) in plane.chunks_mut(height * ow).enumerate() {
+                    let part = &parts[at * bands + band];
+                    plane.copy_from_slice(&part[channel * plane.len()..][..plane.len()]);
+                }
+            });
+        y
     }
 
     /// The transpose of [`Patches::unfold`]: adds `(c·kh·kw, oh·ow)` into one image.
@@ -198,24 +272,22 @@ impl Conv {
         let (n, k) = (oh * ow, patches.rows());
         let weight = matrix(o, k, l2.start_offset());
         let image = patches.channels * patches.height * patches.width;
-        let mut y = Vec::with_capacity(b * o * n);
-        if patches.pointwise() {
+        let mut y = Vec::new();
+        if patches.pointwise() && b == 1 {
+            // The product's own buffer is the answer.
+            let cols = matrix(k, n, l1.start_offset());
+            y = matmul((s2, &weight), (s1, &cols), (o, n, k))?;
+        } else if patches.pointwise() {
+            y.reserve(b * o * n);
             for i in 0..b {
                 let cols = matrix(k, n, l1.start_offset() + i * image);
                 y.extend_from_slice(&matmul((s2, &weight), (s1, &cols), (o, n, k))?);
             }
         } else {
-            let mut cols = CpuStorage::F32(vec![0.0; k * n]);
-            for x in x.chunks_exact(image) {
-                if let CpuStorage::F32(cols) = &mut cols {
-                    patches.unfold(x, cols);
-                }
-                y.extend_from_slice(&matmul(
-                    (s2, &weight),
-                    (&cols, &matrix(k, n, 0)),
-                    (o, n, k),
-                )?);
-            }
+            let CpuStorage::F32(weight) = s2 else {
+                bail!("this kernel takes weights in f32");
+            };
+            y = patches.convolve(x, &weight[l2.start_offset()..][..o * k], (b, o));
         }
         Ok((y, Shape::from((b, o, oh, ow))))
     }
@@ -413,6 +485,11 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
+    let patches = Patches::new(x.shape(), weight.shape(), stride, padding)?;
+    let (oh, ow) = patches.out();
+    let written = x.dim(0)? * weight.dim(0)? * oh * ow;
+    let moved = bytes(&[x, weight]) + written * x.dtype().size_in_bytes();
+    meter::count(2 * written * patches.rows(), moved);
     if fast(x) {
         let (x, weight) = (x.contiguous()?, weight.contiguous()?);
         let conv = Conv { stride, padding };
@@ -625,6 +702,10 @@ pub fn depthwise_conv2d(
     padding: usize,
 ) -> Result<Tensor> {
     let (groups, _, kernel, _) = weight.dims4()?;
+    meter::count(
+        2 * x.elem_count() * kernel * kernel,
+        2 * bytes(&[x]) + bytes(&[weight]),
+    );
     if fast(x) {
         let y = x
             .contiguous()?
@@ -694,14 +775,29 @@ pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) ->
         let (c, o, _, _) = weight.dims4()?;
         let taps =
             super::transpose_last(&weight.reshape((c, o * 4))?)?.reshape((o * 4, c, 1, 1))?;
-        let y = conv2d(x, &taps, None, 1, 0)?.apply_op1(Interleave { back: false })?;
-        return add_bias(y, bias);
+        // Each output channel's bias for all four taps.
+        let bias = match bias {
+            Some(b) => Some(
+                b.unsqueeze(1)?
+                    .broadcast_as((o, 4))?
+                    .contiguous()?
+                    .flatten_all()?,
+            ),
+            None => None,
+        };
+        let y = conv2d(x, &taps, bias.as_ref(), 1, 0)?;
+        return y.apply_op1(Interleave { back: false });
     }
+    meter::count(
+        2 * x.elem_count() * weight.elem_count() / weight.dim(0)?,
+        bytes(&[x, weight]) + 4 * bytes(&[x]) * weight.dim(1)? / weight.dim(0)?,
+    );
     add_bias(x.conv_transpose2d(weight, 0, 0, 2, 1)?, bias)
 }
 
 /// Maximum over 2×2 tiles: `(b, c, h, w)` → `(b, c, h/2, w/2)`; h and w are even.
 pub fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
+    passed(x, &[]);
     x.max_pool2d(2)
 }
 

@@ -33,6 +33,85 @@ pub(super) fn matrix(rows: usize, columns: usize, offset: usize) -> Layout {
     Layout::contiguous_with_offset(Shape::from((rows, columns)), offset)
 }
 
+/// A matrix inside a slice: element `(i, j)` is at `i · row + j · column`.
+#[derive(Clone, Copy)]
+pub(super) struct Strided<'a> {
+    data: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// Rows `stride` apart.
+    pub(super) fn rows(data: &'a [f32], stride: usize) -> Self {
+        Self {
+            data,
+            row: stride,
+            column: 1,
+        }
+    }
+
+    /// The transpose of rows `stride` apart.
+    pub(super) fn columns(data: &'a [f32], stride: usize) -> Self {
+        Self {
+            data,
+            row: 1,
+            column: stride,
+        }
+    }
+
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        rows == 0
+            || columns == 0
+            || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
+    }
+}
+
+/// `dst = keep · dst + scale · a b` on one thread: a `(m, k)`, b `(k, n)`, dst `(m, n)` with rows `dst_row` apart. With
+/// `keep` 0 nothing is read from dst. Panics if a matrix reaches past its slice.
+pub(super) fn product_into(
+    (dst, dst_row): (&mut [f32], usize),
+    (m, n, k): (usize, usize, usize),
+    a: Strided<'_>,
+    b: Strided<'_>,
+    (keep, scale): (f32, f32),
+) {
+    let fits = m == 0 || n == 0 || (m - 1) * dst_row + n <= dst.len();
+    assert!(
+        fits && (n <= dst_row || m <= 1) && a.holds(m, k) && b.holds(k, n),
+        "a product of {m}×{k} and {k}×{n} reaches past its arguments"
+    );
+    #[expect(
+        unsafe_code,
+        reason = "the matrix product takes pointers with strides, which slices cannot say"
+    )]
+    // SAFETY: every element that is read or written lies within its slice, as was just checked; dst is borrowed
+    // mutably, so it overlaps neither argument; strides fit `isize` because slices do.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            1,
+            dst_row as isize,
+            keep != 0.0,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            keep,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
 /// Compiles a kernel body once per vector width and picks the widest that the machine has, at run time. The body must
 /// be plain loops over slices: the compiler vectorises them.
 macro_rules! simd {
@@ -72,6 +151,25 @@ macro_rules! simd {
     };
 }
 pub(super) use simd;
+
+simd! {
+    /// `s[j] = scale · q · k_j` for rows `stride` apart.
+    fn dots(q: &[f32], k: &[f32], stride: usize, scale: f32, s: &mut [f32]) {
+        let d = q.len();
+        let n = d / 16 * 16;
+        for (j, s) in s.iter_mut().enumerate() {
+            let row = &k[j * stride..][..d];
+            let mut acc = [0.0_f32; 16];
+            for (q, k) in q[..n].chunks_exact(16).zip(row[..n].chunks_exact(16)) {
+                for ((a, &q), &k) in acc.iter_mut().zip(q).zip(k) {
+                    *a += q * k;
+                }
+            }
+            let rest = q[n..].iter().zip(&row[n..]).map(|(q, k)| q * k).sum::<f32>();
+            *s = (acc.iter().sum::<f32>() + rest) * scale;
+        }
+    }
+}
 
 /// `e^x` to about 2 units in the last place, without branches, so that loops over it vectorise.
 #[inline(always)]

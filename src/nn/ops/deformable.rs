@@ -10,6 +10,7 @@ use rayon::prelude::{
 };
 
 use super::cpu::f32s;
+use super::{bytes, meter};
 
 /// Weighted sum of bilinear samples, zero outside the maps.
 ///
@@ -53,6 +54,13 @@ pub fn deformable_sampling(
         bail!("maps {shapes:?} do not have {cells} cells");
     }
     let (queries, points) = (dims[1], dims[4]);
+    // Each sample weighs four cells and then itself.
+    let samples = weights.elem_count() * d;
+    let written = b * queries * heads * d * value.dtype().size_in_bytes();
+    meter::count(
+        2 * 5 * samples,
+        bytes(&[value, locations, weights]) + written,
+    );
     let all_f32 = [value, locations, weights]
         .iter()
         .all(|t| t.dtype() == DType::F32);

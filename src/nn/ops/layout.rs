@@ -1,22 +1,24 @@
 //! Transposes as blocked copies: candle's strided copy moves one value at a time when the inner axis is strided.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
+use rayon::prelude::{
+    IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _,
+};
 
 use super::cpu::f32s;
-use super::fast;
+use super::{fast, passed};
 
 const TILE: usize = 16;
+/// Values that are worth a task.
+const CHUNK: usize = 32_768;
 
-/// Transposes one `m × n` matrix.
-fn transpose(x: &[f32], m: usize, n: usize, y: &mut [f32]) {
+/// Writes the columns of an `m × n` matrix from `from` on as rows, as many as fit into `y`.
+fn transpose_columns(x: &[f32], (m, n): (usize, usize), from: usize, y: &mut [f32]) {
     for r0 in (0..m).step_by(TILE) {
-        for c0 in (0..n).step_by(TILE) {
-            for c in c0..(c0 + TILE).min(n) {
-                let out = &mut y[c * m + r0..c * m + (r0 + TILE).min(m)];
-                for (o, r) in out.iter_mut().zip(r0..) {
-                    *o = x[r * n + c];
-                }
+        for (c, out) in y.chunks_exact_mut(m).enumerate() {
+            let out = &mut out[r0..(r0 + TILE).min(m)];
+            for (o, r) in out.iter_mut().zip(r0..) {
+                *o = x[r * n + from + c];
             }
         }
     }
@@ -40,9 +42,19 @@ impl CustomOp1 for TransposeLast {
         dims.swap(rank - 2, rank - 1);
         let mut y = vec![0.0; x.len()];
         if m * n > 0 {
-            y.par_chunks_mut(m * n)
-                .enumerate()
-                .for_each(|(i, y)| transpose(&x[i * m * n..(i + 1) * m * n], m, n, y));
+            // A task takes some columns of one matrix: even a single matrix keeps every thread busy.
+            let pieces: Vec<_> = y
+                .chunks_exact_mut(m * n)
+                .zip(x.chunks_exact(m * n))
+                .flat_map(|(y, x)| {
+                    let columns = y.chunks_mut(TILE * m).enumerate();
+                    columns.map(move |(i, y)| (x, i * TILE, y))
+                })
+                .collect();
+            pieces
+                .into_par_iter()
+                .with_min_len((CHUNK / (TILE * m)).max(1))
+                .for_each(|(x, from, y)| transpose_columns(x, (m, n), from, y));
         }
         Ok((CpuStorage::F32(y), Shape::from(dims)))
     }
@@ -54,6 +66,7 @@ impl CustomOp1 for TransposeLast {
 
 /// Swaps the last two axes and makes the result contiguous: `(…, m, n)` → `(…, n, m)`.
 pub fn transpose_last(x: &Tensor) -> Result<Tensor> {
+    passed(x, &[]);
     if fast(x) {
         return x.contiguous()?.apply_op1(TransposeLast);
     }

@@ -2,9 +2,13 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::cpu::{f32s, matmul, matrix, simd};
-use super::fast;
+use rayon::prelude::{
+    IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
+};
+
+use super::cpu::{dots, f32s, matmul, matrix, rows_per_task, simd};
 use super::norm::column_sum;
+use super::{bytes, fast, meter};
 
 simd! {
     fn add_rows(y: &mut [f32], b: &[f32]) {
@@ -16,8 +20,11 @@ simd! {
     }
 }
 
+/// Rows up to which a product is dot products: bound by reading the weight, which a product of matrices would copy first.
+const FEW: usize = 2;
+
 /// x `(r, i)` × weightᵀ `(o, i)` → `r × o` values.
-fn product(
+pub(super) fn product(
     s1: &CpuStorage,
     l1: &Layout,
     s2: &CpuStorage,
@@ -25,6 +32,17 @@ fn product(
 ) -> Result<(Vec<f32>, Shape)> {
     let (rows, i) = l1.shape().dims2()?;
     let (o, _) = l2.shape().dims2()?;
+    if rows <= FEW && i > 0 {
+        let (x, w) = (f32s(s1, l1)?, f32s(s2, l2)?);
+        let mut y = vec![0.0_f32; rows * o];
+        let chunk = rows_per_task(i);
+        for (x, y) in x.chunks_exact(i).zip(y.chunks_exact_mut(o.max(1))) {
+            y.par_chunks_mut(chunk)
+                .zip(w.par_chunks(chunk * i))
+                .for_each(|(y, w)| dots(x, w, i, 1.0, y));
+        }
+        return Ok((y, Shape::from((rows, o))));
+    }
     let w = matrix(o, i, l2.start_offset()).transpose(0, 1)?;
     let y = matmul((s1, l1), (s2, &w), (rows, o, i))?;
     Ok((y, Shape::from((rows, o))))
@@ -58,7 +76,9 @@ impl CustomOp3 for Linear {
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (mut y, shape) = product(s1, l1, s2, l2)?;
-        add_rows(&mut y, f32s(s3, l3)?);
+        let bias = f32s(s3, l3)?;
+        let chunk = rows_per_task(bias.len()) * bias.len().max(1);
+        y.par_chunks_mut(chunk).for_each(|y| add_rows(y, bias));
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -124,6 +144,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
             None => y,
         }
     };
+    let moved = bytes(&[&x, weight, &y]) + bias.map_or(0, |b| bytes(&[b]));
+    meter::count(2 * y.elem_count() * i, moved);
     y.reshape(dims)
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::{
 };
 
 use super::cpu::{f32s, rows_per_task, simd};
-use super::fast;
+use super::{fast, passed, tracked};
 
 simd! {
     fn norm_rows(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32]) {
@@ -190,6 +190,7 @@ impl CustomOp2 for LayerNormParamsGrad {
 
 /// Layer norm over the last axis: `(…, d)`, weight and bias `(d)`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    passed(x, &[weight, bias]);
     if fast(x) {
         return x.contiguous()?.apply_op3(
             &weight.contiguous()?,
@@ -209,8 +210,102 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 /// Layer norm over the channels of `(b, c, h, w)`, weight and bias `(c)`.
 pub fn layer_norm_2d(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
+    if fast(x) && !tracked(&[x, weight, bias]) && h * w > 0 {
+        passed(x, &[weight, bias]);
+        return x.contiguous()?.apply_op3_no_bwd(
+            &weight.contiguous()?,
+            &bias.contiguous()?,
+            &ChannelNorm { eps: eps as f32 },
+        );
+    }
     let x = super::nchw_to_tokens(x)?;
     super::tokens_to_nchw(&layer_norm(&x, weight, bias, eps)?, (h, w))
+}
+
+simd! {
+    /// Mean and reciprocal deviation over the channels of some pixels: `plane` values lie between a pixel's channels.
+    fn pixel_moments(x: &[f32], plane: usize, channels: usize, eps: f32, mean: &mut [f32], inv: &mut [f32]) {
+        let n = mean.len();
+        mean.fill(0.0);
+        inv.fill(0.0);
+        for c in 0..channels {
+            for (m, &x) in mean.iter_mut().zip(&x[c * plane..][..n]) {
+                *m += x;
+            }
+        }
+        for m in mean.iter_mut() {
+            *m /= channels as f32;
+        }
+        for c in 0..channels {
+            for ((v, &m), &x) in inv.iter_mut().zip(mean.iter()).zip(&x[c * plane..][..n]) {
+                *v += (x - m) * (x - m);
+            }
+        }
+        for v in inv {
+            *v = 1.0 / (*v / channels as f32 + eps).sqrt();
+        }
+    }
+}
+
+simd! {
+    fn normed_plane(x: &[f32], mean: &[f32], inv: &[f32], w: f32, b: f32, y: &mut [f32]) {
+        for (((y, &x), &m), &i) in y.iter_mut().zip(x).zip(mean).zip(inv) {
+            *y = (x - m) * i * w + b;
+        }
+    }
+}
+
+/// Layer norm over the channels of a map where it lies, without transposing it; no gradient.
+struct ChannelNorm {
+    eps: f32,
+}
+
+/// Pixels whose moments a task takes: their values of a few channels stay in the cache.
+const PIXELS: usize = 1024;
+
+impl CustomOp3 for ChannelNorm {
+    fn name(&self) -> &'static str {
+        "channel-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, w, b) = (f32s(s1, l1)?, f32s(s2, l2)?, f32s(s3, l3)?);
+        let (images, c, h, width) = l1.shape().dims4()?;
+        let plane = h * width;
+        let mut mean = vec![0.0_f32; images * plane];
+        let mut inv = vec![0.0_f32; images * plane];
+        for (i, (mean, inv)) in mean
+            .chunks_exact_mut(plane)
+            .zip(inv.chunks_exact_mut(plane))
+            .enumerate()
+        {
+            let x = &x[i * c * plane..(i + 1) * c * plane];
+            mean.par_chunks_mut(PIXELS)
+                .zip(inv.par_chunks_mut(PIXELS))
+                .enumerate()
+                .for_each(|(p, (mean, inv))| {
+                    pixel_moments(&x[p * PIXELS..], plane, c, self.eps, mean, inv);
+                });
+        }
+        let mut y = vec![0.0_f32; x.len()];
+        y.par_chunks_mut(plane)
+            .zip(x.par_chunks(plane))
+            .enumerate()
+            .for_each(|(i, (y, x))| {
+                let at = i / c * plane..(i / c + 1) * plane;
+                let channel = i % c;
+                normed_plane(x, &mean[at.clone()], &inv[at], w[channel], b[channel], y);
+            });
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
 }
 
 simd! {
@@ -314,6 +409,7 @@ impl CustomOp3 for RmsNormGrad {
 
 /// RMS norm over the last axis: `(…, d)`, weight `(d)`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    passed(x, &[weight]);
     if fast(x) {
         return x
             .contiguous()?
@@ -372,6 +468,19 @@ mod tests {
         gradients_agree(&[&x, &w, &b], |v| {
             super::layer_norm(&v[0], &v[1], &v[2], 1e-5)
         });
+    }
+
+    #[test]
+    fn channels_are_normed_where_they_lie_as_by_transposing() {
+        for shape in [[1, 3, 2, 2], [2, 7, 40, 31]] {
+            let (x, w, b) = (randn(&shape), randn(&[shape[1]]), randn(&[shape[1]]));
+            // Variables take the other way.
+            let want = super::layer_norm_2d(&x, &w, &b, 1e-6).unwrap();
+            let plain = |v: &Var| v.as_tensor().detach();
+            let got = super::layer_norm_2d(&plain(&x), &plain(&w), &plain(&b), 1e-6).unwrap();
+            let diff = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(diff.to_scalar::<f32>().unwrap() < 1e-5);
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Case {
     pub config: Value,
     /// Everything in the file, in the stored types.
     pub tensors: HashMap<String, Tensor>,
+    /// Where the tensors are and the networks run.
+    pub device: Device,
     /// Keys that a comparison asked for; clones share it.
     asked: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -64,6 +66,14 @@ impl Case {
     /// # Errors
     /// If either cannot be read.
     pub fn read(path: &Path) -> Result<Self, ParityError> {
+        Self::read_on(path, &Device::Cpu)
+    }
+
+    /// [`Case::read`] onto a device, where the networks then run.
+    ///
+    /// # Errors
+    /// As [`Case::read`], or if the device has no room.
+    pub fn read_on(path: &Path, device: &Device) -> Result<Self, ParityError> {
         let fail = |reason: String| ParityError::Read {
             path: path.into(),
             reason,
@@ -78,7 +88,7 @@ impl Case {
                 .map_err(|e| fail(e.to_string()))?,
         };
         let config = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        let tensors = candle_core::safetensors::load_buffer(&bytes, device)
             .map_err(|e| fail(e.to_string()))?;
         let name = path
             .file_stem()
@@ -88,6 +98,7 @@ impl Case {
             name,
             config,
             tensors,
+            device: device.clone(),
             asked: Arc::default(),
         })
     }
@@ -172,7 +183,7 @@ impl Case {
             .filter(|(k, _)| !data(k))
             .filter_map(|(k, t)| Some((k.strip_prefix(prefix)?.to_owned(), t.clone())))
             .collect();
-        WeightStore::from_tensors(tensors, &Device::Cpu)
+        WeightStore::from_tensors(tensors, &self.device)
     }
 
     /// [`Case::weights`] as a builder.
@@ -191,7 +202,7 @@ impl Case {
             store: self.weights(prefix),
             omitted,
         };
-        VarBuilder::from_backend(Box::new(backend), DType::F32, Device::Cpu)
+        VarBuilder::from_backend(Box::new(backend), DType::F32, self.device.clone())
     }
 
     /// The JSON value at a dotted path (`model.d_model`, `runs.0.tag`).

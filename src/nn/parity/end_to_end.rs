@@ -151,10 +151,10 @@ fn matched(found: &Proposals, scores: &Tensor, boxes: &Tensor) -> Result<Tensor,
 
 impl<'a> Fixture<'a> {
     fn new(case: &'a Case) -> Result<Self, ParityError> {
-        let cpu = Device::Cpu;
+        let device = case.device.clone();
         let builder = |prefix: &str| {
             let store = OrZeros(case.weights(prefix));
-            VarBuilder::from_backend(Box::new(store), DType::F32, cpu.clone())
+            VarBuilder::from_backend(Box::new(store), DType::F32, device.clone())
         };
         let model = Sparrow::new(&config(case)?, &builder(""), &builder("detector."))?;
         let ids = PromptIds {
@@ -309,7 +309,7 @@ impl<'a> Fixture<'a> {
         let which: Vec<u32> = which.into_iter().map(|i| i as u32).collect();
         let tokens = self.model.crop_tokens(&crops)?.2;
         Ok(Some(
-            tokens.index_select(&Tensor::new(which, &Device::Cpu)?, 0)?,
+            tokens.index_select(&Tensor::new(which, tokens.device())?, 0)?,
         ))
     }
 
@@ -513,7 +513,7 @@ fn every(
             .collect();
         let step: usize = digits.parse().unwrap_or(1);
         let at: Vec<u32> = (0..x.dim(0)?).step_by(step).map(|i| i as u32).collect();
-        let got = x.index_select(&Tensor::new(at, &Device::Cpu)?, 0)?;
+        let got = x.index_select(&Tensor::new(at, x.device())?, 0)?;
         report.compare(
             &format!("{stage}/{name}"),
             &got,

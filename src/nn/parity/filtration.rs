@@ -174,7 +174,7 @@ fn scores(case: &Case, report: &mut Report, s: &Setup) -> Result<(), ParityError
 fn selection(case: &Case, report: &mut Report, s: &Setup, run: &Run) -> Result<(), ParityError> {
     let tag = &run.tag;
     let valid = s.valid(case, &run.valid)?;
-    let gamma = Tensor::new(run.gamma, &Device::Cpu)?;
+    let gamma = Tensor::new(run.gamma, &case.device)?;
     let head = FiltrationHead::Released(s.head.clone().with_gamma(gamma));
     let got = head.score_candidates(&s.queries, &s.candidates(valid.clone()), &s.pyramid)?;
     let want = case.tensor(&format!("output.{tag}.fused_logits_neginf_as_-1e30"))?;

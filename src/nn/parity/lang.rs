@@ -207,7 +207,8 @@ struct Prompting {
 
 impl Prompting {
     fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
-        self.embed.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)
+        self.embed
+            .index_select(&Tensor::new(ids, self.embed.device())?, 0)
     }
 
     fn splice(&self, ids: &[i64], labels: &[i64], crops: usize) -> Result<Spliced, ParityError> {
@@ -461,7 +462,7 @@ fn generated(
         report.compare_ints(&format!("generated/{what}"), &got, &want);
         let mask: Vec<bool> = (0..states.dim(0)?).map(|i| at.contains(&i)).collect();
         let want = case.float(&format!("output.gen.{what}_embeddings"))?;
-        if let Some(rows) = multimodal::gather(&states, &mask, &Device::Cpu)? {
+        if let Some(rows) = multimodal::gather(&states, &mask, &case.device)? {
             let stage = format!("generated/{what} embeddings");
             report.compare(&stage, &model.to_vision(&rows)?, &want, TOLERANCE)?;
         }
@@ -477,7 +478,7 @@ fn generated(
         .collect();
     let offset = case.ints("input.split.offset")?;
     let picked: Vec<bool> = mask.iter().map(|&m| m != 0).collect();
-    let rows = multimodal::gather(&hidden.reshape(((), width))?, &picked, &Device::Cpu)?;
+    let rows = multimodal::gather(&hidden.reshape(((), width))?, &picked, &case.device)?;
     let Some(rows) = rows else { return Ok(()) };
     let start = |conversation: i64| counts[..conversation as usize].iter().sum::<usize>();
     for (i, bounds) in offset.windows(2).enumerate() {
@@ -533,7 +534,7 @@ fn target_specific(case: &Case, report: &mut Report) -> Result<(), ParityError> 
             .unwrap_or(1);
         let every = |t: Tensor, axis: usize| -> candle_core::Result<Tensor> {
             let at: Vec<u32> = (0..t.dim(axis)?).step_by(step).map(|i| i as u32).collect();
-            t.index_select(&Tensor::new(at, &Device::Cpu)?, axis)
+            t.index_select(&Tensor::new(at, t.device())?, axis)
         };
         let got = every(every(crops.clone(), 2)?, 3)?;
         report.compare("crops", &got, &case.float(&name)?, 1e-6)?;
@@ -575,7 +576,7 @@ fn k_means(case: &Case, report: &mut Report, i: usize) -> Result<(), ParityError
         return Ok(());
     }
     let index: Vec<u32> = got.selected.iter().map(|&i| i as u32).collect();
-    let rows = x.index_select(&Tensor::new(index, &Device::Cpu)?, 0)?;
+    let rows = x.index_select(&Tensor::new(index, x.device())?, 0)?;
     let want = case.float(&format!("output.kmeans{i}.selected"))?;
     report.compare(&format!("k-means/selected {i}"), &rows, &want, 1e-6)?;
     let name = format!("output.kmeans{i}.selected_indices");

@@ -92,7 +92,7 @@ fn floats(case: &Case, report: &mut Report, stage: &str, x: &Tensor) -> Result<(
         let mut got = x.clone();
         for axis in [1, 2] {
             let at: Vec<u32> = (0..x.dim(axis)?).step_by(step).map(|i| i as u32).collect();
-            got = got.index_select(&Tensor::new(at, &Device::Cpu)?, axis)?;
+            got = got.index_select(&Tensor::new(at, got.device())?, axis)?;
         }
         report.compare(
             &format!("normalised/{stage}"),

@@ -180,9 +180,13 @@ impl MaskDecoder {
             .clone()
             .map(|i| self.hypernetworks[i].forward(&token(2 + i)?)?.unsqueeze(1))
             .collect::<Result<Vec<_>>>()?;
-        let masks = Tensor::cat(&weights, 1)?
-            .matmul(&up.reshape((k, c, up_h * up_w))?)?
-            .reshape((k, which.len(), up_h, up_w))?;
+        let pixels = up.reshape((k, c, up_h * up_w))?;
+        let masks = ops::matmul(&Tensor::cat(&weights, 1)?, &pixels)?.reshape((
+            k,
+            which.len(),
+            up_h,
+            up_w,
+        ))?;
         Ok(AllMasks {
             masks,
             ious: candle_nn::ops::sigmoid(&self.iou_head.forward(&token(1)?)?)?,

@@ -102,12 +102,12 @@ impl Projections {
         })
     }
 
-    /// Projected and rotated q `(k, n, d)`, keys and values `(k, m, d)` → `(k, n, d)`.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    /// Projected and rotated q `(k, n, d)`, keys and values `(k, m, d)`, added to `rest` → `(k, n, d)`.
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, rest: &Tensor) -> Result<Tensor> {
         let scale = 1.0 / (q.dim(2)? as f64).sqrt();
         let one_head = |x: &Tensor| x.unsqueeze(1);
         let y = ops::attention(&one_head(q)?, &one_head(k)?, &one_head(v)?, scale, None)?;
-        self.out.forward(&y.squeeze(1)?)
+        self.out.added(&y.squeeze(1)?, None, rest)
     }
 }
 
@@ -142,7 +142,7 @@ impl Layer {
         let this = &self.self_attn;
         let q = rope.rotate(&this.q.forward(&y)?)?;
         let k = rope.rotate(&this.k.forward(&y)?)?;
-        let x = (x + this.attend(&q, &k, &this.v.forward(&y)?)?)?;
+        let x = this.attend(&q, &k, &this.v.forward(&y)?, x)?;
 
         // Objects differ from here on only: until then one row has served them all.
         let x = expand_rows(&x, memory.spatial.dim(0)?)?;
@@ -156,10 +156,11 @@ impl Layer {
             k = Tensor::cat(&[k, this.k.forward(&placed)?], 1)?;
             v = Tensor::cat(&[v, this.v.forward(pointers)?], 1)?;
         }
-        let x = (&x + this.attend(&q, &k, &v)?)?;
+        let x = this.attend(&q, &k, &v, &x)?;
 
-        let hidden = self.linear1.forward(&self.norm3.forward(&x)?)?.relu()?;
-        &x + self.linear2.forward(&hidden)?
+        let y = self.norm3.forward(&x)?;
+        self.linear1
+            .perceptron(&y, ops::Activation::Relu, &self.linear2, &x)
     }
 }
 

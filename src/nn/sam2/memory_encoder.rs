@@ -142,11 +142,10 @@ impl ConvNextBlock {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = ops::depthwise_conv2d(x, &self.depthwise, Some(&self.depthwise_bias), 3)?;
-        let y = self.norm.forward(&y)?.permute((0, 2, 3, 1))?.contiguous()?;
-        let y = self
-            .pwconv2
-            .forward(&ops::gelu(&self.pwconv1.forward(&y)?)?)?
-            .broadcast_mul(&self.scale)?;
-        x + y.permute((0, 3, 1, 2))?.contiguous()?
+        let (_, _, h, w) = y.dims4()?;
+        let y = self.norm.channels_last(&ops::nchw_to_tokens(&y)?)?;
+        let y = self.pwconv1.activated(&y, ops::Activation::Gelu)?;
+        let y = self.pwconv2.forward(&y)?.broadcast_mul(&self.scale)?;
+        x + ops::tokens_to_nchw(&y, (h, w))?
     }
 }

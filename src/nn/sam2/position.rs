@@ -12,6 +12,8 @@ use std::{
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use crate::nn::ops;
+
 /// Tensors that depend on `(rows, columns)` of a grid only.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GridCache(Arc<Mutex<HashMap<(usize, usize), Tensor>>>);
@@ -177,6 +179,9 @@ impl AxialRope {
 
     /// `(…, m·h·w, d)` → the same shape; the table is repeated for `m` maps in a row.
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(turned) = ops::rotate_pairs(x, &self.cos, &self.sin)? {
+            return Ok(turned);
+        }
         let (n, d) = self.cos.dims2()?;
         let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
         let maps = x.contiguous()?.reshape(((), n, d))?;
@@ -197,13 +202,12 @@ impl AxialRope {
 
 /// `(b, c, h, w)` → `(b, h·w, c)`.
 pub(super) fn to_tokens(map: &Tensor) -> Result<Tensor> {
-    map.flatten_from(2)?.transpose(1, 2)?.contiguous()
+    ops::nchw_to_tokens(map)
 }
 
 /// `(b, h·w, c)` → `(b, c, h, w)`.
-pub(super) fn to_map(tokens: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
-    let (b, _, c) = tokens.dims3()?;
-    tokens.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w))
+pub(super) fn to_map(tokens: &Tensor, grid: (usize, usize)) -> Result<Tensor> {
+    ops::tokens_to_nchw(tokens, grid)
 }
 
 /// Repeats the single row of `x` to `k` rows; `k` rows are left as they are.
@@ -239,6 +243,20 @@ mod tests {
         for (p, q) in a.chunks(2).zip(b.chunks(2)) {
             assert!((p[0].hypot(p[1]) - q[0].hypot(q[1])).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn the_kernel_turns_as_the_product_with_a_matrix_does() {
+        let rope = AxialRope::new(12, (3, 2), 10_000.0, &Device::Cpu).expect("a multiple of 4");
+        let x = Tensor::randn(0_f32, 1.0, (2, 18, 12), &Device::Cpu).expect("shape is sound");
+        let var = candle_core::Var::from_tensor(&x).expect("f32");
+        let (fast, composed) = (rope.rotate(&x), rope.rotate(&var));
+        let flat = |t: Result<Tensor>| t.and_then(|t| t.flatten_all()?.to_vec1::<f32>());
+        let (a, b) = (
+            flat(fast).expect("three maps"),
+            flat(composed).expect("three maps"),
+        );
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 
     #[test]

@@ -107,13 +107,10 @@ impl Trunk {
         x: &Tensor,
         trace: &mut dyn FnMut(TrunkPoint, &Tensor) -> Result<()>,
     ) -> Result<Vec<Tensor>> {
-        let x = self
-            .patch_embed
-            .forward(x)?
-            .permute((0, 2, 3, 1))?
-            .contiguous()?;
+        let x = self.patch_embed.forward(x)?;
+        let (b, c, h, w) = x.dims4()?;
+        let x = ops::nchw_to_tokens(&x)?.reshape((b, h, w, c))?;
         trace(TrunkPoint::PatchEmbed, &x)?;
-        let (_, h, w, _) = x.dims4()?;
         let positions = self.positions((h, w))?;
         trace(TrunkPoint::Positions, &positions)?;
         let mut x = x.broadcast_add(&positions)?;
@@ -122,7 +119,9 @@ impl Trunk {
             x = block.forward(&x)?;
             trace(TrunkPoint::Block(index), &x)?;
             if self.stage_ends.contains(&index) {
-                stages.push(x.permute((0, 3, 1, 2))?.contiguous()?);
+                let (b, h, w, c) = x.dims4()?;
+                let tokens = x.reshape((b, h * w, c))?;
+                stages.push(ops::tokens_to_nchw(&tokens, (h, w))?);
             }
         }
         Ok(stages)
@@ -212,8 +211,9 @@ impl Block {
             None => x.clone(),
         };
         let x = (shortcut + self.attend(&normed)?)?;
-        let hidden = ops::gelu(&self.mlp_in.forward(&self.norm2.forward(&x)?)?)?;
-        x + self.mlp_out.forward(&hidden)?
+        let y = self.norm2.forward(&x)?;
+        self.mlp_in
+            .perceptron(&y, ops::Activation::Gelu, &self.mlp_out, &x)
     }
 
     fn attend(&self, x: &Tensor) -> Result<Tensor> {
@@ -239,7 +239,7 @@ impl Block {
             let map = q.contiguous()?.reshape((n, rows, columns, heads * head))?;
             q = pool_2x2(&map)?.reshape((n, rows * columns / 4, heads, head))?;
         }
-        let by_head = |t: Tensor| t.transpose(1, 2)?.contiguous();
+        let by_head = |t: Tensor| t.transpose(1, 2);
         let y = ops::attention(
             &by_head(q)?,
             &by_head(part(1)?)?,

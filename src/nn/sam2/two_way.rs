@@ -43,8 +43,7 @@ impl Attention {
         let split = |x: Tensor| -> Result<Tensor> {
             let (b, n, inner) = x.dims3()?;
             x.reshape((b, n, self.heads, inner / self.heads))?
-                .transpose(1, 2)?
-                .contiguous()
+                .transpose(1, 2)
         };
         let q = split(self.q_proj.forward(q)?)?;
         let k = split(self.k_proj.forward(k)?)?;

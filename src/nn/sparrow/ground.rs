@@ -95,17 +95,28 @@ impl Sparrow {
         size: (usize, usize),
     ) -> Result<Vec<Vec<[f32; 4]>>> {
         let config = &self.config.filtration;
+        let limits = (config.box_prior_min_score, config.box_prior_max_keep);
+        self.credible_within(boxes, pyramid, size, limits)
+    }
+
+    /// [`Sparrow::credible`] with the least score and the largest number of boxes that are kept.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn credible_within(
+        &self,
+        boxes: &[Vec<[f32; 4]>],
+        pyramid: &Pyramid,
+        size: (usize, usize),
+        (least, most): (f32, usize),
+    ) -> Result<Vec<Vec<[f32; 4]>>> {
         let mut out = Vec::with_capacity(boxes.len());
         for set in boxes {
             let mut scores = Vec::with_capacity(set.len());
             for &corners in set {
                 scores.push(self.credibility(corners, pyramid, size)?);
             }
-            let kept = prior::keep(
-                &scores,
-                config.box_prior_min_score,
-                config.box_prior_max_keep,
-            );
+            let kept = prior::keep(&scores, least, most);
             out.push(kept.into_iter().map(|i| set[i]).collect());
         }
         Ok(out)

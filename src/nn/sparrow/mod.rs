@@ -23,6 +23,7 @@ use super::{
     internvideo2::InternVideo2,
     multimodal::{self, Multimodal, PromptIds, TsfTokens, Widths},
     phi3::{KvCache, Phi3},
+    precision::{Precision, stored_in},
     sam2::{ImageFeatures, Sam2, neck::Neck, trunk::Trunk},
     tsf,
 };
@@ -101,6 +102,30 @@ impl Sparrow {
         vb: &VarBuilder<'_>,
         detector: &VarBuilder<'_>,
     ) -> Result<Self> {
+        Self::build(config, vb, detector, Precision::F32)
+    }
+
+    /// [`Sparrow::new`] with weights stored as a precision says; tensors from the builders are taken as f32. What is
+    /// placed goes into the thread's [`super::precision::inventory`].
+    ///
+    /// # Errors
+    /// As [`Sparrow::new`].
+    pub fn with_precision(
+        config: &SparrowConfig,
+        vb: &VarBuilder<'_>,
+        detector: &VarBuilder<'_>,
+        precision: Precision,
+    ) -> Result<Self> {
+        let (vb, detector) = (stored_in(vb, precision), stored_in(detector, precision));
+        Self::build(config, &vb, &detector, precision)
+    }
+
+    fn build(
+        config: &SparrowConfig,
+        vb: &VarBuilder<'_>,
+        detector: &VarBuilder<'_>,
+        precision: Precision,
+    ) -> Result<Self> {
         let model = vb.pp("model");
         let widths = Widths {
             spatial: config.clip.dim,
@@ -125,7 +150,7 @@ impl Sparrow {
                 model.pp("vision_tower.vision_encoder"),
             )?,
             multimodal: Multimodal::new(widths, pools, model.clone())?,
-            language: Phi3::new(&config.phi3, vb.clone())?,
+            language: Phi3::with_precision(&config.phi3, precision, vb.clone())?,
             sam2: Sam2::new(&config.sam2, model.pp("visual_model"))?,
             proposer: Proposer::new(&config.proposer, detector.clone())?,
             filtration: FiltrationHead::new(&config.filtration, model)?,

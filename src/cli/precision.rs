@@ -1,0 +1,37 @@
+//! `--precision`: how weights are stored, chosen by hand or by what the machine has room for.
+
+use std::str::FromStr;
+
+use anyhow::Result;
+use candle_core::Device;
+
+use crate::{
+    infer::{LoadedModel, memory, model::ModelSource},
+    nn::precision::Precision,
+};
+
+/// `auto` or a precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PrecisionArg(Option<Precision>);
+
+impl FromStr for PrecisionArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|p| Self(Some(p)))
+    }
+}
+
+impl PrecisionArg {
+    /// Loads a model so; `auto` takes the most exact precision that fits.
+    pub(super) fn load(self, source: &ModelSource, device: &Device) -> Result<LoadedModel> {
+        let precision = match self.0 {
+            Some(precision) => precision,
+            None => memory::recommended(&source.info, device)?.precision,
+        };
+        Ok(LoadedModel::load_in(source, device, precision)?)
+    }
+}
