@@ -12,7 +12,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     infer::{
-        checkpoint::{config, report::Report},
+        checkpoint::{
+            config, fetch,
+            registry::{self, Place},
+            report::Report,
+        },
         engine::LoadedModel,
         model::{ModelInfo, ModelSource},
         source::{DESCRIPTION_KEY, Opened},
@@ -37,6 +41,14 @@ const MEGA: u64 = 1_000_000;
 pub(super) enum ModelsCommand {
     /// Every model this program knows, and where its files are.
     List,
+    /// Downloads a model's files from where their authors publish them, or remembers where they are already.
+    Fetch {
+        /// Model id.
+        id: String,
+        /// A folder with the files, or a bundle: nothing is downloaded, the place is remembered.
+        #[arg(long, value_name = "PATH")]
+        from: Option<PathBuf>,
+    },
     /// Checks a model: every tensor there, of the right shape, a number, and none too many.
     Verify {
         /// Model id, the path of a weight file, or that of a folder with released files.
@@ -83,6 +95,7 @@ pub(super) enum Precision {
 pub(super) fn run(command: &ModelsCommand) -> Result<()> {
     match command {
         ModelsCommand::List => list(),
+        ModelsCommand::Fetch { id, from } => fetch(id, from.as_deref()),
         ModelsCommand::Verify { id, from } => verify(id, from.as_deref()),
         ModelsCommand::Convert {
             id,
@@ -151,6 +164,44 @@ fn size(path: &Path) -> Result<String> {
         .with_context(|| format!("cannot read {}", path.display()))?
         .len();
     Ok(format!("{:.1} MB", bytes as f64 / 1e6))
+}
+
+fn fetch(id: &str, from: Option<&Path>) -> Result<()> {
+    let info = ModelInfo::by_id(id)?;
+    if info.weights.bundled {
+        return say(format!("{id} is in the program: there is nothing to fetch"));
+    }
+    let place = match from {
+        Some(from) => {
+            require_input(from, "a folder with the model's files, or a bundle")?;
+            // Opened, so that a wrong place is named now and not when it is needed.
+            let source = ModelSource::at(Some(&info), from)?;
+            source.open()?;
+            Place::One(from.into())
+        }
+        None => {
+            let reporter = Reporter::new();
+            let parts = fetch::fetch(&info, &mut reporter.progress())?;
+            Place::Parts(parts)
+        }
+    };
+    registry::remember(id, &place)?;
+    let source = ModelSource::find(id)?;
+    let shown = match &source.file {
+        Some(file) => vec![file.display().to_string()],
+        None => source
+            .parts
+            .iter()
+            .map(|(role, path)| format!("{}: {}", role.words(), path.display()))
+            .collect(),
+    };
+    for line in shown {
+        say(line)?;
+    }
+    say(format!(
+        "{id} is remembered; `sparrow models verify {id}` checks it, `sparrow models convert {id} --out FILE` makes one \
+         file of it that loads at once"
+    ))
 }
 
 fn verify(id: &str, from: Option<&Path>) -> Result<()> {

@@ -21,9 +21,6 @@ const DESCRIPTIONS: &[&str] = &[
     include_str!("../../models/sparrow-videoglamm.json"),
 ];
 
-/// Key of a weight file's metadata that holds thresholds fitted to those very weights, as JSON.
-pub const THRESHOLDS_KEY: &str = "thresholds";
-
 /// Why a model cannot be used. Every message is one sentence for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -60,6 +57,14 @@ pub enum ModelError {
         id: String,
         /// File, or `the program`.
         place: String,
+        /// One clause.
+        reason: String,
+    },
+    /// The hub.
+    #[error("cannot fetch {repository}: {reason}")]
+    Fetch {
+        /// Where it is published.
+        repository: String,
         /// One clause.
         reason: String,
     },

@@ -16,7 +16,11 @@ use safetensors::SafeTensors;
 use crate::nn::weights::{WeightError, WeightStore, file::TensorFile, set::TensorSet};
 
 use super::{
-    checkpoint::{self, Parts, Role, config, registry, report::Report},
+    checkpoint::{
+        self, Parts, Role, config,
+        registry::{self, Place},
+        report::Report,
+    },
     model::{ModelError, ModelInfo, ModelThresholds},
     pieces::PieceTokenizer,
     tokenizer::{Tokenizer, TokenizerConfig},
@@ -63,7 +67,12 @@ impl ModelSource {
         match ModelInfo::by_id(name) {
             Ok(info) if info.weights.bundled => Ok(Self::without_files(info)),
             Ok(info) => match registry::place(&info.id)? {
-                Some(place) => Self::at(Some(&info), &place),
+                Some(Place::One(path)) => Self::at(Some(&info), &path),
+                Some(Place::Parts(parts)) => Ok(Self {
+                    info: config::resolve(&info, &parts)?,
+                    file: None,
+                    parts,
+                }),
                 None => Ok(Self::without_files(info)),
             },
             Err(unknown) => {

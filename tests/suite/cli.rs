@@ -20,9 +20,20 @@ pub(super) struct Run {
 
 /// Runs `sparrow` in `dir`, without any display.
 pub(super) fn sparrow(dir: &Path, args: &[&str]) -> Run {
+    sparrow_with(dir, args, &[])
+}
+
+/// The same with variables set. What a person's own account remembers is never seen.
+pub(super) fn sparrow_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_sparrow"))
         .args(args)
         .current_dir(dir)
+        .env("SPARROW_DATA", dir.join("data"))
+        .env("HF_HOME", dir.join("hub"))
+        .env_remove("HF_ENDPOINT")
+        .env_remove("HF_TOKEN")
+        .env_remove("HF_HUB_OFFLINE")
+        .envs(variables.iter().copied())
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY")
         .env_remove("WAYLAND_SOCKET")

@@ -4,9 +4,11 @@
 //! trained, CLIP's folder, a single file of InternVideo2, and the proposer's folder. Which is which is told by what a
 //! folder's `config.json` says, not by how it is called. [`config`] adapts a model's description to what the files say of
 //! themselves, [`report`] compares tensors with what the networks ask
-//! for, [`registry`] remembers where files are. Reading files is [`crate::nn::weights`]'s.
+//! for, [`registry`] remembers where files are,
+//! [`fetch`] downloads them. Reading files is [`crate::nn::weights`]'s.
 
 pub mod config;
+pub mod fetch;
 pub mod registry;
 pub mod report;
 

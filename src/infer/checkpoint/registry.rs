@@ -1,14 +1,49 @@
 //! Where on this machine a model's files are: a small file that a person may read and edit.
 //!
-//! `models.json` in the program's data folder maps an id to a bundle or to a folder of released files. Nothing else is
-//! remembered, and a place that is gone is named as such when the model is asked for.
+//! `models.json` in the program's data folder maps an id to a bundle, to a folder of released files, or to a place for each
+//! part. Nothing else is remembered, and a place that is gone is named as such when the model is asked for.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use super::super::model::ModelError;
+use serde::{Deserialize, Serialize};
+
+use super::{super::model::ModelError, Parts};
+
+/// Where a model's files are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// A bundle, or a folder with all of them.
+    One(PathBuf),
+    /// A folder or a file for each part.
+    Parts(Parts),
+}
+
+impl Place {
+    fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::One(path) => vec![path],
+            Self::Parts(parts) => parts.values().map(PathBuf::as_path).collect(),
+        }
+    }
+
+    /// The same with paths that do not depend on where the program runs.
+    fn absolute(&self) -> Result<Self, ModelError> {
+        let absolute = |path: &Path| path.canonicalize().map_err(|e| failed(path, e));
+        Ok(match self {
+            Self::One(path) => Self::One(absolute(path)?),
+            Self::Parts(parts) => Self::Parts(
+                parts
+                    .iter()
+                    .map(|(role, path)| Ok((*role, absolute(path)?)))
+                    .collect::<Result<_, ModelError>>()?,
+            ),
+        })
+    }
+}
 
 /// Overrides the data folder, for tests and for machines that are shared.
 const DATA_VARIABLE: &str = "SPARROW_DATA";
@@ -44,7 +79,7 @@ fn failed(path: &Path, reason: impl std::fmt::Display) -> ModelError {
     }
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, PathBuf>, ModelError> {
+fn read(path: &Path) -> Result<BTreeMap<String, Place>, ModelError> {
     if !path.is_file() {
         return Ok(BTreeMap::new());
     }
@@ -57,33 +92,36 @@ fn read(path: &Path) -> Result<BTreeMap<String, PathBuf>, ModelError> {
 ///
 /// # Errors
 /// [`ModelError::Parts`] if the list is damaged or the place is gone.
-pub fn place(id: &str) -> Result<Option<PathBuf>, ModelError> {
+pub fn place(id: &str) -> Result<Option<Place>, ModelError> {
     let Some(path) = file() else {
         return Ok(None);
     };
-    match read(&path)?.remove(id) {
-        Some(place) if !place.exists() => Err(failed(
-            &place,
+    let Some(place) = read(&path)?.remove(id) else {
+        return Ok(None);
+    };
+    if let Some(gone) = place.paths().into_iter().find(|p| !p.exists()) {
+        return Err(failed(
+            gone,
             format!(
                 "they were there and are gone: `sparrow models fetch {id} --from FOLDER` says where they are now"
             ),
-        )),
-        place => Ok(place),
+        ));
     }
+    Ok(Some(place))
 }
 
 /// Remembers where a model's files are.
 ///
 /// # Errors
 /// [`ModelError::Parts`] if the list cannot be read or written.
-pub fn remember(id: &str, place: &Path) -> Result<(), ModelError> {
+pub fn remember(id: &str, place: &Place) -> Result<(), ModelError> {
     let path = file().ok_or_else(|| {
         failed(
             Path::new("models.json"),
             format!("there is no folder for data: set {DATA_VARIABLE}"),
         )
     })?;
-    let place = place.canonicalize().map_err(|e| failed(place, e))?;
+    let place = place.absolute()?;
     let mut all = read(&path)?;
     all.insert(id.to_owned(), place);
     let text = serde_json::to_string_pretty(&all).map_err(|e| failed(&path, e))?;

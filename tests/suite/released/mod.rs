@@ -2,6 +2,7 @@
 //! in which it can be damaged is one clear sentence; and the list of the real one's tensors is what the networks ask for.
 
 mod damaged;
+mod hub;
 mod torch;
 mod write;
 
