@@ -35,12 +35,15 @@ impl Hub {
     fn serve(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let hub = self.clone();
-                thread::spawn(move || hub.answer(stream));
-            }
-        });
+        // One connection after another: every one is closed with its answer.
+        thread::Builder::new()
+            .name("hub".into())
+            .spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    self.answer(stream);
+                }
+            })
+            .unwrap();
         address
     }
 
