@@ -86,7 +86,7 @@ fn advice(model: &ModelInfo) -> Result<String> {
 }
 
 fn line(what: &str, state: &str) -> Result<()> {
-    say(format!("{what:<14}{state}"))
+    say(format!("{what:<13} {state}"))
 }
 
 #[cfg(feature = "ffmpeg")]

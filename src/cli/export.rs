@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
@@ -51,7 +51,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let mut clip = if args.without_images {
         None
     } else {
-        open_clip(args, &doc.video, &reporter)?
+        Some(open_clip(args, &doc.video)?)
     };
     let with_images = clip.is_some();
     let mut read = |frame| -> Result<Rgb, String> {
@@ -73,6 +73,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         },
         ..ExportOptions::default()
     };
+    ensure!(
+        !format.plan(&doc, &options)?.0.is_empty(),
+        "the project has no mask{}: there is nothing to export",
+        if args.verified_only {
+            " that a person made or accepted"
+        } else {
+            ""
+        }
+    );
     let report = {
         let mut progress = reporter.progress();
         let mut watch = |done, total| progress.step(done, total, "exporting").is_ok();
@@ -82,17 +91,6 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         reporter.note(format!("{} cannot hold: {loss}", format.title()));
     }
     drop(reporter);
-    if report.masks == 0 {
-        bail!(
-            "the project has no mask to export{}; an empty dataset was written to {}",
-            if args.verified_only {
-                " that a person made or accepted"
-            } else {
-                ""
-            },
-            report.path.display()
-        );
-    }
     say(format!(
         "{} masks of {} written to {} and read back",
         report.masks,
@@ -101,16 +99,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     ))
 }
 
-/// The project's video, for its images; without it the masks are written alone.
-fn open_clip(args: &ExportArgs, recorded: &VideoInfo, reporter: &Reporter) -> Result<Option<Clip>> {
+/// The project's video, for its images.
+fn open_clip(args: &ExportArgs, recorded: &VideoInfo) -> Result<Clip> {
     let path = match find_video(&args.project, recorded) {
         VideoPlace::AsRecorded(path) | VideoPlace::BesideProject(path) => path,
         VideoPlace::Missing(path) => {
-            reporter.note(format!(
-                "the video is not at {}; the images are left out",
+            bail!(
+                "the video is not at {}: put it beside the project, or leave the images out with --without-images",
                 path.display()
-            ));
-            return Ok(None);
+            );
         }
     };
     let source = video::open(&path)?;
@@ -120,5 +117,5 @@ fn open_clip(args: &ExportArgs, recorded: &VideoInfo, reporter: &Reporter) -> Re
             path.display()
         );
     }
-    Ok(Some(Clip::new(source)))
+    Ok(Clip::new(source))
 }

@@ -27,7 +27,7 @@ use crate::{
 use super::{
     Done, Usage,
     ground_json::{GroundJson, ObjectJson, TimingJson},
-    output::{JsonTarget, NewFolder, require_input, say},
+    output::{JsonTarget, NewFolder, keep_apart, require_input, say},
     pictures,
     precision::PrecisionArg,
     progress::Reporter,
@@ -251,6 +251,16 @@ struct Targets {
 
 impl Targets {
     fn claim(args: &GroundArgs) -> Result<Self> {
+        let outputs = [&args.json, &args.out, &args.project];
+        let outputs: Vec<&Path> = outputs
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        let model = Path::new(&args.model);
+        let mut inputs = vec![args.video.as_path()];
+        inputs.extend(Some(model).filter(|m| m.exists()));
+        keep_apart(&inputs, &outputs)?;
         Ok(Self {
             json: JsonTarget::claim(args.json.as_deref(), args.force)?,
             folder: args
@@ -339,8 +349,13 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     }
     if failed > 0 {
         bail!(
-            "{failed} of {} phrases failed; the others are done",
-            plan.phrases.len()
+            "{failed} of {} phrases failed{}",
+            plan.phrases.len(),
+            if failed < plan.phrases.len() {
+                "; the others are done"
+            } else {
+                ""
+            }
         );
     }
     Ok(Done)
@@ -476,11 +491,16 @@ fn write(
     reporter: &Reporter,
 ) -> Result<()> {
     if let Some(folder) = targets.folder {
-        pictures::write(folder.path(), doc, clip, &mut reporter.progress())?;
+        pictures::write(&folder.path(), doc, clip, &mut reporter.progress())?;
         folder.finish()?;
     }
     if let Some(project) = targets.project {
-        project.finish(doc)?;
+        // The project is opened from elsewhere, too.
+        let mut doc = doc.clone();
+        if let Ok(whole) = std::path::absolute(&doc.video.path) {
+            doc.video.path = whole.display().to_string();
+        }
+        project.finish(&doc)?;
     }
     if let Some(json) = targets.json {
         let value = GroundJson {

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::formats;
 
 use super::{
-    output::{note, require_input, say},
+    output::{keep_apart, note, require_input, say},
     project_file::NewProject,
 };
 
@@ -34,6 +34,13 @@ pub(super) struct ImportArgs {
 pub(super) fn run(args: &ImportArgs) -> Result<()> {
     let format = formats::by_name(&args.format)?;
     require_input(&args.dataset, "a dataset")?;
+    let inside = args.project.starts_with(&args.dataset) && args.project.exists();
+    ensure!(
+        !inside,
+        "{} is part of the dataset: choose another name for the project",
+        args.project.display()
+    );
+    keep_apart(&[&args.dataset], &[&args.project])?;
     let target = NewProject::claim(&args.project, args.force)?;
     let imported = formats::import(format, &args.dataset, args.sequence.as_deref())?;
     for warning in &imported.warnings {

@@ -29,7 +29,7 @@ use crate::{
 };
 
 use super::{
-    output::{NewFile, require_input, say},
+    output::{NewFile, keep_apart, require_input, say},
     progress::Reporter,
 };
 
@@ -281,8 +281,16 @@ fn digest(path: &Path) -> Result<String> {
 }
 
 fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: bool) -> Result<()> {
-    let file = NewFile::claim(out, force)?;
     let source = source(id, from)?;
+    let mut inputs: Vec<&Path> = source.parts.values().map(PathBuf::as_path).collect();
+    inputs.extend(source.file.as_deref());
+    keep_apart(&inputs, &[out])?;
+    ensure!(
+        !(out.exists() && inputs.iter().any(|i| out.starts_with(i))),
+        "{} is among the files that are read: choose another name for the output",
+        out.display()
+    );
+    let file = NewFile::claim(out, force)?;
     let mut opened = source.open()?;
     let report = Report::new(&source.info, &opened.set)?;
     if let Some(first) = report.first() {

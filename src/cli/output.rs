@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::formats::manifest;
+
 /// Writes a line to stdout. A reader that has gone away (`sparrow … | head`) is no error.
 pub(super) fn say(line: impl AsRef<str>) -> Result<()> {
     match writeln!(io::stdout().lock(), "{}", line.as_ref()) {
@@ -128,6 +130,44 @@ impl JsonTarget {
     }
 }
 
+/// A path without links and relative steps, also of a file that is still to come.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    let folder = parent(path).canonicalize();
+    match (folder, path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.into(),
+    }
+}
+
+/// Refuses outputs that are an input or each other: `--force` must never replace what is being read.
+pub(super) fn keep_apart(inputs: &[&Path], outputs: &[&Path]) -> Result<()> {
+    let inputs: Vec<PathBuf> = inputs.iter().map(|p| resolved(p)).collect();
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for output in outputs.iter().filter(|p| **p != Path::new("-")) {
+        let place = resolved(output);
+        ensure!(
+            !inputs.contains(&place),
+            "{} is what is read: choose another name for the output",
+            output.display()
+        );
+        ensure!(
+            !seen.contains(&place),
+            "{} is named for two outputs: choose another name for one of them",
+            output.display()
+        );
+        seen.push(place);
+    }
+    Ok(())
+}
+
+/// What a folder of results is called in its list of files.
+const KIND: &str = "sparrow results";
+/// The folders that results consist of.
+const RESULTS: [&str; 2] = ["masks", "overlays"];
+
 /// A folder to come.
 pub(super) struct NewFolder {
     temporary: TempDir,
@@ -135,7 +175,8 @@ pub(super) struct NewFolder {
 }
 
 impl NewFolder {
-    /// Claims `target`; an empty folder of that name is as good as none.
+    /// Claims `target`; an empty folder of that name is as good as none. With `force`, [`RESULTS`] in it are replaced if
+    /// an earlier run wrote every file of them; whatever else is there stays.
     pub(super) fn claim(target: &Path, force: bool) -> Result<Self> {
         if target.exists() {
             ensure!(
@@ -143,15 +184,20 @@ impl NewFolder {
                 "{} is a file: give the name of a folder",
                 target.display()
             );
-            let empty = fs::read_dir(target)
-                .with_context(|| format!("cannot list the folder {}", target.display()))?
-                .next()
-                .is_none();
+            let listing = || format!("cannot list the folder {}", target.display());
+            let empty = fs::read_dir(target).with_context(listing)?.next().is_none();
             ensure!(
                 force || empty,
                 "{} is not empty: choose another folder, or add --force to replace earlier results in it",
                 target.display()
             );
+            if let Some(found) = manifest::foreign(target, KIND, &RESULTS).with_context(listing)? {
+                bail!(
+                    "{} holds {}, which no earlier run wrote, and was not replaced: choose another folder",
+                    target.display(),
+                    found.display()
+                );
+            }
         }
         let folder = parent(target);
         fs::create_dir_all(folder)
@@ -160,6 +206,9 @@ impl NewFolder {
             .prefix(".sparrow-")
             .tempdir_in(folder)
             .with_context(|| format!("cannot write into the folder {}", folder.display()))?;
+        let new = temporary.path().join("new");
+        fs::create_dir(&new)
+            .with_context(|| format!("cannot write into the folder {}", folder.display()))?;
         Ok(Self {
             temporary,
             target: target.into(),
@@ -167,25 +216,43 @@ impl NewFolder {
     }
 
     /// Where to write.
-    pub(super) fn path(&self) -> &Path {
-        self.temporary.path()
+    pub(super) fn path(&self) -> PathBuf {
+        self.temporary.path().join("new")
     }
 
-    /// Gives the folder its name. In a folder that exists, only entries of the same names are replaced.
+    /// Gives the folder its name. In a folder that exists, what was there before gives way entry by entry, by renaming;
+    /// if that fails half-way, it is put back.
     pub(super) fn finish(self) -> Result<()> {
         let failed = || format!("cannot write {}", self.target.display());
-        readable_by_others(self.temporary.path());
+        let new = self.path();
+        manifest::write(&new, KIND).with_context(failed)?;
+        readable_by_others(&new);
         if !self.target.exists() {
-            fs::rename(self.temporary.path(), &self.target).with_context(failed)?;
-            return Ok(());
+            return fs::rename(&new, &self.target).with_context(failed);
         }
-        for entry in fs::read_dir(self.temporary.path()).with_context(failed)? {
-            let entry = entry.with_context(failed)?;
-            let place = self.target.join(entry.file_name());
-            if place.is_dir() {
-                fs::remove_dir_all(&place).with_context(failed)?;
+        let old = self.temporary.path().join("old");
+        fs::create_dir(&old).with_context(failed)?;
+        let mut moved: Vec<std::ffi::OsString> = Vec::new();
+        let swap = |moved: &mut Vec<std::ffi::OsString>| -> io::Result<()> {
+            for name in RESULTS.into_iter().chain([manifest::MANIFEST]) {
+                let place = self.target.join(name);
+                if place.exists() {
+                    fs::rename(&place, old.join(name))?;
+                    moved.push(name.into());
+                }
             }
-            fs::rename(entry.path(), &place).with_context(failed)?;
+            for entry in fs::read_dir(&new)? {
+                let entry = entry?;
+                fs::rename(entry.path(), self.target.join(entry.file_name()))?;
+            }
+            Ok(())
+        };
+        if let Err(e) = swap(&mut moved) {
+            for name in moved {
+                // As far as the system lets us.
+                drop(fs::rename(old.join(&name), self.target.join(&name)));
+            }
+            return Err(e).with_context(failed);
         }
         Ok(())
     }
@@ -225,21 +292,41 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_folder_keeps_what_it_does_not_replace() {
+    fn a_forced_folder_replaces_earlier_results_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("deep/out");
-        let folder = NewFolder::claim(&target, false).unwrap();
-        fs::create_dir(folder.path().join("masks")).unwrap();
-        fs::write(folder.path().join("masks/1.png"), b"1").unwrap();
-        folder.finish().unwrap();
-        fs::write(target.join("notes.txt"), b"mine").unwrap();
-        assert!(NewFolder::claim(&target, false).is_err());
-        let folder = NewFolder::claim(&target, true).unwrap();
-        fs::create_dir(folder.path().join("masks")).unwrap();
-        fs::write(folder.path().join("masks/2.png"), b"2").unwrap();
-        folder.finish().unwrap();
-        assert!(target.join("notes.txt").exists());
+        let write = |name: &str, force| -> Result<()> {
+            let folder = NewFolder::claim(&target, force)?;
+            fs::create_dir(folder.path().join("masks"))?;
+            fs::write(folder.path().join("masks").join(name), b"1")?;
+            folder.finish()
+        };
+        write("1.png", false).unwrap();
+        assert!(write("2.png", false).is_err());
+        write("2.png", true).unwrap();
         assert!(target.join("masks/2.png").exists() && !target.join("masks/1.png").exists());
+        fs::write(target.join("notes.txt"), b"mine").unwrap();
+        write("2.png", true).unwrap();
+        assert!(target.join("notes.txt").exists());
+        // A person's own file among ours is never lost.
+        fs::write(target.join("masks/mine.png"), b"mine").unwrap();
+        let error = write("3.png", true).unwrap_err().to_string();
+        assert!(error.contains("mine.png"), "{error}");
+        assert!(target.join("masks/mine.png").exists() && target.join("masks/2.png").exists());
         assert_eq!(fs::read_dir(dir.path().join("deep")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_output_is_never_an_input_or_another_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let video = dir.path().join("v.mp4");
+        fs::write(&video, b"v").unwrap();
+        let other = dir.path().join("sub/../v.mp4");
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        assert!(keep_apart(&[&video], &[&other]).is_err());
+        let new = dir.path().join("new.json");
+        assert!(keep_apart(&[&video], &[&new, &new]).is_err());
+        let stdout = Path::new("-");
+        assert!(keep_apart(&[&video], &[&new, stdout, stdout]).is_ok());
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct SynthArgs {
     #[arg(long)]
     out: PathBuf,
     /// Number of clips.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     clips: u64,
     /// Seed of the first clip; the next clips count on. From 1000000000 up: never trained on, for evaluation.
     #[arg(long, default_value_t = 0)]

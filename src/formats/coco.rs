@@ -133,10 +133,6 @@ impl Format for Coco {
         "COCO: run lengths per frame, with tracks"
     }
 
-    fn top_level(&self) -> &'static [&'static str] {
-        &["annotations", "images"]
-    }
-
     fn plan(
         &self,
         doc: &Document,

@@ -170,10 +170,6 @@ impl Format for Davis {
         "DAVIS 2017: indexed PNG per frame"
     }
 
-    fn top_level(&self) -> &'static [&'static str] {
-        &["Annotations", "JPEGImages", "ImageSets"]
-    }
-
     fn plan(
         &self,
         doc: &Document,

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Existing, ExportJob, ExportOptions, Format, FormatError, FrameReader, Kept, Loss, Watcher,
-    file_name,
+    manifest,
 };
 use crate::project::Document;
 
@@ -63,6 +63,7 @@ pub fn export<'a>(
     };
     format.write(&mut job)?;
     read_back(format, &dir, &sequence, doc, &kept)?;
+    manifest::write(&dir, format.name()).map_err(|e| FormatError::io(&dir, &e))?;
 
     let old = temporary.path().join("old");
     if out.exists() {
@@ -84,7 +85,7 @@ pub fn export<'a>(
     })
 }
 
-/// Whether `out` is free, empty, or an earlier export that may be replaced.
+/// Whether `out` is free, empty, or an earlier export that may be replaced: of the same format, and every file of it written by it.
 fn may_take_place(format: &dyn Format, out: &Path, existing: Existing) -> Result<(), FormatError> {
     if !out.exists() {
         return Ok(());
@@ -93,19 +94,18 @@ fn may_take_place(format: &dyn Format, out: &Path, existing: Existing) -> Result
     if !out.is_dir() {
         return Err(taken());
     }
-    for entry in fs::read_dir(out).map_err(|e| FormatError::io(out, &e))? {
-        if existing == Existing::Refuse {
-            return Err(taken());
-        }
-        let found = file_name(&entry.map_err(|e| FormatError::io(out, &e))?.path());
-        if !format.top_level().contains(&found.as_str()) {
-            return Err(FormatError::NotAnExport {
-                found,
-                path: out.to_path_buf(),
-            });
-        }
+    let io = |e: std::io::Error| FormatError::io(out, &e);
+    if existing == Existing::Refuse {
+        let empty = fs::read_dir(out).map_err(io)?.next().is_none();
+        return if empty { Ok(()) } else { Err(taken()) };
     }
-    Ok(())
+    match manifest::foreign(out, format.name(), &[]).map_err(io)? {
+        None => Ok(()),
+        Some(found) => Err(FormatError::NotAnExport {
+            found: found.display().to_string(),
+            path: out.to_path_buf(),
+        }),
+    }
 }
 
 fn read_back(

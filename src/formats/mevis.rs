@@ -170,11 +170,6 @@ impl Format for Mevis {
         "MeViS: phrases with their masks"
     }
 
-    fn top_level(&self) -> &'static [&'static str] {
-        // The split's name is the user's; of the usual ones at least an earlier export is known again.
-        &["train", "valid", "valid_u", "val", "test"]
-    }
-
     fn plan(
         &self,
         doc: &Document,

@@ -11,6 +11,7 @@ mod error;
 mod export;
 pub mod labels;
 mod loss;
+pub mod manifest;
 pub mod mevis;
 mod polygon;
 pub mod synth;
@@ -161,9 +162,6 @@ pub trait Format: Sync {
 
     /// One line for a list.
     fn title(&self) -> &'static str;
-
-    /// The files and folders that an export puts at the top of its folder.
-    fn top_level(&self) -> &'static [&'static str];
 
     /// The masks without empty ones that a written dataset holds, and what is lost of the document.
     ///

@@ -105,6 +105,7 @@ fn files(dir: &Path) -> Vec<String> {
     }
     let mut out = Vec::new();
     walk(dir, dir, &mut out);
+    out.retain(|name| name != super::manifest::MANIFEST);
     out.sort();
     out
 }
@@ -448,9 +449,6 @@ impl Format for Forgetful {
     }
     fn title(&self) -> &'static str {
         ""
-    }
-    fn top_level(&self) -> &'static [&'static str] {
-        Coco.top_level()
     }
     fn plan(
         &self,

@@ -176,10 +176,6 @@ impl Format for YoutubeVis {
         "YouTube-VIS: run lengths per object"
     }
 
-    fn top_level(&self) -> &'static [&'static str] {
-        &["train", "valid", "val", "test"]
-    }
-
     fn plan(
         &self,
         doc: &Document,

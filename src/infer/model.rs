@@ -220,6 +220,40 @@ fn some_tokens() -> usize {
     32
 }
 
+/// Sizes beyond this belong to no network; far below it, building one would already never end.
+const LARGEST_SIZE: u64 = 1 << 20;
+/// Repetitions (layers, blocks, levels) beyond this likewise.
+const MOST_LAYERS: u64 = 1 << 10;
+/// Whole numbers that may be 0, because 0 switches something off.
+const MAY_BE_ZERO: [&str; 4] = [
+    "roi_hidden",
+    "box_prior_max_keep",
+    "max_obj_ptrs_in_encoder",
+    "tsf_k",
+];
+
+/// A clause about the first number of a configuration that no network can have.
+fn unreasonable(value: &serde_json::Value, name: &str) -> Option<String> {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().find_map(|(k, v)| unreasonable(v, k)),
+        serde_json::Value::Array(items) => items.iter().find_map(|v| unreasonable(v, name)),
+        serde_json::Value::Number(number) => {
+            // What is no whole number is a factor or a rate.
+            let size = number.as_u64()?;
+            let repeats = ["layers", "depth", "stages", "levels", "blocks"];
+            let most = if repeats.iter().any(|r| name.contains(r)) {
+                MOST_LAYERS
+            } else {
+                LARGEST_SIZE
+            };
+            let may_be_zero = MAY_BE_ZERO.contains(&name) || name.contains("blocks");
+            ((size == 0 && !may_be_zero) || size > most)
+                .then(|| format!("{name} is {size}, which no network can have"))
+        }
+        _ => None,
+    }
+}
+
 impl ModelInfo {
     /// Every description in the program, in order.
     ///
@@ -234,10 +268,16 @@ impl ModelInfo {
     /// # Errors
     /// [`ModelError::Description`] if it is not one.
     pub fn parse(text: &str) -> Result<Self, ModelError> {
-        serde_json::from_str(text).map_err(|e| ModelError::Description {
+        let damaged = |reason: String| ModelError::Description {
             id: "?".into(),
-            reason: e.to_string(),
-        })
+            reason,
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        if let Some(what) = unreasonable(&value["config"], "config") {
+            return Err(damaged(what));
+        }
+        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
     }
 
     /// The description with an id.

@@ -45,6 +45,25 @@ impl History {
         Ok(())
     }
 
+    /// Makes a change as a step of its own that comes before an open group: the group goes on and is undone first.
+    ///
+    /// # Errors
+    /// As [`History::apply`].
+    pub fn apply_beside(
+        &mut self,
+        doc: &mut Document,
+        edit: Edit,
+        label: &str,
+    ) -> Result<(), EditError> {
+        let edit = apply(doc, edit)?;
+        self.redo.clear();
+        self.undo.push(Step {
+            label: label.to_owned(),
+            edit,
+        });
+        Ok(())
+    }
+
     /// Until [`History::close_group`], all changes are one step: a slider that is dragged, a brush that is held. An open
     /// group is closed first.
     pub fn open_group(&mut self, label: &str) {

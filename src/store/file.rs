@@ -127,7 +127,11 @@ fn publish(
     }
     .map_err(|e| io(e.error))?;
     // The name must survive a power cut too. Not every system lets a folder be synchronised.
-    if let Some(Ok(dir)) = path.parent().map(File::open) {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    if let Ok(dir) = File::open(folder) {
         drop(dir.sync_all());
     }
     Ok(())

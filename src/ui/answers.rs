@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     project::{
-        Author, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance, select,
+        Author, BoxPx, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance, select,
     },
     task::{GroundOptions, JobId, Mode, PropagateDirection, Request, Update},
 };
@@ -40,32 +40,58 @@ impl App {
             );
             return;
         }
-        self.ground_phrase(phrase, propagate);
+        self.ground_phrase(phrase, propagate, None);
     }
 
-    pub(super) fn ground_phrase(&mut self, phrase: String, propagate: bool) {
+    /// Grounds a phrase on the frame in view; `drawn` is one more box to offer, beside those that were drawn for the same
+    /// phrase here before.
+    pub(super) fn ground_phrase(&mut self, phrase: String, propagate: bool, drawn: Option<BoxPx>) {
         self.end_paint();
         self.finish_prompt();
         let Some(session) = &self.state.session else {
             return;
         };
         let frame = self.state.here();
-        // A newer question makes an older one on the same frame worthless.
-        let older: Vec<JobId> = self
-            .state
-            .jobs
+        let mut boxes: Vec<BoxPx> = session
+            .doc
+            .emissions
             .iter()
-            .filter(|j| matches!(&j.kind, JobKind::Ground { frame: f, .. } if *f == frame))
-            .map(|j| j.id)
+            .filter(|e| e.frame == frame && e.phrase == phrase)
+            .flat_map(|e| e.proposals.iter().filter(|p| p.drawn))
+            .map(|p| p.box_px)
             .collect();
+        // A newer question makes an older one on the same frame worthless, but for the boxes drawn for it.
+        let mut older: Vec<JobId> = Vec::new();
+        for job in &self.state.jobs {
+            if let JobKind::Ground {
+                frame: f,
+                phrase: asked,
+                drawn,
+                ..
+            } = &job.kind
+                && *f == frame
+            {
+                older.push(job.id);
+                if *asked == phrase {
+                    boxes.extend(
+                        drawn
+                            .iter()
+                            .filter(|b| !boxes.contains(b))
+                            .collect::<Vec<_>>(),
+                    );
+                }
+            }
+        }
+        boxes.extend(drawn);
         let tsf = if self.state.use_tsf {
             anchors_for(&session.doc.objects, &phrase)
         } else {
             Vec::new()
         };
+        let thresholds = session.doc.thresholds;
         let options = GroundOptions {
-            thresholds: session.doc.thresholds,
-            drawn_boxes: self.state.drawn.get(&frame.0).cloned().unwrap_or_default(),
+            thresholds,
+            drawn_boxes: boxes.clone(),
             tsf,
         };
         if let Some(worker) = &mut self.services.worker {
@@ -82,6 +108,8 @@ impl App {
             frame,
             phrase,
             propagate,
+            drawn: boxes,
+            thresholds,
         };
         self.submit(request, kind);
     }
@@ -89,7 +117,7 @@ impl App {
     /// Once more on this frame: the phrase of its emission, or the typed one.
     pub(super) fn emit_again(&mut self) {
         match self.state.emission_here().map(|(_, e)| e.phrase.clone()) {
-            Some(phrase) => self.ground_phrase(phrase, false),
+            Some(phrase) => self.ground_phrase(phrase, false, None),
             None => self.ground(false),
         }
     }
@@ -160,13 +188,34 @@ impl App {
             .retain(|j| matches!(j.kind, JobKind::LoadModel));
     }
 
+    /// Ends running propagations at once: a frame that is still on its way is nobody's any more. Says what was kept.
     pub(super) fn cancel_propagations(&mut self) {
-        self.cancel_where(|kind| matches!(kind, JobKind::Propagate { .. }));
+        if let Some(kept) = self.drop_propagations() {
+            self.say(
+                Weight::Info,
+                format!("Propagation stopped; {kept} finished frames were kept."),
+            );
+        }
+    }
+
+    /// [`App::cancel_propagations`] without a word; the number of finished frames if anything ran.
+    pub(super) fn drop_propagations(&mut self) -> Option<u32> {
+        let runs = |kind: &JobKind| matches!(kind, JobKind::Propagate { .. });
+        self.cancel_where(runs);
+        let mut kept = None;
+        for job in self.state.jobs.iter().filter(|j| runs(&j.kind)) {
+            if let JobKind::Propagate { frames, .. } = &job.kind {
+                let done = frames.values().copied().max().unwrap_or(0);
+                kept = Some(kept.unwrap_or(0).max(done));
+            }
+        }
+        self.state.jobs.retain(|j| !runs(&j.kind));
         if let Some(session) = &mut self.state.session
             && session.collecting() == Some(Collecting::Propagation)
         {
             session.finish();
         }
+        kept
     }
 
     pub(super) fn cancel_prompts(&mut self) {
@@ -256,7 +305,11 @@ impl App {
     }
 
     fn grounded(&mut self, job: JobId, mut emission: Emission, masks: Vec<FrameMask>) {
-        let Some(JobKind::Ground { propagate, .. }) = self.job_mut(job).map(|j| j.kind.clone())
+        let Some(JobKind::Ground {
+            propagate,
+            thresholds,
+            ..
+        }) = self.job_mut(job).map(|j| j.kind.clone())
         else {
             return;
         };
@@ -264,13 +317,18 @@ impl App {
             return;
         };
         let doc = &session.doc;
-        let mut kept = select(&emission.proposals, &doc.thresholds);
+        // What was kept is the model's word, unless a slider has moved since it was asked.
+        if thresholds != doc.thresholds {
+            let kept = select(&emission.proposals, &doc.thresholds);
+            for (proposal, keep) in emission.proposals.iter_mut().zip(kept) {
+                proposal.selected = keep;
+            }
+        }
         if masks.is_empty() {
             // Nothing matched: then no box prompted anything either.
-            kept.fill(false);
-        }
-        for (proposal, keep) in emission.proposals.iter_mut().zip(kept) {
-            proposal.selected = keep;
+            for proposal in &mut emission.proposals {
+                proposal.selected = false;
+            }
         }
         let frame = emission.frame;
         let phrase = emission.phrase.clone();
@@ -441,11 +499,18 @@ fn anchors_for(objects: &[Object], phrase: &str) -> Vec<(FrameIndex, crate::proj
 /// The object with the frames that condition the memory only: anchors, emitted masks, and, one way, the frame in view.
 fn conditioning(object: &Object, here: FrameIndex, direction: PropagateDirection) -> Object {
     let one_way = direction != PropagateDirection::Both;
-    let mut out = object.clone();
-    out.frames.retain(|&frame, mask| {
+    let given = |frame: FrameIndex, mask: &FrameMask| {
         let given = mask.anchor || mask.provenance != Provenance::Propagated;
         (given || (one_way && frame == here)) && mask.rle.counts.len() > 1
-    });
+    };
+    let kept = object.frames.iter().filter(|(f, m)| given(**f, m));
+    let frames = kept.map(|(f, m)| (*f, m.clone())).collect();
+    let mut out = Object {
+        name: object.name.clone(),
+        phrase: object.phrase.clone(),
+        frames,
+        ..*object
+    };
     if out.frames.is_empty()
         && let Some(mask) = object.frames.get(&here)
     {

@@ -103,7 +103,9 @@ impl App {
         state.renaming = None;
         state.painting = None;
         state.prompting = None;
-        state.drawn.clear();
+        state.outline = None;
+        state.outline_cuts = false;
+        state.compare_held = false;
         state.view = CanvasView::default();
         state.overlay = None;
         state.heat = None;

@@ -22,6 +22,8 @@ use crate::{
 
 /// How many answers of the model are looked at in one frame.
 const UPDATES_PER_FRAME: usize = 64;
+/// How often lanes are brought up to date while a propagation runs.
+const LANES_EVERY: Duration = Duration::from_millis(200);
 
 impl App {
     /// A message in the corner; errors stay until they are dismissed.
@@ -243,6 +245,7 @@ impl App {
 
     fn delete_object(&mut self, id: ObjectId) {
         self.state.dialog = None;
+        self.about_to_edit_masks();
         self.edit(Edit::RemoveObject { id }, "delete object");
         if self.state.selected == Some(id) {
             self.state.selected = None;
@@ -488,14 +491,15 @@ impl App {
     }
 
     pub(super) fn undo_or_redo(&mut self, undo: bool) {
+        if undo && self.outline_back() {
+            return;
+        }
         self.end_paint();
         if self.state.prompting.take().is_some_and(|p| p.answered) {
             // The clicks' step is what is undone; the points go with it.
             self.cancel_prompts();
         }
-        if self.state.propagation().is_some() {
-            self.cancel_propagations();
-        }
+        self.drop_propagations();
         let Some(session) = &mut self.state.session else {
             return;
         };
@@ -540,7 +544,12 @@ impl App {
         let Some(session) = &self.state.session else {
             return;
         };
-        if self.state.lanes_of != session.revision {
+        // A running propagation changes lanes with each frame; they are drawn from all masks, so not as often as that.
+        let running = self.state.propagation().is_some();
+        let since = self.state.lanes_at.map(|at| at.elapsed());
+        let due = !running || since.is_none_or(|s| s > LANES_EVERY);
+        if self.state.lanes_of != session.revision && due {
+            self.state.lanes_at = Some(Instant::now());
             self.state.lanes = session.doc.objects.iter().map(Lane::new).collect();
             self.state.lanes_of = session.revision;
         }

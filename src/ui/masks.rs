@@ -134,9 +134,7 @@ impl App {
         let phrase = emitted.or((!typed.is_empty()).then_some(typed));
         match (self.state.box_use, phrase) {
             (BoxUse::Proposal, Some(phrase)) => {
-                let frame = self.state.frame;
-                self.state.drawn.entry(frame).or_default().push(area);
-                self.ground_phrase(phrase, false);
+                self.ground_phrase(phrase, false, Some(area));
             }
             _ => {
                 let Some(object) = self.target() else {

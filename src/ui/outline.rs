@@ -1,19 +1,23 @@
 //! The polygon tool: corners by clicks, closed into a mask that joins the selected object's or is cut out of it. Part of
 //! `logic`; which pixels a polygon covers is [`crate::formats::fill_polygon`]'s, the rule of the COCO tools.
 
-use super::{app::App, state::Weight};
+use super::{
+    app::App,
+    state::{Tool, Weight},
+};
 use crate::{
     formats::fill_polygon,
-    project::{DriftSignal, FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle, Size},
+    project::{DriftSignal, FrameIndex, FrameMask, PointPx, Provenance, Rle, Size},
 };
 
 /// Fewest corners that enclose anything.
 pub(crate) const FEWEST: usize = 3;
+/// Points on the screen around the first corner where a click closes the polygon; it is drawn a little smaller.
+pub(crate) const CLOSES_WITHIN: f32 = 9.0;
 
 /// A polygon that is being drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outline {
-    pub(crate) object: ObjectId,
     pub(crate) frame: FrameIndex,
     pub(crate) corners: Vec<PointPx>,
 }
@@ -39,18 +43,19 @@ impl App {
     /// One more corner; the first begins a polygon on the frame in view.
     pub(super) fn outline_corner(&mut self, corner: PointPx) {
         let frame = self.state.here();
-        let goes_on = self.state.outline.as_ref().is_some_and(|o| {
-            let selected = self.state.selected;
-            o.frame == frame && selected.is_none_or(|id| id == o.object)
-        });
+        let goes_on = self
+            .state
+            .outline
+            .as_ref()
+            .is_some_and(|o| o.frame == frame);
         if !goes_on {
-            let Some(object) = self.target() else {
+            // Says so at once if the selected object is locked.
+            if self.target().is_none() {
                 return;
-            };
+            }
             self.finish_prompt();
             self.about_to_edit_masks();
             self.state.outline = Some(Outline {
-                object,
                 frame,
                 corners: Vec::new(),
             });
@@ -76,6 +81,9 @@ impl App {
 
     /// Takes the last corner back, with the last one the polygon; says whether there was one.
     pub(super) fn outline_back(&mut self) -> bool {
+        if self.state.tool != Tool::Polygon {
+            return false;
+        }
         let frame = self.state.here();
         let Some(outline) = self.state.outline.as_mut().filter(|o| o.frame == frame) else {
             return false;
@@ -89,6 +97,9 @@ impl App {
 
     /// Makes the polygon part of the mask, or cuts it out; says whether there was one to close.
     pub(super) fn close_outline(&mut self) -> bool {
+        if self.state.tool != Tool::Polygon {
+            return false;
+        }
         let frame = self.state.here();
         let Some(outline) = self.state.outline.take_if(|o| o.frame == frame) else {
             return false;
@@ -98,11 +109,16 @@ impl App {
             self.state.outline = Some(outline);
             return true;
         }
+        let Some(object) = self.target() else {
+            self.state.outline = Some(outline);
+            return true;
+        };
+        self.about_to_edit_masks();
         let Some(session) = &self.state.session else {
             return true;
         };
         let size = session.doc.video.size;
-        let before = session.doc.mask(outline.object, frame).map(|m| &m.rle);
+        let before = session.doc.mask(object, frame).map(|m| &m.rle);
         let cuts = self.state.outline_cuts;
         let Some(rle) = merged(size, before, &outline.corners, cuts) else {
             self.say(Weight::Info, "The polygon changes no pixel of the mask.");
@@ -117,10 +133,10 @@ impl App {
             drift: DriftSignal::default(),
         };
         let label = if cuts { "polygon cut" } else { "polygon" };
-        if let Some(edit) = self.put_mask(outline.object, frame, mask)
+        if let Some(edit) = self.put_mask(object, frame, mask)
             && self.edit(edit, label)
         {
-            self.state.selected = Some(outline.object);
+            self.state.selected = Some(object);
         }
         true
     }

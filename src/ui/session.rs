@@ -30,6 +30,8 @@ pub(crate) struct Session {
     noting: Option<Review>,
     /// The step that goes on is the one under review.
     review_goes_on: bool,
+    /// Somebody has kept the step that goes on: what it still replaces is no question any more.
+    kept: bool,
     saver: Saver,
     /// Grows with each change of the document.
     pub(crate) revision: u64,
@@ -72,15 +74,28 @@ impl Session {
             review: None,
             noting: None,
             review_goes_on: false,
+            kept: false,
             saver,
             revision: 1,
         }
     }
 
-    /// Makes a change that can be undone, as a step of its own.
+    /// Makes a change that can be undone, as a step of its own. A propagation goes on beside it as the one step that it
+    /// is.
     pub(crate) fn edit(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
+        if self.collecting == Some(Collecting::Propagation) {
+            return self.beside(edit, label);
+        }
         self.finish();
         self.apply(edit, label)
+    }
+
+    fn beside(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
+        self.history
+            .apply_beside(&mut self.doc, edit.clone(), label)?;
+        self.revision += 1;
+        self.saver.commit(edit, &self.doc);
+        Ok(())
     }
 
     /// Makes a change as part of a step that goes on until [`Session::finish`] or a step of another kind.
@@ -90,6 +105,9 @@ impl Session {
         edit: Edit,
         label: &str,
     ) -> Result<(), EditError> {
+        if self.collecting == Some(Collecting::Propagation) && kind == Collecting::Thresholds {
+            return self.beside(edit, label);
+        }
         if self.collecting != Some(kind) {
             self.finish();
             self.history.open_group(label);
@@ -104,6 +122,7 @@ impl Session {
         self.collecting = None;
         self.noting = None;
         self.review_goes_on = false;
+        self.kept = false;
     }
 
     /// The newest step in which a model replaced masks, until somebody has decided about it.
@@ -113,6 +132,7 @@ impl Session {
 
     /// Lets go of what the model's last step replaced.
     pub(crate) fn keep_review(&mut self) {
+        self.kept = self.review_goes_on;
         self.review = None;
         self.noting = None;
         self.review_goes_on = false;
@@ -142,7 +162,9 @@ impl Session {
         step.join(replaced, self.history.depth());
         // A step of its own has nothing that follows.
         let goes_on = self.collecting.is_some();
-        if step.replaced() > 0 {
+        if self.kept {
+            // Decided already.
+        } else if step.replaced() > 0 {
             self.review = Some(step);
             self.review_goes_on = goes_on;
         } else if goes_on {
@@ -482,6 +504,42 @@ mod tests {
         wait_until_saved(&mut session);
         assert_eq!(std::fs::read_to_string(&taken).unwrap(), "something else");
         assert_eq!(session.path().unwrap(), dir.path().join("clip 2.sparrow"));
+    }
+
+    #[test]
+    fn a_propagation_stays_one_step_whatever_is_edited_beside_it() {
+        let mut doc = document();
+        let object = doc.new_object("a horse");
+        let id = object.id;
+        doc.objects.push(object);
+        let mut session = Session::unsaved(doc.clone(), Vec::new(), Arc::new(|| {}));
+        let frame = |f: u32| {
+            let mask = crate::project::FrameMask {
+                rle: crate::project::Rle::new(Size::new(4, 4), vec![4, 4, 8]).unwrap(),
+                score: 1.0,
+                iou: 1.0,
+                provenance: crate::project::Provenance::Propagated,
+                anchor: false,
+                drift: crate::project::DriftSignal::default(),
+            };
+            Edit::set_mask(
+                id,
+                crate::project::FrameIndex(f),
+                mask,
+                crate::project::Author::Model,
+            )
+        };
+        let collect = Collecting::Propagation;
+        session.collect(collect, frame(0), "propagate").unwrap();
+        let name = "Bella".to_owned();
+        session.edit(Edit::Rename { id, name }, "rename").unwrap();
+        session.collect(collect, frame(1), "propagate").unwrap();
+        session.finish();
+        assert_eq!(session.undo().unwrap().as_deref(), Some("propagate"));
+        assert!(session.doc.objects[0].frames.is_empty());
+        assert_eq!(session.doc.objects[0].name, "Bella");
+        assert_eq!(session.undo().unwrap().as_deref(), Some("rename"));
+        assert_eq!(session.doc, doc);
     }
 
     #[test]

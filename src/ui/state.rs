@@ -119,6 +119,10 @@ pub(crate) enum JobKind {
         phrase: String,
         /// Propagate what comes of it through the clip.
         propagate: bool,
+        /// Boxes by hand that are offered with it.
+        drawn: Vec<BoxPx>,
+        /// Those that it was asked with.
+        thresholds: Thresholds,
     },
     Segment {
         frame: FrameIndex,
@@ -336,8 +340,6 @@ pub(crate) struct State {
     pub(crate) outline: Option<Outline>,
     /// It is cut out of the mask instead of joining it.
     pub(crate) outline_cuts: bool,
-    /// Boxes drawn by hand, by frame; they go with the next emission there.
-    pub(crate) drawn: BTreeMap<u32, Vec<BoxPx>>,
     pub(crate) view: CanvasView,
     /// The canvas as last laid out.
     pub(crate) canvas: Rect,
@@ -357,6 +359,8 @@ pub(crate) struct State {
     pub(crate) heat: Option<HeatLayer>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) lanes_of: u64,
+    /// When they were last brought up to date.
+    pub(crate) lanes_at: Option<Instant>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) model: ModelState,
     pub(crate) toasts: Vec<Toast>,
@@ -395,7 +399,6 @@ impl State {
             prompting: None,
             outline: None,
             outline_cuts: false,
-            drawn: BTreeMap::new(),
             view: CanvasView::default(),
             canvas: Rect::NOTHING,
             show_proposals: true,
@@ -411,6 +414,7 @@ impl State {
             heat: None,
             lanes: Vec::new(),
             lanes_of: 0,
+            lanes_at: None,
             jobs: Vec::new(),
             model: ModelState {
                 id: model,

@@ -338,16 +338,85 @@ fn a_project_leaves_as_a_dataset_and_comes_back() {
         1,
         &["clip"],
     );
-    // Without the video, the masks leave alone.
+    // Without the video, the masks leave alone only if that is asked for.
     fs::rename(dir.path().join("clip"), dir.path().join("elsewhere")).unwrap();
-    let run = sparrow(
-        dir.path(),
-        &["export", "p.sparrow", "--format", "davis", "--out", "alone"],
-    );
+    let mut args = vec!["export", "p.sparrow", "--format", "davis", "--out", "alone"];
+    let run = sparrow(dir.path(), &args);
     assert!(
-        run.code == 0 && run.stderr.contains("images are left out"),
+        run.code == 1 && run.stderr.contains("--without-images"),
         "{}",
         run.stderr
+    );
+    assert!(!dir.path().join("alone").exists());
+    args.push("--without-images");
+    assert_eq!(sparrow(dir.path(), &args).code, 0);
+}
+
+#[test]
+fn force_replaces_no_input_and_nothing_that_is_not_ours() {
+    let dir = place();
+    let at = |p: &str| dir.path().join(p);
+    let ground = [
+        "ground",
+        "clip",
+        "--phrase",
+        "the circle",
+        "--range",
+        "0..1",
+    ];
+    let with = |more: &[&'static str]| [&ground, more].concat();
+    refused(
+        dir.path(),
+        &with(&["--json", "x", "--project", "x", "--force"]),
+        1,
+        &["x is named for two outputs"],
+    );
+    refused(
+        dir.path(),
+        &with(&["--out", "clip", "--force"]),
+        1,
+        &["clip is what is read"],
+    );
+    fs::create_dir_all(at("gt/masks")).unwrap();
+    fs::write(at("gt/masks/mine.png"), "mine").unwrap();
+    refused(
+        dir.path(),
+        &with(&["--out", "gt", "--force"]),
+        1,
+        &["mine.png"],
+    );
+    assert_eq!(
+        sparrow(dir.path(), &with(&["--project", "p.sparrow"])).code,
+        0
+    );
+    let export = [
+        "export",
+        "p.sparrow",
+        "--format",
+        "coco",
+        "--out",
+        "set",
+        "--force",
+    ];
+    assert_eq!(sparrow(dir.path(), &export).code, 0);
+    assert_eq!(sparrow(dir.path(), &export).code, 0, "our own is replaced");
+    fs::write(at("set/annotations/mine.json"), "mine").unwrap();
+    refused(dir.path(), &export, 1, &["mine.json"]);
+    assert!(at("set/annotations/mine.json").exists());
+    assert!(at("set/annotations/instances_train.json").exists());
+    refused(
+        dir.path(),
+        &[
+            "import",
+            "set",
+            "--format",
+            "coco",
+            "--project",
+            "set/annotations/instances_train.json",
+            "--force",
+        ],
+        1,
+        &["part of the dataset"],
     );
 }
 
@@ -579,7 +648,7 @@ fn places_that_cannot_be_written_are_named_before_the_work() {
         dir.path(),
         &ground(&["--json", "clip"]),
         1,
-        &["clip exists already"],
+        &["clip is what is read"],
     );
 }
 

@@ -493,6 +493,67 @@ fn stopping_keeps_the_finished_frames() {
 }
 
 #[test]
+fn undo_in_the_middle_of_a_propagation_leaves_no_stray_frame() {
+    let mut window = open();
+    window.ground("the slow red ball");
+    window
+        .harness
+        .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::ArrowRight);
+    let start = Instant::now();
+    while window.doc().objects[0].frames.len() < 4 {
+        assert!(start.elapsed() < Duration::from_secs(120));
+        window.harness.step();
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    // A frame that was on its way has had the time to arrive.
+    std::thread::sleep(Duration::from_millis(60));
+    window.settle();
+    assert_eq!(window.doc().objects[0].frames.len(), 1);
+    window.press_with(
+        egui::Modifiers::COMMAND | egui::Modifiers::SHIFT,
+        egui::Key::Z,
+    );
+    assert!(window.doc().objects[0].frames.len() >= 4, "redo is there");
+}
+
+#[test]
+fn a_box_that_was_drawn_and_undone_is_not_offered_again() {
+    let mut window = open();
+    window.ground("the red ball");
+    let drawn = |w: &Window| {
+        let last = w.doc().emissions.last().unwrap();
+        last.proposals.iter().filter(|p| p.drawn).count()
+    };
+    window.press(egui::Key::R);
+    window.drag(egui::vec2(-120.0, -60.0), egui::vec2(-40.0, 20.0));
+    window.drag(egui::vec2(20.0, -60.0), egui::vec2(90.0, 20.0));
+    assert_eq!(drawn(&window), 2);
+    window.press(egui::Key::G);
+    assert_eq!(drawn(&window), 2, "asked again, both go along");
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    assert_eq!(drawn(&window), 1);
+    window.press(egui::Key::G);
+    assert_eq!(drawn(&window), 1);
+}
+
+#[test]
+fn undo_takes_the_corner_of_a_polygon_and_not_an_earlier_step() {
+    let mut window = open();
+    window.press(egui::Key::Escape);
+    window.press(egui::Key::B);
+    window.drag(egui::vec2(-60.0, 0.0), egui::Vec2::ZERO);
+    assert_eq!(window.doc().objects.len(), 1);
+    window.press(egui::Key::P);
+    window.click_at(egui::vec2(40.0, 40.0));
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    assert_eq!(window.doc().objects.len(), 1, "the stroke stays");
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::Z);
+    assert_eq!(window.doc().objects.len(), 0);
+}
+
+#[test]
 fn a_key_can_be_given_to_another_action_and_is_remembered() {
     let mut window = open();
     window.press(egui::Key::Escape);

@@ -134,6 +134,9 @@ impl Arena {
             Value::Tuple(items) | Value::List(items) => items,
             _ => return Err(PickleError::Damaged("a tensor has no shape")),
         };
+        if items.len() > MOST_DIMENSIONS {
+            return Err(PickleError::Damaged("a tensor has too many dimensions"));
+        }
         items
             .iter()
             .map(|&i| {
@@ -168,6 +171,9 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
 }
+
+/// Dimensions of a tensor at most; PyTorch itself stops at 64.
+const MOST_DIMENSIONS: usize = 64;
 
 /// Entries of the memo at most: PyTorch numbers them from 0, a few per tensor.
 const MEMO_LIMIT: usize = 1 << 24;
@@ -362,8 +368,12 @@ impl Machine<'_> {
                 Some(Value::Tensor(tensor)) => Value::Tensor(tensor.clone()),
                 _ => return Err(PickleError::Damaged("a parameter has no tensor")),
             },
+            // A size is its tuple: the same value again, so that no program can make the arena grow by copies.
             Name::Size => match items.first() {
-                Some(&sizes) => self.arena.get(sizes).clone(),
+                Some(&sizes) => {
+                    self.stack.push(sizes);
+                    return Ok(());
+                }
                 None => Value::Tuple(Vec::new()),
             },
             Name::Storage(_) | Name::NumberType => {

@@ -262,16 +262,16 @@ fn extent(shape: &[usize], strides: &[usize]) -> Option<usize> {
 }
 
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
-    let mut expected = 1;
+    if shape.contains(&0) {
+        return true;
+    }
+    let mut expected: usize = 1;
     for (&d, &s) in shape.iter().zip(strides).rev() {
-        if d == 0 {
-            return true;
-        }
         if d != 1 {
             if s != expected {
                 return false;
             }
-            expected *= d;
+            expected = expected.saturating_mul(d);
         }
     }
     true

@@ -9,7 +9,7 @@ use super::{
     super::{
         command::{Command, Out},
         frames::Shown,
-        outline::FEWEST,
+        outline::{CLOSES_WITHIN, FEWEST},
         state::{BoxUse, State, Tool},
         theme::{self, space},
         widgets::slider,
@@ -328,7 +328,7 @@ fn polygon_tool(
     let closes = response.double_clicked()
         || outline.is_some_and(|o| {
             let first = o.corners.first().map(|p| place.to_screen(*p));
-            let reached = first.is_some_and(|p| p.distance(place.to_screen(at)) < 9.0);
+            let reached = first.is_some_and(|p| p.distance(place.to_screen(at)) < CLOSES_WITHIN);
             o.corners.len() >= FEWEST && reached
         });
     out.send(if closes && outline.is_some() {

@@ -35,10 +35,15 @@ pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
                 return;
             }
             let ready = !running && !form.folder.trim().is_empty();
-            if primary_button(ui, "Export", ready).clicked() {
+            let export = primary_button(ui, "Export", ready);
+            let cancel = ui.button("Cancel");
+            // Enter exports from everywhere but a button that has the keyboard.
+            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
+            let typing = ui.ctx().text_edit_focused() || ui.memory(|m| m.focused().is_none());
+            if export.clicked() || (ready && pressed && typing) {
                 out.send(Command::RunExport);
             }
-            if ui.button("Cancel").clicked() {
+            if cancel.clicked() {
                 out.send(Command::ShowDialog(None));
             }
         });

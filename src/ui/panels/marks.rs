@@ -4,8 +4,8 @@ use egui::{Align2, Color32, Painter, Rect, Shape, Stroke, StrokeKind, Ui, vec2};
 
 use super::{
     super::{
-        outline::FEWEST,
-        state::State,
+        outline::{CLOSES_WITHIN, FEWEST, Outline},
+        state::{State, Tool},
         theme::{self},
         widgets::{tag, two_digits},
     },
@@ -164,7 +164,8 @@ pub(crate) fn prompts(painter: &Painter, ui: &Ui, state: &State, place: Place) {
 
 /// The polygon that is being drawn, with a line to the pointer.
 pub(crate) fn outline(painter: &Painter, ui: &Ui, state: &State, place: Place) {
-    let Some(outline) = state.outline.as_ref().filter(|o| o.frame == state.here()) else {
+    let here = |o: &&Outline| o.frame == state.here() && state.tool == Tool::Polygon;
+    let Some(outline) = state.outline.as_ref().filter(here) else {
         return;
     };
     let p = theme::palette(ui);
@@ -181,11 +182,8 @@ pub(crate) fn outline(painter: &Painter, ui: &Ui, state: &State, place: Place) {
     painter.add(Shape::line(path.clone(), Stroke::new(1.5, p.accent)));
     for (i, at) in path.into_iter().take(corners).enumerate() {
         // A click on the first one closes, once there are enough.
-        let radius = if i == 0 && corners >= FEWEST {
-            5.5
-        } else {
-            3.5
-        };
+        let closes = i == 0 && corners >= FEWEST;
+        let radius = CLOSES_WITHIN * if closes { 0.6 } else { 0.4 };
         painter.circle(at, radius, Color32::WHITE, Stroke::new(1.5, p.accent));
     }
 }

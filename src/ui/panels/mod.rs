@@ -26,6 +26,9 @@ use super::{
     theme::{self, space},
 };
 
+/// Points that the floating scroll bar takes.
+const BAR: i8 = 10;
+
 /// The right side: objects, proposals, thresholds, emission.
 pub(super) fn inspector_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let rect = ui.max_rect();
@@ -35,7 +38,7 @@ pub(super) fn inspector_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     Frame::NONE
         .inner_margin(Margin {
             left: 14,
-            right: 14,
+            right: 14 - BAR,
             top: 0,
             bottom: 12,
         })
@@ -43,6 +46,8 @@ pub(super) fn inspector_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             ScrollArea::vertical()
                 .auto_shrink([false, false])
                 .show(ui, |ui| {
+                    // The scroll bar floats: it gets the margin's room instead of lying over numbers.
+                    ui.set_max_width(ui.available_width() - f32::from(BAR));
                     objects::objects_ui(ui, state, out);
                     proposals::proposals_ui(ui, state, out);
                     emission::emission_ui(ui, state, out);
