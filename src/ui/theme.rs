@@ -229,7 +229,7 @@ fn apply(style: &mut egui::Style, p: &Palette) {
     v.warn_fg_color = p.look;
     v.error_fg_color = p.bad;
     v.selection.bg_fill = faded(p.accent, 0.45);
-    v.selection.stroke = Stroke::new(1.0, p.text);
+    v.selection.stroke = Stroke::new(1.0, p.accent);
     v.window_stroke = Stroke::new(1.0, p.line);
     v.window_corner_radius = CornerRadius::same(10);
     v.menu_corner_radius = CornerRadius::same(8);

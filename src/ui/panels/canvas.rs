@@ -397,7 +397,7 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                     (BoxUse::Segment, "a mask", "The mask inside the box, at once, as your own (an anchor)."),
                                 ] {
                                     let chosen = state.box_use == wish;
-                                    if ui.selectable_label(chosen, text).on_hover_text(hint).clicked() {
+                                    if ui.selectable_label(chosen, RichText::new(text).color(p.text)).on_hover_text(hint).clicked() {
                                         out.send(Command::SetBoxUse(wish));
                                     }
                                 }
@@ -409,7 +409,7 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                     (true, "is cut out", "Its pixels are taken out of the selected object's mask."),
                                 ] {
                                     let chosen = state.outline_cuts == cuts;
-                                    if ui.selectable_label(chosen, text).on_hover_text(hint).clicked() {
+                                    if ui.selectable_label(chosen, RichText::new(text).color(p.text)).on_hover_text(hint).clicked() {
                                         out.send(Command::SetOutlineCuts(cuts));
                                     }
                                 }

@@ -47,7 +47,11 @@ pub(crate) fn keys_ui(
             ui.label(RichText::new("Keys as in").color(p.text_weak));
             for preset in Preset::ALL {
                 let chosen = state.keymap == preset.keymap();
-                if ui.selectable_label(chosen, preset.title()).clicked() && !chosen {
+                if ui
+                    .selectable_label(chosen, RichText::new(preset.title()).color(p.text))
+                    .clicked()
+                    && !chosen
+                {
                     out.send(Command::UsePreset(preset));
                 }
             }
