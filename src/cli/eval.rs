@@ -41,6 +41,15 @@ pub(super) struct EvalArgs {
     /// Carry masks by memory, or apply the first frame's boxes to every frame.
     #[arg(long, value_enum, default_value_t = ModeArg::Track)]
     mode: ModeArg,
+    /// rvos: also ask every phrase without [BOX], and with target-specific tokens of anchors.
+    #[arg(long)]
+    ablate: bool,
+    /// vos: what prompts the first frame; there is the box alone so far.
+    #[arg(long, value_enum, default_value_t = PromptArg::Box)]
+    prompt: PromptArg,
+    /// vos: true boxes given on each object's worst frame after the first pass.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1))]
+    corrections: u32,
     /// auto, cpu, cuda or metal.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
@@ -66,6 +75,13 @@ enum TaskArg {
     Proposals,
 }
 
+/// `--prompt`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PromptArg {
+    /// The true mask's bounding box.
+    Box,
+}
+
 /// `--mode`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ModeArg {
@@ -76,6 +92,7 @@ enum ModeArg {
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let PromptArg::Box = args.prompt;
     require_input(&args.data, "a dataset's folder")?;
     let json = JsonTarget::claim(args.json.as_deref(), args.force)?;
     let to_stdout = matches!(json, Some(JsonTarget::Stdout));
@@ -94,6 +111,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             ModeArg::Track => Mode::Track,
             ModeArg::Framewise => Mode::Framewise,
         },
+        ablate: args.ablate,
+        corrections: args.corrections,
     };
     let reporter = Reporter::new();
     let mut subject = EngineSubject::new(&engine);

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use crate::train::{
     pictures::{PALETTE, Picture, sheet},
-    synth::{Clip, SynthOptions, Vocabulary, generate, sample, write_clip},
+    synth::{Clip, SynthOptions, Variant, Vocabulary, generate, sample, write_clip},
 };
 
 /// Arguments of `sparrow synth`.
@@ -43,9 +43,26 @@ pub(super) struct SynthArgs {
     /// Write the plan of the bundled sample clip instead: fixed objects and motions.
     #[arg(long)]
     sample: bool,
+    /// Change the finished clips: rotate, scale, compression, night, blur or cartoon.
+    #[arg(long, value_name = "NAME", value_parser = variant)]
+    variant: Option<Variant>,
+    /// Part of the clips that are made to look like footage; they have no phrases.
+    #[arg(long, value_name = "0..1", default_value_t = 0.0)]
+    wild: f32,
     /// Write into a folder that is not empty.
     #[arg(long)]
     force: bool,
+}
+
+fn variant(name: &str) -> Result<Variant, String> {
+    let found = Variant::ALL.into_iter().find(|v| v.name() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = Variant::ALL.iter().map(|v| v.name()).collect();
+        format!(
+            "there is no variant {name:?}; there are {}",
+            names.join(", ")
+        )
+    })
 }
 
 /// Writes the clips.
@@ -66,17 +83,21 @@ pub(super) fn run(args: &SynthArgs) -> Result<()> {
         } else {
             Vocabulary::Full
         },
+        wild: args.wild.clamp(0.0, 1.0),
         ..SynthOptions::default()
     };
     let bar = ProgressBar::new(args.clips);
     let mut rows = Vec::new();
     for n in 0..args.clips {
         let seed = args.seed.wrapping_add(n);
-        let clip = if args.sample {
+        let mut clip = if args.sample {
             sample(seed, &options)
         } else {
             generate(seed, &options)
         };
+        if let Some(variant) = args.variant {
+            variant.apply(&mut clip, seed);
+        }
         write_clip(&args.out.join(format!("{seed:010}")), seed, &clip)?;
         if args.sheet.is_some() && rows.len() < 12 {
             rows.extend(overview(&clip));

@@ -17,6 +17,8 @@ enum Stage {
     Nano,
     /// Segmenter and proposer on one trunk, on masks and boxes.
     Segmenter,
+    /// A finished segmenter goes on, on clips that look more like footage.
+    Refine,
     /// A finished segmenter's memory alone, on longer clips.
     Memory,
     /// No training: merge what the stages left (--init, later files win) into one weight file, --out.
@@ -123,6 +125,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
     }
     match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
+        Stage::Refine => segmenter::run_refine(&mut job, &info),
         Stage::Memory => segmenter::run_memory(&mut job, &info),
         Stage::Nano | Stage::Export => return Ok(()),
         Stage::Towers => towers::run(&mut job, &info, words),

@@ -1,10 +1,10 @@
 //! The real model as a subject. Leaves everything it does to [`crate::infer`].
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     error::EvalError,
-    subject::{Answer, Opened, Subject, Track},
+    subject::{Answer, Ask, Opened, Subject, Track},
 };
 use crate::{
     infer::{Clip, Engine, InferError, PropagateOptions},
@@ -61,15 +61,20 @@ impl Subject for EngineSubject<'_> {
         &mut self,
         frame: FrameIndex,
         phrase: &str,
+        ask: &Ask,
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError> {
         let (engine, clip) = self.parts()?;
         let options = GroundOptions {
             thresholds: engine.model().project_thresholds(),
             drawn_boxes: Vec::new(),
-            tsf: Vec::new(),
+            tsf: ask.anchors.clone(),
         };
-        let grounded = engine.ground(clip, frame, phrase, &options, progress)?;
+        let grounded = if ask.text_alone {
+            engine.ground_by_text(clip, frame, phrase, &options, progress)?
+        } else {
+            engine.ground(clip, frame, phrase, &options, progress)?
+        };
         Ok(Answer {
             emission: grounded.emission,
             masks: grounded.masks,
@@ -139,6 +144,41 @@ impl Subject for EngineSubject<'_> {
             },
         )?;
         Ok(tracks)
+    }
+
+    fn carry_between(
+        &mut self,
+        anchors: &BTreeMap<FrameIndex, FrameMask>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Track, EvalError> {
+        let (engine, clip) = self.parts()?;
+        let object = Object {
+            id: ObjectId(1),
+            name: String::new(),
+            phrase: String::new(),
+            colour: 0,
+            visible: true,
+            locked: false,
+            frames: anchors.clone(),
+        };
+        let options = PropagateOptions {
+            range: 0..=clip.frames().saturating_sub(1),
+            direction: PropagateDirection::Both,
+            mode: Mode::Track,
+            emissions: Vec::new(),
+        };
+        let given = anchors.iter().map(|(f, mask)| (f.0, mask.rle.clone()));
+        let mut track: Track = given.collect();
+        engine.propagate(
+            clip,
+            &[object],
+            &options,
+            progress,
+            &mut |_, frame, mask| {
+                track.insert(frame.0, mask.rle);
+            },
+        )?;
+        Ok(track)
     }
 
     fn propose(

@@ -33,6 +33,12 @@ pub struct SequenceScore {
     /// Something was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<bool>,
+    /// Overlap of the set of objects that the prediction mostly covers with the set meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_iou: Option<f64>,
+    /// Region similarity after the correction, mean over the same frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub j_corrected: Option<f64>,
 }
 
 /// What could not be measured.
@@ -63,6 +69,19 @@ pub struct KindScore {
     pub right_box: f64,
     /// Part of the phrases that got an answer.
     pub answered: f64,
+    /// Part of the phrases whose set of objects is met with an overlap of at least one half.
+    pub set_50: f64,
+}
+
+/// What a part of the model is worth: the same phrases without it, or with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ablation {
+    /// What was changed.
+    pub change: String,
+    /// All phrases that match something.
+    pub all: KindScore,
+    /// Their J&F less that of the run as it is.
+    pub gain: f64,
 }
 
 /// Phrases that match nothing.
@@ -113,6 +132,12 @@ pub struct MaskReport {
     /// Phrases that match nothing; they are not in `j` and `f`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_match: Option<NoMatch>,
+    /// What parts of the model are worth.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ablations: Vec<Ablation>,
+    /// Region similarity after a correction by a box on each object's worst frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub j_corrected: Option<f64>,
     /// What filling boxes would reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baselines: Option<Baselines>,
@@ -184,6 +209,7 @@ impl KindScore {
             right_object: part(|s| s.right_object),
             right_box: part(|s| s.right_box),
             answered: part(|s| s.answered),
+            set_50: part(|s| s.set_iou.map(|iou| iou >= 0.5)),
         })
     }
 }
@@ -212,14 +238,26 @@ impl MaskReport {
         let kinds = self.kinds.iter().map(|(name, k)| (name.as_str(), k));
         for (name, k) in kinds.chain(all) {
             out.push(format!(
-                "{name:>12}: right object {:.3}  right box {:.3}  J&F {:.3}  J prompted {:.3}  answered {:.3}  ({} phrases)",
-                k.right_object, k.right_box, k.jf, k.j_prompted, k.answered, k.phrases
+                "{name:>12}: right object {:.3}  right box {:.3}  set {:.3}  J&F {:.3}  J prompted {:.3}  answered {:.3}  ({} phrases)",
+                k.right_object, k.right_box, k.set_50, k.jf, k.j_prompted, k.answered, k.phrases
             ));
         }
         if let Some(n) = &self.no_match {
             out.push(format!(
                 "    no match: accuracy {:.3}  ({} phrases)",
                 n.accuracy, n.phrases
+            ));
+        }
+        if let Some(j) = self.j_corrected {
+            out.push(format!(
+                "after one correction by a box on the worst frame: J {j:.3} ({:+.3})",
+                j - self.j
+            ));
+        }
+        for a in &self.ablations {
+            out.push(format!(
+                "{}: J&F {:.3} ({:+.3})  right object {:.3}  J prompted {:.3}",
+                a.change, a.all.jf, a.gain, a.all.right_object, a.all.j_prompted
             ));
         }
         out.extend(failures(&self.failed));

@@ -50,6 +50,10 @@ pub struct Request {
     pub limit: Option<usize>,
     /// How masks get from frame to frame.
     pub mode: Mode,
+    /// Also ask every phrase without boxes and with anchors ([`Task::Rvos`]).
+    pub ablate: bool,
+    /// Boxes given per object on its worst frame after the first pass ([`Task::Vos`]): 0 or 1.
+    pub corrections: u32,
 }
 
 /// What came of it.
@@ -92,8 +96,14 @@ pub fn run(
 ) -> Result<Report, EvalError> {
     let sequences = dataset::open(&request.data, &request.format, request.limit)?;
     Ok(match request.task {
-        Task::Rvos => Report::Masks(Box::new(rvos(subject, &sequences, request.mode, progress)?)),
-        Task::Vos => Report::Masks(Box::new(vos(subject, &sequences, request.mode, progress)?)),
+        Task::Rvos => {
+            let how = (request.mode, request.ablate);
+            Report::Masks(Box::new(rvos(subject, &sequences, how, progress)?))
+        }
+        Task::Vos => {
+            let how = (request.mode, request.corrections > 0);
+            Report::Masks(Box::new(vos(subject, &sequences, how, progress)?))
+        }
         Task::Proposals => Report::Proposals(Box::new(proposals(subject, &sequences, progress)?)),
     })
 }

@@ -8,10 +8,11 @@ use super::{
     error::EvalError,
     measure::region,
     report::{
-        Baselines, Failure, KindScore, MaskReport, NoMatch, ProposalReport, SequenceScore, mean,
+        Ablation, Baselines, Failure, KindScore, MaskReport, NoMatch, ProposalReport,
+        SequenceScore, mean,
     },
     sequence::PerFrame,
-    subject::{Answer, Opened, Subject, Track},
+    subject::{Answer, Ask, Opened, Subject, Track},
 };
 use crate::{
     project::{
@@ -150,14 +151,69 @@ fn right_box(truth: &Truth, proposals: &[Proposal], referents: &[u8]) -> bool {
         .is_some_and(|(iou, label)| iou > 0.0 && referents.contains(&label))
 }
 
-/// Referring segmentation: each phrase is asked on the first frame and its masks are carried through the clip.
+/// Changes of an ablation, in the order of [`asks`].
+const CHANGES: [&str; 2] = [
+    "without [BOX], [SEG] alone prompts the masks",
+    "with target-specific tokens of anchors on other frames",
+];
+
+/// Frames besides the prompted one on which anchors are given, as fractions of the clip.
+const ANCHORS: [(u32, u32); 2] = [(1, 3), (2, 3)];
+
+/// How else a phrase is asked.
+fn asks(sequence: &Sequence, query: &Query, frames: u32) -> Result<[Ask; 2], EvalError> {
+    let mut anchors = Vec::new();
+    for (part, of) in ANCHORS {
+        let frame = frames * part / of;
+        let Some(truth) = sequence.truth(frame)? else {
+            continue;
+        };
+        let boxes = query
+            .referents
+            .iter()
+            .filter_map(|&l| box_of(&truth.mask(&[l])));
+        anchors.extend(boxes.map(|b| (FrameIndex(frame), b)));
+    }
+    Ok([
+        Ask {
+            text_alone: true,
+            anchors: Vec::new(),
+        },
+        Ask {
+            text_alone: false,
+            anchors,
+        },
+    ])
+}
+
+/// Overlap of the objects that `prediction` covers for the greater part with those that are meant.
+fn set_iou(truth: &Truth, prediction: &Bitmap, referents: &[u8]) -> f64 {
+    let mut pixels: BTreeMap<u8, (usize, usize)> = BTreeMap::new();
+    for (&label, &on) in truth.labels.iter().zip(&prediction.data) {
+        let counts = pixels.entry(label).or_default();
+        counts.0 += usize::from(on != 0);
+        counts.1 += 1;
+    }
+    let objects = truth.objects();
+    let covered = objects.iter().filter(|label| {
+        let counts = pixels.get(label);
+        counts.is_some_and(|(on, all)| 2 * on > *all)
+    });
+    let covered: Vec<&u8> = covered.collect();
+    let common = covered.iter().filter(|l| referents.contains(l)).count();
+    let either = covered.len() + referents.len() - common;
+    common as f64 / either.max(1) as f64
+}
+
+/// Referring segmentation: each phrase is asked on the first frame and its masks are carried through the clip. With
+/// `ablate`, every phrase that matches something is asked again without boxes, and with anchors of what it means.
 ///
 /// # Errors
 /// [`EvalError::NoPhrases`] if the dataset has none; [`EvalError::Cancelled`].
 pub fn rvos(
     subject: &mut dyn Subject,
     sequences: &[Sequence],
-    mode: Mode,
+    (mode, ablate): (Mode, bool),
     progress: &mut Progress<'_>,
 ) -> Result<MaskReport, EvalError> {
     let started = Instant::now();
@@ -165,23 +221,35 @@ pub fn rvos(
         return Err(EvalError::NoPhrases);
     }
     let mut scores = Vec::new();
+    let mut changed: [Vec<SequenceScore>; 2] = Default::default();
     let mut none = Vec::new();
     let failed = each(sequences, progress, |sequence, progress| {
         let (opened, first) = open(subject, sequence)?;
-        for query in &sequence.queries {
-            let answer = subject.ground(PROMPTED, &query.phrase, &mut inner(progress))?;
+        let mut ask = |query: &Query, ask: &Ask| -> Result<SequenceScore, EvalError> {
+            let phrase = &query.phrase;
+            let answer = subject.ground(PROMPTED, phrase, ask, &mut inner(progress))?;
             let found = answer.masks.iter().any(|m| !m.rle.is_empty());
-            if query.referents.is_empty() {
-                none.push(!found);
-                continue;
-            }
-            let tracks = if found {
+            let tracks = if found && !query.referents.is_empty() {
                 subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?
             } else {
                 Vec::new()
             };
             let frames = measure(sequence, &query.referents, &tracks, 0..opened.frames)?;
-            scores.push(phrase_score(sequence, query, &first, &answer, &frames));
+            Ok(phrase_score(sequence, query, &first, &answer, &frames))
+        };
+        for query in &sequence.queries {
+            let score = ask(query, &Ask::default())?;
+            if query.referents.is_empty() {
+                none.push(score.answered == Some(false));
+                continue;
+            }
+            scores.push(score);
+            if ablate {
+                let other = asks(sequence, query, opened.frames)?;
+                for (scores, how) in changed.iter_mut().zip(&other) {
+                    scores.push(ask(query, how)?);
+                }
+            }
         }
         Ok(())
     })?;
@@ -197,6 +265,18 @@ pub fn rvos(
     let mut report = mask_report("rvos", subject.name(), &scores, failed, started);
     report.kinds = kinds;
     report.all_kinds = KindScore::of(&all);
+    report.ablations = CHANGES
+        .iter()
+        .zip(&changed)
+        .filter_map(|(change, scores)| {
+            let all = KindScore::of(&scores.iter().collect::<Vec<_>>())?;
+            Some(Ablation {
+                change: (*change).to_owned(),
+                all,
+                gain: all.jf - report.jf,
+            })
+        })
+        .collect();
     report.no_match = (!none.is_empty()).then(|| NoMatch {
         phrases: none.len(),
         accuracy: mean(none.iter().map(|&right| f64::from(right))),
@@ -229,6 +309,8 @@ fn phrase_score(
             &query.referents,
         )),
         answered: Some(prediction.area() > 0),
+        set_iou: Some(set_iou(first, &prediction, &query.referents)),
+        j_corrected: None,
     }
 }
 
@@ -255,6 +337,8 @@ fn mask_report(
         kinds: BTreeMap::new(),
         all_kinds: None,
         no_match: None,
+        ablations: Vec::new(),
+        j_corrected: None,
         baselines: None,
         failed,
         secs: started.elapsed().as_secs_f64(),
@@ -263,14 +347,15 @@ fn mask_report(
 
 /// Semi-supervised segmentation from boxes: each object of the first frame is prompted with its true box, and its mask is
 /// carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
-/// than three frames, all are). Also measured is what filling boxes would reach.
+/// than three frames, all are). Also measured is what filling boxes would reach, and, with `correct`, what it brings to
+/// give the true box of the object's worst frame and carry on from both.
 ///
 /// # Errors
 /// [`EvalError::Cancelled`].
 pub fn vos(
     subject: &mut dyn Subject,
     sequences: &[Sequence],
-    mode: Mode,
+    (mode, correct): (Mode, bool),
     progress: &mut Progress<'_>,
 ) -> Result<MaskReport, EvalError> {
     let started = Instant::now();
@@ -287,8 +372,21 @@ pub fn vos(
             let mask = subject.segment(PROMPTED, prompt, &mut inner(progress))?;
             let prediction = mask.rle.to_bitmap();
             let answer = box_answer(mask);
+            let prompted = &answer.masks[0];
             let tracks = subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?;
             let frames = measure(sequence, &[label], &tracks, scored.clone())?;
+            let corrected = if correct {
+                let track = tracks.first().cloned().unwrap_or_default();
+                let parts = (sequence, label, scored.clone());
+                Some(after_correction(
+                    subject,
+                    parts,
+                    (prompted, track),
+                    progress,
+                )?)
+            } else {
+                None
+            };
             scores.push(SequenceScore {
                 name: sequence.name.clone(),
                 phrase: String::new(),
@@ -300,18 +398,53 @@ pub fn vos(
                 right_object: None,
                 right_box: None,
                 answered: None,
+                set_iou: None,
+                j_corrected: corrected,
             });
             fills.push(fill_boxes(sequence, label, prompt, scored.clone())?);
         }
         Ok(())
     })?;
     let mut report = mask_report("vos", subject.name(), &scores, failed, started);
+    report.j_corrected = correct.then(|| mean(scores.iter().filter_map(|s| s.j_corrected)));
     report.baselines = (!fills.is_empty()).then(|| Baselines {
         fill_box_j_prompted: mean(fills.iter().map(|b| b.fill_box_j_prompted)),
         fill_each_box_j: mean(fills.iter().map(|b| b.fill_each_box_j)),
         still_box_j: mean(fills.iter().map(|b| b.still_box_j)),
     });
     Ok(report)
+}
+
+/// J over the scored frames after the true box of the worst of them was given as a correction.
+fn after_correction(
+    subject: &mut dyn Subject,
+    (sequence, label, scored): (&Sequence, u8, std::ops::Range<u32>),
+    (prompted, track): (&FrameMask, Track),
+    progress: &mut Progress<'_>,
+) -> Result<f64, EvalError> {
+    let mut worst: Option<(f64, u32, BoxPx)> = None;
+    for frame in scored.clone() {
+        let Some(truth) = sequence.truth(frame)? else {
+            continue;
+        };
+        let mask = truth.mask(&[label]);
+        let Some(wanted) = box_of(&mask) else {
+            continue;
+        };
+        let found = predicted(truth.size, std::slice::from_ref(&track), frame);
+        let j = region(&mask, &found, truth.void().as_ref());
+        if worst.is_none_or(|w| j < w.0) {
+            worst = Some((j, frame, wanted));
+        }
+    }
+    let mut anchors = BTreeMap::from([(PROMPTED, prompted.clone())]);
+    if let Some((_, frame, wanted)) = worst {
+        let mask = subject.segment(FrameIndex(frame), wanted, &mut inner(progress))?;
+        anchors.insert(FrameIndex(frame), by_person(mask));
+    }
+    let track = subject.carry_between(&anchors, &mut inner(progress))?;
+    let frames = measure(sequence, &[label], &[track], scored)?;
+    Ok(mean(frames.j))
 }
 
 /// What filling boxes reaches for one object.
@@ -350,11 +483,16 @@ fn fill_boxes(
     })
 }
 
-/// A person's mask as an answer that can be carried.
-fn box_answer(mut mask: FrameMask) -> Answer {
+fn by_person(mut mask: FrameMask) -> FrameMask {
     mask.provenance = Provenance::Human;
     mask.anchor = true;
     mask.drift = DriftSignal::default();
+    mask
+}
+
+/// A person's mask as an answer that can be carried.
+fn box_answer(mask: FrameMask) -> Answer {
+    let mask = by_person(mask);
     Answer {
         emission: Emission {
             frame: PROMPTED,

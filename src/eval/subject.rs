@@ -1,4 +1,4 @@
-//! What is evaluated, as the runners see it: five questions. [`super::engine`] answers them with the real model; tests
+//! What is evaluated, as the runners see it: six questions. [`super::engine`] answers them with the real model; tests
 //! answer them with an oracle.
 
 use std::{collections::BTreeMap, path::Path};
@@ -27,6 +27,15 @@ pub struct Answer {
     pub masks: Vec<FrameMask>,
 }
 
+/// How a phrase is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ask {
+    /// Masks from `[SEG]` alone: no box guides them.
+    pub text_alone: bool,
+    /// Frames and boxes that a person gave for the thing meant.
+    pub anchors: Vec<(FrameIndex, BoxPx)>,
+}
+
 /// Masks of one object by frame.
 pub type Track = BTreeMap<u32, Rle>;
 
@@ -49,6 +58,7 @@ pub trait Subject {
         &mut self,
         frame: FrameIndex,
         phrase: &str,
+        ask: &Ask,
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError>;
 
@@ -74,6 +84,17 @@ pub trait Subject {
         mode: Mode,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<Track>, EvalError>;
+
+    /// Carries one object from masks of it on several frames, all of them a person's, through the clip; they are part of
+    /// the track.
+    ///
+    /// # Errors
+    /// [`EvalError`] if the model fails or was stopped.
+    fn carry_between(
+        &mut self,
+        anchors: &BTreeMap<FrameIndex, FrameMask>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Track, EvalError>;
 
     /// What the proposer offers on a frame, without any phrase.
     ///

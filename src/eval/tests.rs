@@ -6,7 +6,7 @@ use super::{
     dataset::{Sequence, open},
     error::EvalError,
     runners::{proposals, rvos, vos},
-    subject::{Answer, Opened, Subject, Track},
+    subject::{Answer, Ask, Opened, Subject, Track},
 };
 use crate::{
     formats::labels,
@@ -103,6 +103,26 @@ fn offer(mask: &Bitmap, objectness: f32) -> Proposal {
     }
 }
 
+impl Model {
+    fn answer(frame: FrameIndex, phrase: &str, referents: &[u8]) -> Result<Answer, EvalError> {
+        let masks: Vec<Bitmap> = referents.iter().map(|&l| label_mask(frame.0, l)).collect();
+        Ok(Answer {
+            emission: Emission {
+                frame,
+                phrase: phrase.to_owned(),
+                text: String::new(),
+                tokens: Vec::new(),
+                unknown_words: Vec::new(),
+                proposals: masks.iter().map(|m| offer(m, 0.9)).collect(),
+                objects: Vec::new(),
+                tsf_tokens: 0,
+                secs: 0.0,
+            },
+            masks: masks.iter().map(mask_of).collect(),
+        })
+    }
+}
+
 impl Subject for Model {
     fn name(&self) -> String {
         "test".to_owned()
@@ -122,30 +142,29 @@ impl Subject for Model {
         &mut self,
         frame: FrameIndex,
         phrase: &str,
+        ask: &Ask,
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError> {
         progress.step(0, 1, "asking")?;
+        if self.habit == Habit::Stubborn && ask.text_alone {
+            return Model::answer(frame, phrase, &[]);
+        }
         let referents: &[u8] = match (self.habit, phrase) {
             (Habit::Silent, _) | (Habit::Oracle | Habit::Fragile, "the square") => &[],
             (Habit::Stubborn, _) | (_, "the red disc") => &[1],
             (_, "the blue disc") => &[2],
             _ => &[2, 3],
         };
-        let masks: Vec<Bitmap> = referents.iter().map(|&l| label_mask(frame.0, l)).collect();
-        Ok(Answer {
-            emission: Emission {
-                frame,
-                phrase: phrase.to_owned(),
-                text: String::new(),
-                tokens: Vec::new(),
-                unknown_words: Vec::new(),
-                proposals: masks.iter().map(|m| offer(m, 0.9)).collect(),
-                objects: Vec::new(),
-                tsf_tokens: 0,
-                secs: 0.0,
-            },
-            masks: masks.iter().map(mask_of).collect(),
-        })
+        if self.habit == Habit::Stubborn && !ask.anchors.is_empty() {
+            // Shown what is meant, it understands.
+            let there = |l: &u8| {
+                let (frame, wanted) = ask.anchors[0];
+                Rle::from_bitmap(&label_mask(frame.0, *l)).bounding_box() == Some(wanted)
+            };
+            let shown: Vec<u8> = (1..4).filter(there).collect();
+            return Model::answer(frame, phrase, &shown);
+        }
+        Model::answer(frame, phrase, referents)
     }
 
     fn segment(
@@ -189,6 +208,19 @@ impl Subject for Model {
         Ok(answer.masks.iter().map(track).collect())
     }
 
+    fn carry_between(
+        &mut self,
+        anchors: &BTreeMap<FrameIndex, FrameMask>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Track, EvalError> {
+        progress.step(0, 1, "carrying")?;
+        // Every frame looks like the last one that a person gave.
+        let before = |f: u32| anchors.range(..=FrameIndex(f)).next_back();
+        Ok((0..FRAMES)
+            .filter_map(|f| Some((f, before(f)?.1.rle.clone())))
+            .collect())
+    }
+
     fn propose(
         &mut self,
         frame: FrameIndex,
@@ -216,7 +248,13 @@ fn sequences() -> (tempfile::TempDir, Vec<Sequence>) {
 fn ask(habit: Habit) -> super::report::MaskReport {
     let (_dir, all) = sequences();
     let mut model = Model { habit };
-    rvos(&mut model, &all, Mode::Track, &mut Progress::silent()).unwrap()
+    rvos(
+        &mut model,
+        &all,
+        (Mode::Track, true),
+        &mut Progress::silent(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -229,6 +267,7 @@ fn who_knows_the_truth_scores_one_everywhere() {
     for kind in ["attribute", "plural"] {
         let k = report.kinds[kind];
         assert_eq!((k.right_object, k.right_box, k.answered), (1.0, 1.0, 1.0));
+        assert_eq!(k.set_50, 1.0);
     }
     assert!(!report.kinds.contains_key("no_match"));
     let json = serde_json::to_value(&report).unwrap();
@@ -245,6 +284,12 @@ fn who_always_names_the_first_object_is_found_out() {
     assert_eq!((attribute.right_object, attribute.right_box), (0.5, 0.5));
     let plural = report.kinds["plural"];
     assert_eq!((plural.right_object, plural.answered), (0.0, 1.0));
+    assert_eq!((plural.set_50, attribute.set_50), (0.0, 0.5));
+    let [no_boxes, anchored] = &report.ablations[..] else {
+        panic!("two changes, not {}", report.ablations.len());
+    };
+    assert_eq!((no_boxes.all.answered, no_boxes.gain), (0.0, -report.jf));
+    assert!(anchored.all.right_object > 0.6 && anchored.gain > 0.1);
     assert_eq!(report.no_match.unwrap().accuracy, 0.0);
     // Right on the first frame, then left behind.
     let red = &report.sequences[0];
@@ -281,7 +326,7 @@ fn boxes_as_prompts_and_what_filling_them_would_reach() {
         vos(
             &mut Model { habit },
             &all,
-            Mode::Track,
+            (Mode::Track, true),
             &mut Progress::silent(),
         )
         .unwrap()
@@ -296,6 +341,7 @@ fn boxes_as_prompts_and_what_filling_them_would_reach() {
     assert_eq!(report.j_prompted, fill.fill_box_j_prompted);
     assert!((report.j - fill.still_box_j).abs() < 1e-12);
     assert!(fill.fill_each_box_j > fill.still_box_j);
+    assert!(report.j_corrected.unwrap() > report.j + 0.05);
     // A disc is its 5×5 box without the corners.
     assert!((fill.fill_box_j_prompted - 21.0 / 25.0).abs() < 0.05);
 }
@@ -331,12 +377,17 @@ fn a_stop_ends_a_run_and_a_dataset_without_phrases_is_refused() {
     let mut model = Model {
         habit: Habit::Oracle,
     };
-    let stopped = rvos(&mut model, &all, Mode::Track, &mut progress);
+    let stopped = rvos(&mut model, &all, (Mode::Track, false), &mut progress);
     assert!(matches!(stopped, Err(EvalError::Cancelled(_))));
     for sequence in &mut all {
         sequence.queries.clear();
     }
-    let asked = rvos(&mut model, &all, Mode::Track, &mut Progress::silent());
+    let asked = rvos(
+        &mut model,
+        &all,
+        (Mode::Track, false),
+        &mut Progress::silent(),
+    );
     assert!(matches!(asked, Err(EvalError::NoPhrases)));
 }
 

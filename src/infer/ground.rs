@@ -22,7 +22,7 @@ use super::{
     error::InferResult,
     language::{Opening, Spoken},
     masks::{rows_tensor, sigmoid, values},
-    model::Pixels,
+    model::{Pixels, PromptConfig},
     preprocess::{box_from_norm, box_to_norm, tower_input},
     released,
 };
@@ -36,6 +36,15 @@ pub struct Grounded {
     pub masks: Vec<FrameMask>,
     /// One sentence each.
     pub warnings: Vec<String>,
+}
+
+/// What guides the masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guide {
+    /// `[SEG]` and the kept boxes.
+    Boxes,
+    /// `[SEG]`.
+    TextAlone,
 }
 
 /// The kept boxes of a referent, corners in 0..=1; `None` if it is not there.
@@ -92,6 +101,33 @@ impl Engine {
         options: &GroundOptions,
         progress: &mut Progress<'_>,
     ) -> InferResult<Grounded> {
+        self.answer(clip, frame, phrase, (options, Guide::Boxes), progress)
+    }
+
+    /// [`Engine::ground`] with masks that `[SEG]` alone prompts: what the boxes are worth is the difference. Whether
+    /// there is such a thing is decided as ever.
+    ///
+    /// # Errors
+    /// As [`Engine::ground`].
+    pub fn ground_by_text(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        phrase: &str,
+        options: &GroundOptions,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Grounded> {
+        self.answer(clip, frame, phrase, (options, Guide::TextAlone), progress)
+    }
+
+    fn answer(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        phrase: &str,
+        (options, guide): (&GroundOptions, Guide),
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Grounded> {
         let started = Instant::now();
         self.claim(clip);
         let read = self.model().words.read(phrase)?;
@@ -129,8 +165,19 @@ impl Engine {
             &pointing.boxes
         };
         let offered = self.offered(clip, frame, &features, &options.drawn_boxes)?;
-        let scored = self.score(&features, &offered, queries)?;
+        let mut scored = self.score(&features, &offered, queries)?;
+        let share = spoken.presence.powf(self.model().thresholds.presence_power);
+        for c in scored.confidence.iter_mut().flatten() {
+            *c *= share;
+        }
         progress.step(3, 4, "decoding the masks")?;
+        let thresholds = Thresholds {
+            at_most: match speaks_of_one(&spoken.text, &self.model().info.prompt) {
+                true => options.thresholds.at_most.min(1),
+                false => options.thresholds.at_most,
+            },
+            ..options.thresholds
+        };
         let (chosen, proposals) = if self.is_released() && !queries.is_empty() {
             self.choose_as_released(&scored, spoken.seg.len(), &features, size)?
         } else {
@@ -138,7 +185,7 @@ impl Engine {
                 &scored,
                 queries.len(),
                 spoken.seg.len(),
-                &options.thresholds,
+                &thresholds,
                 self.says_none(),
                 size,
             );
@@ -158,7 +205,10 @@ impl Engine {
             let Some(boxes) = boxes else {
                 continue;
             };
-            let in_model: Vec<_> = boxes.iter().map(|b| b.map(|c| c * side)).collect();
+            let in_model: Vec<_> = match guide {
+                Guide::Boxes => boxes.iter().map(|b| b.map(|c| c * side)).collect(),
+                Guide::TextAlone => Vec::new(),
+            };
             let low_res = self.decode_boxes(&features, &in_model, Some(text))?;
             masks.push(low_res.to_mask(size, Provenance::Model));
             emitted.seg.push(text.clone());
@@ -391,6 +441,14 @@ impl Engine {
     }
 }
 
+/// Whether the answer is the model's sentence about a single thing, where it has another about several: then one box is
+/// meant, however many are good enough.
+fn speaks_of_one(text: &str, prompt: &PromptConfig) -> bool {
+    let bare = |s: &str| s.split_whitespace().collect::<String>();
+    let one = bare(&prompt.answer);
+    !one.is_empty() && bare(text) == one && one != bare(&prompt.answer_plural)
+}
+
 fn corners(row: Vec<f32>) -> [f32; 4] {
     std::array::from_fn(|i| row.get(i).copied().unwrap_or(0.0))
 }
@@ -412,6 +470,25 @@ fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferRes
             .chain(next..next + drawn as u32)
             .collect(),
     })
+}
+
+/// Overlap from which two kept boxes are taken to lie on one thing.
+const SAME: f32 = 0.6;
+
+/// [`kept`], of boxes that lie on one thing the best alone.
+fn once(seen: &[Proposal], thresholds: &Thresholds) -> Vec<usize> {
+    let all = Thresholds {
+        at_most: u32::MAX,
+        ..*thresholds
+    };
+    let mut out: Vec<usize> = Vec::new();
+    for i in kept(seen, &all) {
+        let again = |&k: &usize| seen[k].box_px.iou(seen[i].box_px) >= SAME;
+        if out.len() < thresholds.at_most as usize && !out.iter().any(again) {
+            out.push(i);
+        }
+    }
+    out
 }
 
 /// Decides the boxes of each referent (`None` = not there) and lists all proposals, best confidence first.
@@ -443,7 +520,12 @@ fn choose(
     let mut chosen: Vec<Kept> = Vec::new();
     for query in 0..queries {
         let seen = scored.seen_by(query, size);
-        let indices = kept(&seen, thresholds);
+        let indices = if may_be_none {
+            // A model of ours was not made to count a thing twice; a released one keeps what it was released to keep.
+            once(&seen, thresholds)
+        } else {
+            kept(&seen, thresholds)
+        };
         let sure = indices
             .iter()
             .any(|&i| seen[i].confidence >= thresholds.keep);
@@ -513,6 +595,34 @@ mod tests {
         let (boxes, list) = choose(&s, 1, 1, &T, false, Size::new(100, 100));
         assert_eq!(boxes, [Some(vec![s.boxes[1]])]);
         assert!(list[0].selected && !list[1].selected);
+    }
+
+    #[test]
+    fn of_boxes_on_one_thing_the_best_is_kept() {
+        let mut s = scored(&[&[0.7, 0.9, 0.8]]);
+        s.boxes[2] = [0.1, 0.0, 0.21, 0.5];
+        let size = Size::new(100, 100);
+        let (boxes, _) = choose(&s, 1, 1, &T, true, size);
+        assert_eq!(boxes, [Some(vec![s.boxes[1], s.boxes[0]])]);
+        let (boxes, _) = choose(&s, 1, 1, &T, false, size);
+        assert_eq!(boxes, [Some(vec![s.boxes[1], s.boxes[2]])]);
+    }
+
+    #[test]
+    fn a_sentence_about_one_thing_is_told_from_one_about_several() {
+        let mut prompt = PromptConfig {
+            template: String::new(),
+            answer: "it is [BOX] [SEG] .".into(),
+            answer_plural: "they are [BOX] [SEG] .".into(),
+            answer_none: String::new(),
+            max_new_tokens: 16,
+        };
+        assert!(speaks_of_one("it is [BOX] [SEG].", &prompt));
+        assert!(!speaks_of_one("they are [BOX] [SEG].", &prompt));
+        assert!(!speaks_of_one("", &prompt));
+        // A model with one sentence for both does not tell.
+        prompt.answer_plural.clone_from(&prompt.answer);
+        assert!(!speaks_of_one("it is [BOX] [SEG].", &prompt));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(super) struct Spoken {
     pub(super) boxes: Vec<Tensor>,
     /// Target-specific tokens that were in the prompt.
     pub(super) tsf_tokens: u32,
+    /// Probability that there is such a thing, by the answer's first word.
+    pub(super) presence: f32,
 }
 
 impl Engine {
@@ -226,6 +228,7 @@ impl Engine {
             seg: Vec::new(),
             boxes: Vec::new(),
             tsf_tokens: places as u32,
+            presence: 1.0,
         };
         let at_most = self.model().info.prompt.max_new_tokens;
         while ids.len() < at_most {
@@ -235,7 +238,11 @@ impl Engine {
             let hidden = hidden.narrow(1, last, 1)?.squeeze(0)?;
             let probabilities = self.probabilities(&hidden)?;
             let id = match ids.len() {
-                0 => self.opening(&probabilities, opening),
+                0 => {
+                    let (id, presence) = self.opening(&probabilities, opening);
+                    spoken.presence = presence;
+                    id
+                }
                 _ => best(&probabilities, |_| true),
             };
             spoken.tokens.push((
@@ -266,22 +273,23 @@ impl Engine {
     }
 
     /// The first token of the answer, where it is decided whether there is such a thing: the answer's "none" begins with
-    /// a word of its own, and its probability is compared with the model's threshold.
-    fn opening(&self, probabilities: &[f32], opening: Opening) -> u32 {
+    /// a word of its own, and its probability is compared with the model's threshold. Also the probability that there is.
+    fn opening(&self, probabilities: &[f32], opening: Opening) -> (u32, f32) {
         if self.is_released() {
-            return best(probabilities, |_| true);
+            return (best(probabilities, |_| true), 1.0);
         }
         let model = self.model();
         let none = model.words.first_of(&model.info.prompt.answer_none);
         let Some(none) = none else {
-            return best(probabilities, |_| true);
+            return (best(probabilities, |_| true), 1.0);
         };
         let absent = probabilities.get(none as usize).copied().unwrap_or(0.0);
-        if opening == Opening::Presupposed || 1.0 - absent >= model.thresholds.presence {
+        let id = if opening == Opening::Presupposed || 1.0 - absent >= model.thresholds.presence {
             best(probabilities, |id| id != none)
         } else {
             none
-        }
+        };
+        (id, 1.0 - absent)
     }
 }
 

@@ -184,6 +184,9 @@ pub struct ModelThresholds {
     /// The answer may say that there is one if the probability of its first word not being "none"'s is at or above this;
     /// 0 for a model that was never taught to say none.
     pub presence: f32,
+    /// Power of that probability that is multiplied into every proposal's confidence; 0, as released: it has no part in it.
+    #[serde(default)]
+    pub presence_power: f32,
 }
 
 /// A model's description.
@@ -225,9 +228,10 @@ const LARGEST_SIZE: u64 = 1 << 20;
 /// Repetitions (layers, blocks, levels) beyond this likewise.
 const MOST_LAYERS: u64 = 1 << 10;
 /// Whole numbers that may be 0, because 0 switches something off.
-const MAY_BE_ZERO: [&str; 4] = [
+const MAY_BE_ZERO: [&str; 5] = [
     "roi_hidden",
     "box_prior_max_keep",
+    "place_waves",
     "max_obj_ptrs_in_encoder",
     "tsf_k",
 ];

@@ -388,6 +388,7 @@ mod tests {
             keep: 0.6,
             at_most: 2,
             presence: 0.3,
+            presence_power: 0.0,
         };
         let meta = [(
             THRESHOLDS_KEY.to_owned(),

@@ -221,6 +221,10 @@ pub struct FiltrationConfig {
     /// Boxes that the box-prior filter keeps at most; 0 = filter off.
     #[serde(default)]
     pub box_prior_max_keep: usize,
+    /// Waves per box coordinate that join the proposal features in the dot-product selector; 0, as released: none. The
+    /// decoder's states know what an object looks like and hardly where it is.
+    #[serde(default)]
+    pub place_waves: usize,
 }
 
 /// How frames become visual tokens.

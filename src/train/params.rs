@@ -87,17 +87,19 @@ impl Params {
         }
     }
 
-    /// Fills the variables that `tensors` names; returns how many were filled and the names that stayed as they were.
+    /// Fills the variables that `tensors` names; returns how many were filled and the names that stayed as they were. A
+    /// matrix that has more columns than its namesake takes those and starts the others at zero: a layer that reads more
+    /// than it used to begins as what it was.
     ///
     /// # Errors
-    /// If a shape differs.
+    /// If a shape differs otherwise.
     pub fn fill(&self, tensors: &HashMap<String, Tensor>) -> Result<(usize, Vec<String>)> {
         let mut filled = 0;
         let mut untouched = Vec::new();
-        for (name, _) in self.all() {
+        for (name, var) in self.all() {
             match tensors.get(&name) {
                 Some(value) => {
-                    self.set(&name, value)?;
+                    self.set(&name, &widened(value, var.shape())?)?;
                     filled += 1;
                 }
                 None => untouched.push(name),
@@ -138,6 +140,16 @@ impl Params {
             }
         };
         Tensor::from_vec(data, shape, &self.device)
+    }
+}
+
+/// `value` with columns of zeros behind, up to those of `shape`; itself where that does not apply.
+fn widened(value: &Tensor, shape: &Shape) -> Result<Tensor> {
+    match (value.dims(), shape.dims()) {
+        (&[rows, columns], &[r, c]) if rows == r && columns < c => value
+            .to_dtype(DType::F32)?
+            .pad_with_zeros(1, 0, c - columns),
+        _ => Ok(value.clone()),
     }
 }
 
@@ -210,6 +222,21 @@ mod tests {
         assert_ne!(values(1, &["a", "b"]), values(2, &["a", "b"]));
         assert_ne!(values(1, &["a"]), values(1, &["b"]));
         assert!(values(1, &["a"])[0].iter().all(|v| v.abs() <= 0.5));
+    }
+
+    #[test]
+    fn a_matrix_that_has_grown_starts_as_what_it_was() {
+        let params = Params::new(0, &Device::Cpu);
+        params.var_builder().get((2, 3), "w").unwrap();
+        let old = Tensor::new(&[[1_f32], [2.0]], &Device::Cpu).unwrap();
+        params
+            .fill(&HashMap::from([("w".to_owned(), old)]))
+            .unwrap();
+        let w: Vec<Vec<f32>> = params.get("w").unwrap().to_vec2().unwrap();
+        assert_eq!(w, [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]);
+        let taller = Tensor::zeros((3, 3), DType::F32, &Device::Cpu).unwrap();
+        let refused = params.fill(&HashMap::from([("w".to_owned(), taller)]));
+        assert!(refused.is_err());
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use super::{
     AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult,
@@ -34,6 +36,8 @@ const CLIPS: usize = 8;
 const SPATIAL_FRAMES: usize = 2;
 /// Clips of a step that the temporal tower sees: a chunk costs it ten times a frame.
 const TEMPORAL_CLIPS: usize = 4;
+/// Part of the objects that have extra parts: fewer than elsewhere, because parts hide outlines.
+const COMPOUND: f32 = 0.4;
 /// Steps between lines of the log, checkpoints and validations.
 const REPORT_EVERY: u64 = 20;
 const SAVE_EVERY: u64 = 100;
@@ -121,6 +125,121 @@ impl Towers {
             )?,
         })
     }
+}
+
+/// Spread of the starting positions, against patches of about ½.
+const PLACE: f64 = 0.5;
+/// Length of the starting rows of query and key projections: a token's own key then stands at e⁵, that of a token like it
+/// at e³, of any other at 1.
+const LIKENESS: f64 = 1.05;
+/// The same for a tower whose queries and keys are normed: gain of the query norm.
+const NORMED_LIKENESS: f64 = 1.3;
+
+/// `count` orthogonal rows of width `d` and length `length` (Gram–Schmidt on noise).
+fn orthogonal(count: usize, d: usize, length: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(count);
+    while rows.len() < count {
+        let mut row: Vec<f64> = (0..d).map(|_| rng.random::<f64>() - 0.5).collect();
+        // Beyond d rows there is no further direction: start a new basis.
+        for other in &rows[rows.len() / d * d..] {
+            let along: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
+        }
+        let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        if norm > 1e-6 {
+            rows.push(row.into_iter().map(|v| v / norm).collect());
+        }
+    }
+    let flat = rows.into_iter().flatten();
+    flat.map(|v| (v * length) as f32).collect()
+}
+
+/// Waves of a place on each axis: `(t, y, x)` of a grid of `(frames, side, side)`, half a wave to the whole axis at first,
+/// then shorter ones. The axes share the `d` channels, time getting the sixth part where there is any.
+fn places((frames, side): (usize, usize), d: usize) -> Vec<f32> {
+    let time = if frames > 1 { d / 12 * 2 } else { 0 };
+    let (rows, columns) = ((d - time) / 4 * 2, (d - time) - (d - time) / 4 * 2);
+    let waves = |at: usize, of: usize, channels: usize, out: &mut Vec<f32>| {
+        for k in 0..channels {
+            let wave = std::f64::consts::PI / of as f64 * 1.18_f64.powi((k / 2) as i32);
+            let angle = wave * (at as f64 + 0.5);
+            let value = if k % 2 == 0 {
+                libm::cos(angle)
+            } else {
+                libm::sin(angle)
+            };
+            out.push((value * PLACE * std::f64::consts::SQRT_2) as f32);
+        }
+    };
+    let mut out = Vec::with_capacity(frames * side * side * d);
+    for t in 0..frames {
+        for y in 0..side {
+            for x in 0..side {
+                waves(t, frames, time, &mut out);
+                waves(y, side, rows, &mut out);
+                waves(x, side, columns, &mut out);
+            }
+        }
+    }
+    out
+}
+
+/// Values from which attention can start. Drawn like any other layer, it is uniform at first, what it reads is the same
+/// everywhere, and no gradient tells it where to look: colour, which a patch shows by itself, is all that is learnt then
+/// (24 000 clips: colour 0.93, shape at chance). So tokens start out knowing their place and looking at their like: queries
+/// and keys are one projection (after Trockman and Kolter 2023, "Mimetic initialization").
+fn initialise(params: &Params, info: &ModelInfo) -> TrainResult<()> {
+    let device = params.device();
+    let mut rng = ChaCha8Rng::seed_from_u64(0x706c_6163);
+    let (c, v) = (&info.config.clip, &info.config.internvideo2);
+    let side = |image: usize, patch: usize| image / patch.max(1);
+    let table = |grid: (usize, usize), d: usize| {
+        // The class token has no place.
+        let mut rows = vec![0.0; d];
+        rows.extend(places(grid, d));
+        rows
+    };
+    let spatial = "model.image_vision_tower.vision_tower.vision_model";
+    let rows = table((1, side(c.image_size, c.patch_size)), c.dim);
+    let rows = Tensor::from_vec(rows, ((), c.dim), device)?;
+    params.set(
+        &format!("{spatial}.embeddings.position_embedding.weight"),
+        &rows,
+    )?;
+    for l in 0..c.layers.saturating_sub(1) {
+        let same = orthogonal(c.dim, c.dim, LIKENESS, &mut rng);
+        let same = Tensor::from_vec(same, (c.dim, c.dim), device)?;
+        for which in ["q_proj", "k_proj"] {
+            let name = format!("{spatial}.encoder.layers.{l}.self_attn.{which}");
+            params.set(&format!("{name}.weight"), &same)?;
+            params.set(
+                &format!("{name}.bias"),
+                &Tensor::zeros(c.dim, DType::F32, device)?,
+            )?;
+        }
+    }
+    let temporal = "model.vision_tower.vision_encoder";
+    let rows = table((v.num_frames, side(v.img_size, v.patch_size)), v.dim);
+    let rows = Tensor::from_vec(rows, (1, (), v.dim), device)?;
+    params.set(&format!("{temporal}.pos_embed"), &rows)?;
+    for l in 0..v.depth.saturating_sub(1) {
+        let name = format!("{temporal}.blocks.{l}.attn");
+        let same = Tensor::from_vec(
+            orthogonal(v.dim, v.dim, 1.0, &mut rng),
+            (v.dim, v.dim),
+            device,
+        )?;
+        if let Some(qkv) = params.get(&format!("{name}.qkv.weight")) {
+            let values = qkv.as_tensor().detach().narrow(0, 2 * v.dim, v.dim)?;
+            params.set(
+                &format!("{name}.qkv.weight"),
+                &Tensor::cat(&[&same, &same, &values], 0)?,
+            )?;
+        }
+        let gain = Tensor::full(NORMED_LIKENESS as f32, v.dim, device)?;
+        params.set(&format!("{name}.q_norm.weight"), &gain)?;
+    }
+    Ok(())
 }
 
 struct Stage<'a> {
@@ -249,6 +368,7 @@ fn train(
         DenseHead::new(c.dim, 1, &aux.pp("spatial"))?,
         DenseHead::new(v.dim, info.config.visual.num_frames, &aux.pp("temporal"))?,
     );
+    initialise(&params, info)?;
     for path in &job.init {
         params.fill(&checkpoint::weights(path, &job.device)?)?;
     }
@@ -280,6 +400,7 @@ fn train(
         options: SynthOptions {
             vocabulary,
             phrases: 0,
+            compound: COMPOUND,
             ..SynthOptions::default()
         },
         held_out,
@@ -325,4 +446,56 @@ fn train(
         &stage.validate()?.fields(),
     )?;
     checkpoint::save(&path, &params, &adam, &state(budget.step(), budget.secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_orthogonal_and_of_the_length_asked_for() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let rows = orthogonal(10, 6, 2.0, &mut rng);
+        let row = |i: usize| &rows[i * 6..i * 6 + 6];
+        let dot =
+            |i: usize, j: usize| -> f32 { row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum() };
+        for i in 0..10 {
+            assert!((dot(i, i) - 4.0).abs() < 1e-4);
+            for j in 0..i {
+                // The first six are a basis, the last four start another.
+                assert!((i < 6) != (j < 6) || dot(i, j).abs() < 1e-4, "{i} {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn near_places_are_alike_and_far_ones_are_not() {
+        let d = 96;
+        let table = places((4, 12), d);
+        assert_eq!(table.len(), 4 * 144 * d);
+        let alike = |a: usize, b: usize| -> f32 {
+            let row = |i: usize| &table[i * d..(i + 1) * d];
+            let dot = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+            dot(row(a), row(b)) / (dot(row(a), row(a)) * dot(row(b), row(b))).sqrt()
+        };
+        assert!(alike(0, 1) > alike(0, 3) && alike(0, 3) > alike(0, 143));
+        assert!(alike(50, 50 + 144) > alike(50, 50 + 3 * 144));
+    }
+
+    #[test]
+    fn towers_start_by_looking_at_their_like() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let params = Params::new(2, &Device::Cpu);
+        Towers::build(&info, &params.var_builder()).unwrap();
+        initialise(&params, &info).unwrap();
+        let name = "model.image_vision_tower.vision_tower.vision_model.encoder.layers.1.self_attn";
+        let get = |which: &str| -> Vec<f32> {
+            let var = params.get(&format!("{name}.{which}.weight")).unwrap();
+            var.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(get("q_proj"), get("k_proj"));
+        assert_ne!(get("q_proj"), get("v_proj"));
+    }
 }

@@ -65,6 +65,8 @@ fn every_task_runs_with_the_real_engine() {
         format: "synth".to_owned(),
         limit: None,
         mode,
+        ablate: true,
+        corrections: 1,
     };
     let unit = 0.0..=1.0;
     for (task, mode) in [

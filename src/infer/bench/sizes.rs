@@ -239,6 +239,7 @@ fn released() -> SparrowConfig {
             max_selected: 16,
             box_prior_min_score: 0.35,
             box_prior_max_keep: 4,
+            place_waves: 0,
         },
         visual: VisualTokenConfig {
             num_frames: 16,

@@ -17,6 +17,7 @@ struct Selector {
     fuse_proj: Linear,
     box_head: [Linear; 2],
     hidden: usize,
+    waves: usize,
 }
 
 impl Selector {
@@ -25,13 +26,14 @@ impl Selector {
         let head = vb.pp("box_head");
         Ok(Self {
             seg_proj: Linear::new(c.seg_dim, hidden, vb.pp("seg_proj"))?,
-            prop_proj: Linear::new(c.prop_dim, hidden, vb.pp("prop_proj"))?,
+            prop_proj: Linear::new(c.prop_dim + 4 * c.place_waves, hidden, vb.pp("prop_proj"))?,
             fuse_proj: Linear::new(c.prop_dim, c.seg_dim, vb.pp("fuse_proj"))?,
             box_head: [
                 Linear::new(2 * hidden, hidden, head.pp(0))?,
                 Linear::new(hidden, 4, head.pp(2))?,
             ],
             hidden,
+            waves: c.place_waves,
         })
     }
 }
@@ -168,7 +170,7 @@ impl ReleasedHead {
     ) -> Result<SelectorOutput> {
         let s = &self.selector;
         let q = s.seg_proj.forward(queries)?;
-        let k = s.prop_proj.forward(candidates.features)?;
+        let k = s.prop_proj.forward(&candidates.placed(s.waves)?)?;
         let scale = (s.hidden as f64).powf(-0.5);
         let matches = (q.matmul(&k.t()?.contiguous()?)? * scale)?;
         let objects = matches.broadcast_add(&candidates.log_objectness()?)?;

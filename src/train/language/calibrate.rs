@@ -10,13 +10,17 @@ pub(super) struct Record {
     pub(super) proposals: Vec<(f32, u8)>,
     /// What was meant; empty if nothing.
     pub(super) referents: Vec<u8>,
+    /// The answer speaks of several things; else one box is kept at most.
+    pub(super) several: bool,
 }
 
-/// Both thresholds and what they are worth.
+/// The thresholds and what they are worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Fit {
     pub(super) presence: f32,
     pub(super) keep: f32,
+    /// Power of the probability that joins the confidence.
+    pub(super) presence_power: f32,
     /// Mean overlap of what is kept with what is meant, 0 to 1.
     pub(super) value: f64,
     /// Mean of that over phrases that mean nothing.
@@ -25,12 +29,17 @@ pub(super) struct Fit {
 
 impl Record {
     /// Overlap of the kept objects with those that are meant.
-    fn value(&self, presence: f32, keep: f32, at_most: usize) -> f64 {
+    fn value(&self, (presence, power, keep): (f32, f32, f32), at_most: usize) -> f64 {
         let mut kept: Vec<(f32, u8)> = vec![];
         if self.presence >= presence {
-            kept.extend(self.proposals.iter().filter(|p| p.0 >= keep));
+            let share = self.presence.powf(power);
+            kept.extend(self.proposals.iter().filter(|p| p.0 * share >= keep));
             kept.sort_by(|a, b| b.0.total_cmp(&a.0));
-            kept.truncate(at_most);
+            kept.truncate(if self.several {
+                at_most
+            } else {
+                at_most.min(1)
+            });
         }
         let mut found: Vec<u8> = kept.iter().map(|p| p.1).collect();
         found.sort_unstable();
@@ -50,25 +59,29 @@ impl Record {
 
 /// The best thresholds where at most `at_most` proposals are kept; `None` without records.
 pub(super) fn fit(records: &[Record], at_most: usize) -> Option<Fit> {
-    let mean = |presence: f32, keep: f32, only_none: bool| {
+    let mean = |at: (f32, f32, f32), only_none: bool| {
         let values: Vec<f64> = records
             .iter()
             .filter(|r| !only_none || r.referents.is_empty())
-            .map(|r| r.value(presence, keep, at_most))
+            .map(|r| r.value(at, at_most))
             .collect();
         values.iter().sum::<f64>() / values.len().max(1) as f64
     };
     let grid = |n: u8| (1..n).map(move |i| f32::from(i) / f32::from(n));
     let mut best: Option<Fit> = None;
-    for presence in grid(20) {
+    let powers = [0.0, 0.25, 0.5, 1.0];
+    let presences = grid(20).flat_map(|p| powers.map(|power| (p, power)));
+    for (presence, power) in presences {
         for keep in grid(40) {
-            let value = mean(presence, keep, false);
+            let at = (presence, power, keep);
+            let value = mean(at, false);
             if !records.is_empty() && best.is_none_or(|b| value > b.value) {
                 best = Some(Fit {
                     presence,
                     keep,
+                    presence_power: power,
                     value,
-                    none: mean(presence, keep, true),
+                    none: mean(at, true),
                 });
             }
         }
@@ -86,6 +99,7 @@ mod tests {
             presence,
             proposals: proposals.to_vec(),
             referents: referents.to_vec(),
+            several: false,
         };
         let records = [
             record(0.9, &[(0.8, 1), (0.3, 2)], &[1]),
@@ -95,8 +109,12 @@ mod tests {
         ];
         let found = fit(&records, 4).unwrap();
         assert_eq!((found.value, found.none), (1.0, 1.0));
-        assert!(found.keep > 0.35 && found.keep <= 0.7, "{found:?}");
-        assert!(found.presence > 0.2 && found.presence <= 0.6, "{found:?}");
+        let kept = |presence: f32, confidence: f32| {
+            let share = presence.powf(found.presence_power);
+            presence >= found.presence && confidence * share >= found.keep
+        };
+        assert!(kept(0.9, 0.8) && kept(0.6, 0.7), "{found:?}");
+        assert!(!kept(0.8, 0.35) && !kept(0.2, 0.9), "{found:?}");
         assert!(fit(&[], 4).is_none());
     }
 }

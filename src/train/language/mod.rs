@@ -55,6 +55,9 @@ impl Part {
     }
 }
 
+/// What matches phrases with proposals is two small layers behind a large model, and follows it faster than the rest.
+const CHOOSER: &str = "proposal_selector.";
+const CHOOSER_RATE: f64 = 2.0;
 /// Clips of a step.
 const ROWS: usize = 6;
 /// Phrases of a clip in a step.
@@ -100,17 +103,15 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// Whether there are enough clips, all of the frozen networks' present state.
-    fn is_settled(&self) -> bool {
-        self.stale == 0 && self.scenes.len() >= self.effort.pool.1
-    }
-
-    fn options(&self, progress: f64) -> SynthOptions {
-        let language = if progress < READING {
+    fn practice(progress: f64) -> LanguageOptions {
+        if progress < READING {
             LanguageOptions::attributes_only()
         } else {
-            LanguageOptions::default()
-        };
+            LanguageOptions::practice()
+        }
+    }
+
+    fn options(&self, language: LanguageOptions) -> SynthOptions {
         SynthOptions {
             vocabulary: self.vocabulary,
             phrases: PHRASES_MADE,
@@ -121,7 +122,7 @@ impl Pool<'_> {
 
     /// Makes another clip; the oldest gives way where there are enough.
     fn grow(&mut self, progress: f64) -> TrainResult<()> {
-        let options = self.options(progress);
+        let options = self.options(Self::practice(progress));
         // A clip in which nothing can be referred to has nothing to say.
         let scene = loop {
             let seed = synth::training_seed(self.job.seed.wrapping_add(77), self.made);
@@ -146,7 +147,8 @@ impl Pool<'_> {
     }
 
     fn held_out(&self) -> TrainResult<Vec<Scene>> {
-        let options = self.options(1.0);
+        // Thresholds are fitted on these: phrases as often of each kind as they are asked.
+        let options = self.options(LanguageOptions::default());
         (0..self.effort.held_out)
             .map(|i| {
                 let seed = synth::HELD_OUT + 1000 + i;
@@ -191,11 +193,20 @@ fn train(
     for path in &job.init {
         params.fill(&checkpoint::weights(path, &job.device)?)?;
     }
-    let group = Group {
-        vars: params.all(),
-        lr_scale: 1.0,
-    };
-    let mut adam = AdamW::new(vec![group], AdamConfig::default())?;
+    let (mut chooser, mut others) = (params.all(), params.all());
+    chooser.retain(|(name, _)| name.contains(CHOOSER));
+    others.retain(|(name, _)| !name.contains(CHOOSER));
+    let groups = vec![
+        Group {
+            vars: others,
+            lr_scale: 1.0,
+        },
+        Group {
+            vars: chooser,
+            lr_scale: CHOOSER_RATE,
+        },
+    ];
+    let mut adam = AdamW::new(groups, AdamConfig::default())?;
     let path = checkpoint::path_in(&job.out, part.stage());
     let mut log = Log::open(&job.out, part.stage(), job.resume)?;
     let mut budget = job.budget.clone();
@@ -231,9 +242,7 @@ fn train(
         while pool.scenes.len() < effort.pool.0 {
             pool.grow(reached(progress))?;
         }
-        for _ in 0..if pool.is_settled() { 1 } else { 2 } {
-            pool.grow(reached(progress))?;
-        }
+        pool.grow(reached(progress))?;
         let mut rng = ChaCha8Rng::seed_from_u64(job.seed ^ (step << 20));
         let batch: Vec<(&Scene, Vec<usize>)> = (0..ROWS)
             .map(|_| {
@@ -289,7 +298,11 @@ fn train(
     let mut extra = serde_json::json!({ "made": pool.made });
     if let Some(fit) = calibrate::fit(&tally.records, info.config.filtration.max_selected) {
         // Under this key an export finds them.
-        extra["thresholds"] = serde_json::json!({ "presence": fit.presence, "keep": fit.keep });
+        extra["thresholds"] = serde_json::json!({
+            "presence": fit.presence,
+            "presence_power": fit.presence_power,
+            "keep": fit.keep,
+        });
         fields.extend([("kept_value", fit.value), ("kept_none", fit.none)]);
     }
     log.line("val", budget.step(), budget.secs(), &fields)?;

@@ -630,6 +630,7 @@ impl Model {
                     presence: presence[row][s.slot],
                     proposals,
                     referents: phrase(s).referents.clone(),
+                    several: phrase(s).referents.len() > 1,
                 });
             }
             tally

@@ -4,7 +4,7 @@
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::heads::{CellTargets, OwnedCell};
+use super::heads::{CellTargets, OwnedCell, UNNAMED};
 use crate::train::synth::{Clip, SynthOptions, generate};
 
 /// SAM's normalisation, `models/nano.json`.
@@ -190,6 +190,11 @@ pub(super) fn halved(ids: &[u8], px: usize, id: u8) -> Vec<f32> {
     out
 }
 
+/// A word's class, where words hold.
+fn name(clip: &Clip, class: usize) -> u32 {
+    if clip.wild { UNNAMED } else { class as u32 }
+}
+
 fn truths(clip: &Clip, t: usize) -> Vec<Truth> {
     let side = clip.width as f32;
     let least = (clip.width * clip.width / 1600) as u32;
@@ -205,8 +210,8 @@ fn truths(clip: &Clip, t: usize) -> Vec<Truth> {
                     (x2 - x1) / side,
                     (y2 - y1) / side,
                 ],
-                colour: o.colour.index() as u32,
-                shape: o.shape.index() as u32,
+                colour: name(clip, o.colour.index()),
+                shape: name(clip, o.shape.index()),
             })
         })
         .collect()
@@ -245,8 +250,8 @@ fn cells(clip: &Clip, t: usize, image: usize, stride: usize, out: &mut CellTarge
         let side = px as f32;
         out.owned.push(OwnedCell {
             cell: (image * n * n + i) as u32,
-            colour: object.colour.index() as u32,
-            shape: object.shape.index() as u32,
+            colour: name(clip, object.colour.index()),
+            shape: name(clip, object.shape.index()),
             sides: [
                 (cx - x1) / side,
                 (cy - y1) / side,

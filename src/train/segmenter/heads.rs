@@ -31,6 +31,21 @@ pub(super) struct OwnedCell {
     pub(super) sides: [f32; 4],
 }
 
+/// Class of a colour or shape that has no name.
+pub(super) const UNNAMED: u32 = u32::MAX;
+
+/// Classes and weights of a mean over the rows that have a name.
+fn named(classes: impl Iterator<Item = u32>) -> (Vec<u32>, Vec<f32>) {
+    let classes: Vec<u32> = classes.collect();
+    let known = classes.iter().filter(|c| **c != UNNAMED).count().max(1) as f32;
+    let weight = |c: &u32| if *c == UNNAMED { 0.0 } else { 1.0 / known };
+    let weights = classes.iter().map(weight).collect();
+    let classes = classes
+        .into_iter()
+        .map(|c| if c == UNNAMED { 0 } else { c });
+    (classes.collect(), weights)
+}
+
 const COLOURS: usize = Colour::ALL.len();
 const SHAPES: usize = Shape::ALL.len();
 
@@ -100,16 +115,10 @@ impl AuxHeads {
             targets.owned.iter().flat_map(|c| c.sides).collect(),
             mean(4 * k),
         )?;
-        let colour = weighted_ce(
-            &self.colour[level - 1].forward(&owned)?,
-            targets.owned.iter().map(|c| c.colour).collect(),
-            mean(k),
-        )?;
-        let shape = weighted_ce(
-            &self.shape[level - 1].forward(&owned)?,
-            targets.owned.iter().map(|c| c.shape).collect(),
-            mean(k),
-        )?;
+        let (classes, weights) = named(targets.owned.iter().map(|c| c.colour));
+        let colour = weighted_ce(&self.colour[level - 1].forward(&owned)?, classes, weights)?;
+        let (classes, weights) = named(targets.owned.iter().map(|c| c.shape));
+        let shape = weighted_ce(&self.shape[level - 1].forward(&owned)?, classes, weights)?;
         Ok(HeadLoss {
             dense: (cover + (sides * 2.0)?)?,
             attributes: Some((colour + shape)?),
@@ -123,10 +132,10 @@ impl AuxHeads {
         colours: Vec<u32>,
         shapes: Vec<u32>,
     ) -> Result<Tensor> {
-        let k = colours.len();
-        let mean = || vec![1.0 / k.max(1) as f32; k];
-        let colour = weighted_ce(&self.query_colour.forward(features)?, colours, mean())?;
-        colour + weighted_ce(&self.query_shape.forward(features)?, shapes, mean())?
+        let (classes, weights) = named(colours.into_iter());
+        let colour = weighted_ce(&self.query_colour.forward(features)?, classes, weights)?;
+        let (classes, weights) = named(shapes.into_iter());
+        colour + weighted_ce(&self.query_shape.forward(features)?, classes, weights)?
     }
 
     /// Colour and shape classes read from proposals `(k, d)`: what validation counts.

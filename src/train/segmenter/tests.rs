@@ -84,6 +84,28 @@ fn a_few_steps_on_one_batch_lower_its_loss() {
 }
 
 #[test]
+fn colours_without_a_name_teach_nothing() {
+    let (params, nets) = nets();
+    let spec = BatchSpec {
+        synth: SynthOptions {
+            wild: 1.0,
+            ..toy(1).synth
+        },
+        ..toy(1)
+    };
+    let batch = make(5, &spec);
+    assert!(!batch.objects.is_empty());
+    let (loss, terms) = nets.loss(&batch, Scope::Everything, &Device::Cpu).unwrap();
+    let term = |name: &str| terms.iter().find(|t| t.0 == name).unwrap().1;
+    assert!(term("mask") > 0.0 && term("prop") > 0.0);
+    assert_eq!((term("attr"), term("qattr")), (0.0, 0.0));
+    let grads = loss.backward().unwrap();
+    let head = params.get("aux.query_colour.weight").unwrap();
+    let moved = grads.get(head.as_tensor()).unwrap().abs().unwrap();
+    assert_eq!(moved.sum_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+}
+
+#[test]
 fn memory_learns_alone() {
     let (params, nets) = nets();
     let batch = make(5, &toy(3));

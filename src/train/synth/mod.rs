@@ -9,6 +9,8 @@ mod phrases;
 mod render;
 mod scene;
 mod shapes;
+mod variant;
+mod wild;
 mod words;
 mod write;
 
@@ -19,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use phrases::{LanguageOptions, PROMPTS, Phrase, PhraseKind, Slots};
+pub use variant::Variant;
 pub use words::{Colour, Motion, Shape, Superlative, Texture};
 pub use write::{ClipFile, write_clip};
 
@@ -106,6 +109,8 @@ pub struct SynthOptions {
     pub compound: f32,
     /// Part of the clips whose camera moves.
     pub camera: f32,
+    /// Part of the clips that are made to look like footage; their colours have no names.
+    pub wild: f32,
     /// Words that objects are drawn from.
     pub vocabulary: Vocabulary,
     /// Phrases wanted; fewer come if the clip does not allow as many different ones.
@@ -124,6 +129,7 @@ impl Default for SynthOptions {
             objects: [0.15, 0.25, 0.25, 0.18, 0.12, 0.05],
             compound: 0.6,
             camera: 0.45,
+            wild: 0.0,
             vocabulary: Vocabulary::Full,
             phrases: 8,
             language: LanguageOptions::default(),
@@ -179,6 +185,8 @@ pub struct Clip {
     pub objects: Vec<ObjectInfo>,
     /// Phrases, no two alike.
     pub phrases: Vec<Phrase>,
+    /// Made to look like footage: colour words do not hold, and there are no phrases.
+    pub wild: bool,
 }
 
 impl Clip {
@@ -234,7 +242,8 @@ fn finish(scene: &scene::Scene, options: &SynthOptions, rng: &mut ChaCha8Rng) ->
     let size = (options.width as f32, options.height as f32);
     let mut phrases: Vec<Phrase> = Vec::new();
     let mut said = BTreeSet::new();
-    for _ in 0..options.phrases * 6 {
+    let wanted = if scene.wild { 0 } else { options.phrases };
+    for _ in 0..wanted * 6 {
         if phrases.len() == options.phrases {
             break;
         }
@@ -253,6 +262,7 @@ fn finish(scene: &scene::Scene, options: &SynthOptions, rng: &mut ChaCha8Rng) ->
         ids,
         objects,
         phrases,
+        wild: scene.wild,
     }
 }
 

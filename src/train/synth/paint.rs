@@ -186,7 +186,7 @@ pub(super) fn hash(x: i32, y: i32, salt: u32) -> u32 {
 }
 
 /// Value noise, 0 to 1, smooth between lattice points.
-fn smooth_noise(x: f32, y: f32, salt: u32) -> f32 {
+pub(super) fn smooth_noise(x: f32, y: f32, salt: u32) -> f32 {
     let (fx, fy) = (x.floor(), y.floor());
     let (ix, iy) = (fx as i32, fy as i32);
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);

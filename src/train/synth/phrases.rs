@@ -98,6 +98,19 @@ impl Default for LanguageOptions {
 }
 
 impl LanguageOptions {
+    /// More of what is hard and rare: places, motions, several things, things that are not there.
+    pub fn practice() -> Self {
+        Self {
+            colour: 0.5,
+            shape: 0.5,
+            motion: 0.32,
+            superlative: 0.32,
+            no_match: 0.27,
+            plural: 0.8,
+            ..Self::default()
+        }
+    }
+
     /// Colour and shape alone: where reading starts.
     pub fn attributes_only() -> Self {
         Self {

@@ -1,13 +1,16 @@
 //! From a [`Scene`] to frames and instance maps: distances give cheap antialiasing for colour, and hard masks.
 
+use std::borrow::Cow;
+
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
     SynthOptions,
     paint::{clip_range, hash, mix},
-    scene::{Camera, Pose, Scene, Thing},
+    scene::{Camera, Part, Pose, Scene, Thing},
     shapes::{distance, part_distance},
+    wild::{Bent, compressed, swung},
 };
 
 /// One frame: RGB bytes and instance ids (0 = background), row-major.
@@ -25,12 +28,15 @@ pub(super) fn render(scene: &Scene, options: &SynthOptions, rng: &mut ChaCha8Rng
                 ids: vec![0; options.width * options.height],
             };
             for (i, thing) in scene.things.iter().enumerate() {
-                draw_thing(&mut frame, thing, thing.poses[f], (i + 1) as u8, options);
+                draw_thing(&mut frame, thing, f, (i + 1) as u8, options);
             }
             if scene.blur {
                 blur(&mut frame.rgb, options.width, options.height);
             }
             finish(&mut frame.rgb, scene, options.width, rng.random());
+            if let Some(quality) = scene.quality {
+                frame.rgb = compressed(frame.rgb, options.width, options.height, quality);
+            }
             frame
         })
         .collect()
@@ -78,7 +84,16 @@ fn behind(scene: &Scene, camera: Camera, options: &SynthOptions) -> Vec<u8> {
     out
 }
 
-fn draw_thing(frame: &mut Drawn, thing: &Thing, pose: Pose, id: u8, options: &SynthOptions) {
+fn draw_thing(frame: &mut Drawn, thing: &Thing, f: usize, id: u8, options: &SynthOptions) {
+    let pose = thing.poses[f];
+    if thing.shadow > 0.0 {
+        shade(frame, thing, pose, options);
+    }
+    let bent = thing.flex.as_ref().map(|flex| flex.at(f));
+    let parts = match bent {
+        Some(bent) => Cow::Owned(swung(&thing.parts, bent)),
+        None => Cow::Borrowed(thing.parts.as_slice()),
+    };
     let reach = thing.reach() * pose.scale + 1.0;
     let (sin, cos) = (libm::sinf(pose.turn), libm::cosf(pose.turn));
     let inverse = 1.0 / pose.scale;
@@ -89,7 +104,11 @@ fn draw_thing(frame: &mut Drawn, thing: &Thing, pose: Pose, id: u8, options: &Sy
                 (y as f32 + 0.5 - pose.cy) * inverse,
             );
             let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
-            let Some((colour, cover)) = sample(thing, u, v, pose.scale) else {
+            let (u, v) = match bent {
+                Some(Bent { rows: [a, b], .. }) => (a[0] * u + a[1] * v, b[0] * u + b[1] * v),
+                None => (u, v),
+            };
+            let Some((colour, cover)) = sample(thing, &parts, u, v, pose.scale) else {
                 continue;
             };
             let gain = 1.0 - thing.shading * (dx + dy);
@@ -107,7 +126,7 @@ fn draw_thing(frame: &mut Drawn, thing: &Thing, pose: Pose, id: u8, options: &Sy
 }
 
 /// Colour and coverage of an object at a point of its unit space; `None` where it covers nothing.
-fn sample(thing: &Thing, u: f32, v: f32, scale: f32) -> Option<([f32; 3], f32)> {
+fn sample(thing: &Thing, parts: &[Part], u: f32, v: f32, scale: f32) -> Option<([f32; 3], f32)> {
     let coverage = |d: f32| (0.5 - d * scale).clamp(0.0, 1.0);
     let (bu, bv) = match &thing.wobble {
         Some(wobble) => {
@@ -119,23 +138,48 @@ fn sample(thing: &Thing, u: f32, v: f32, scale: f32) -> Option<([f32; 3], f32)> 
     };
     let mut cover = coverage(distance(thing.shape, bu, bv, &thing.wave));
     let mut colour = None;
-    for part in &thing.parts {
+    let body = || match &thing.skin {
+        Some(skin) => skin.at(u, v),
+        None => thing.paint.at(u, v),
+    };
+    for part in parts {
         let (x, y) = (u - part.x, v - part.y);
         let (x, y) = (x * part.cos + y * part.sin, y * part.cos - x * part.sin);
         let over = coverage(part_distance(part.shape, x, y, part.a, part.b, &part.wave));
         if over > 0.0 {
-            let base = colour.unwrap_or_else(|| thing.paint.at(u, v));
+            let base = colour.unwrap_or_else(body);
             // Where the part alone makes the edge, the body's colour must not bleed in.
             let share = if cover > 0.0 { over } else { 1.0 };
-            colour = Some(mix(base, part.paint.at(x, y), share));
+            let own = match &part.skin {
+                Some(skin) => skin.at(x, y),
+                None => part.paint.at(x, y),
+            };
+            colour = Some(mix(base, own, share));
             cover = cover.max(over);
         }
     }
-    (cover > 0.0).then(|| (colour.unwrap_or_else(|| thing.paint.at(u, v)), cover))
+    (cover > 0.0).then(|| (colour.unwrap_or_else(body), cover))
+}
+
+/// Darkens what lies below a thing: a soft ellipse at its feet.
+fn shade(frame: &mut Drawn, thing: &Thing, pose: Pose, options: &SynthOptions) {
+    let (a, b) = (1.2 * pose.scale, 0.5 * pose.scale);
+    let (cx, cy) = (pose.cx + 0.15 * pose.scale, pose.cy + 0.8 * pose.scale);
+    for y in clip_range(cy - b, cy + b, options.height) {
+        for x in clip_range(cx - a, cx + a, options.width) {
+            let (dx, dy) = ((x as f32 - cx) / a, (y as f32 - cy) / b);
+            let deep = (1.0 - dx * dx - dy * dy).max(0.0);
+            let gain = 1.0 - thing.shadow * deep;
+            let at = (y * options.width + x) * 3;
+            for p in &mut frame.rgb[at..at + 3] {
+                *p = (f32::from(*p) * gain) as u8;
+            }
+        }
+    }
 }
 
 /// Binomial 3×3 blur of the whole frame, edges kept.
-fn blur(rgb: &mut [u8], w: usize, h: usize) {
+pub(super) fn blur(rgb: &mut [u8], w: usize, h: usize) {
     let row = w * 3;
     let mut half = rgb.to_vec();
     for (out, line) in half.chunks_exact_mut(row).zip(rgb.chunks_exact(row)) {

@@ -8,6 +8,7 @@ use super::{
     draw::{chance, normal, one_of, pick, uniform},
     paint::{Background, Paint, second_shade, shade},
     shapes::{PartShape, Wave},
+    wild::{self, Flex, Palette, Skin},
     words::{Colour, Motion, Shape, Texture},
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Part {
     pub(super) sin: f32,
     pub(super) wave: Wave,
     pub(super) paint: Paint,
+    /// Stands in for the paint.
+    pub(super) skin: Option<Skin>,
 }
 
 /// An object.
@@ -51,6 +54,12 @@ pub(super) struct Thing {
     /// Light from the upper left on the body: relative gain per unit.
     pub(super) shading: f32,
     pub(super) poses: Vec<Pose>,
+    /// Stands in for the body's paint.
+    pub(super) skin: Option<Skin>,
+    /// How the body bends.
+    pub(super) flex: Option<Flex>,
+    /// How much darker it is below.
+    pub(super) shadow: f32,
 }
 
 impl Thing {
@@ -60,7 +69,8 @@ impl Thing {
             .parts
             .iter()
             .map(|p| (p.x * p.x + p.y * p.y).sqrt() + (p.a * p.a + p.b * p.b).sqrt());
-        parts.fold(1.16, f32::max) * if self.wobble.is_some() { 1.2 } else { 1.05 }
+        let reach = parts.fold(1.16, f32::max) * if self.wobble.is_some() { 1.2 } else { 1.05 };
+        reach * if self.flex.is_some() { 1.6 } else { 1.0 }
     }
 }
 
@@ -82,6 +92,10 @@ pub(super) struct Scene {
     pub(super) blur: bool,
     /// Gain slope per pixel in x and y.
     pub(super) light: Option<(f32, f32)>,
+    /// Made to look like footage, see [`super::wild`].
+    pub(super) wild: bool,
+    /// Quality of the encoder that the picture has gone through.
+    pub(super) quality: Option<u8>,
 }
 
 /// Pixels that one pixel of a 256-pixel frame takes.
@@ -95,6 +109,8 @@ impl Scene {
         let unit = unit(options);
         let (w, h) = (options.width as f32, options.height as f32);
         let frames = options.frames;
+        // Nothing is drawn from the generator where the answer is known: seeds keep their clips.
+        let wild = (options.wild > 0.0 && chance(rng, options.wild)).then(|| Palette::new(rng));
         let wanted = pick(rng, &options.objects) + 1;
         let mut things: Vec<Thing> = Vec::with_capacity(wanted);
         let mut places: Vec<(f32, f32, f32)> = Vec::new();
@@ -132,8 +148,15 @@ impl Scene {
         if chance(rng, 0.85) {
             things.sort_by(|a, b| b.radius.total_cmp(&a.radius));
         }
+        if let Some(behind) = wild {
+            things
+                .iter_mut()
+                .for_each(|thing| wild::dress(thing, behind, rng));
+        }
         let moving_camera = frames > 1 && chance(rng, options.camera);
-        let cameras = if moving_camera {
+        let cameras = if moving_camera && wild.is_some() {
+            wild::camera(frames, unit, rng)
+        } else if moving_camera {
             camera_path(frames, unit, rng)
         } else {
             vec![
@@ -152,17 +175,17 @@ impl Scene {
                 pose.scale *= camera.zoom;
             }
         }
+        let reach = if wild.is_some() { wild::MARGIN } else { 44.0 };
         let margin = if moving_camera {
-            (44.0 * unit) as usize
+            (reach * unit) as usize
         } else {
             0
         };
-        let background = Background::new(
-            options.width + 2 * margin,
-            options.height + 2 * margin,
-            unit,
-            rng,
-        );
+        let (width, height) = (options.width + 2 * margin, options.height + 2 * margin);
+        let background = match wild {
+            Some(palette) => wild::background((width, height), unit, palette, rng),
+            None => Background::new(width, height, unit, rng),
+        };
         let light =
             chance(rng, 0.3).then(|| (uniform(rng, -0.3, 0.3) / w, uniform(rng, -0.3, 0.3) / h));
         Self {
@@ -176,6 +199,8 @@ impl Scene {
             },
             blur: chance(rng, 0.25),
             light,
+            wild: wild.is_some(),
+            quality: (wild.is_some() && chance(rng, 0.4)).then(|| rng.random_range(15..60)),
         }
     }
 }
@@ -255,6 +280,8 @@ impl Scene {
             noise: 1.5,
             blur: false,
             light: None,
+            wild: false,
+            quality: None,
         }
     }
 }
@@ -355,6 +382,9 @@ fn thing(
             0.0
         },
         poses: poses(options, motion, radius, at, turn, rng),
+        skin: None,
+        flex: None,
+        shadow: 0.0,
     }
 }
 
@@ -385,6 +415,7 @@ fn part(options: &SynthOptions, body: [f32; 3], rng: &mut ChaCha8Rng) -> Part {
         sin: libm::sinf(turn),
         wave: wave(rng, [0.14, 0.1, 0.05]),
         paint,
+        skin: None,
     }
 }
 

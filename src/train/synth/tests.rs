@@ -1,7 +1,7 @@
 //! Properties of generated clips that training and evaluation rely on.
 
 use super::{
-    Clip, HELD_OUT, Motion, PhraseKind, SynthOptions, Vocabulary, generate, training_seed,
+    Clip, HELD_OUT, Motion, PhraseKind, SynthOptions, Variant, Vocabulary, generate, training_seed,
 };
 
 fn small(phrases: usize) -> SynthOptions {
@@ -153,6 +153,50 @@ fn the_core_vocabulary_stays_in_its_bounds() {
             assert!(Vocabulary::Core.shapes().contains(&o.shape));
             assert!(Vocabulary::Core.colours().contains(&o.colour));
             assert!(o.motion != Motion::Circling && o.motion != Motion::Spinning);
+        }
+    }
+}
+
+#[test]
+fn clips_that_look_like_footage_have_masks_and_no_words() {
+    let options = SynthOptions {
+        wild: 1.0,
+        ..small(6)
+    };
+    for clip in clips(8, &options) {
+        assert!(clip.wild && clip.phrases.is_empty());
+        assert!(clip.ids.iter().flatten().any(|id| *id > 0));
+        assert!(clip.frames.iter().all(|f| f.len() == 96 * 80 * 3));
+        assert_ne!(clip.frames[0], clip.frames[3]);
+    }
+    assert_eq!(
+        generate(4, &options).frames,
+        generate(4, &options).frames,
+        "a seed is a clip here too"
+    );
+}
+
+#[test]
+fn variants_keep_masks_and_phrases_true() {
+    for variant in Variant::ALL {
+        for seed in 0..8 {
+            let before = generate(seed, &small(8));
+            let mut clip = before.clone();
+            variant.apply(&mut clip, seed);
+            assert_ne!(clip.frames, before.frames, "{}", variant.name());
+            let moved = matches!(variant, Variant::Rotate | Variant::Scale);
+            assert_eq!(clip.ids != before.ids, moved, "{}", variant.name());
+            for object in &clip.objects {
+                let area = clip.ids[1].iter().filter(|v| **v == object.id).count();
+                assert_eq!(area as u32, object.areas[1]);
+            }
+            for phrase in &clip.phrases {
+                assert!(before.phrases.contains(phrase));
+                let turned = variant == Variant::Rotate;
+                assert!(!turned || phrase.kind != PhraseKind::Position);
+                let there = |id: &u8| clip.object(*id).is_some_and(|o| o.areas[0] > 0);
+                assert!(phrase.referents.iter().all(there));
+            }
         }
     }
 }
