@@ -356,14 +356,7 @@ fn a_project_leaves_as_a_dataset_and_comes_back() {
 fn force_replaces_no_input_and_nothing_that_is_not_ours() {
     let dir = place();
     let at = |p: &str| dir.path().join(p);
-    let ground = [
-        "ground",
-        "clip",
-        "--phrase",
-        "the circle",
-        "--range",
-        "0..1",
-    ];
+    let ground = ["ground", "clip", BOX, "--range", "0..1"];
     let with = |more: &[&'static str]| [&ground, more].concat();
     refused(
         dir.path(),
