@@ -179,6 +179,11 @@ fn a_phrase_brings_proposals_and_a_mask() {
 fn thresholds_act_at_once_and_undo_takes_them_back() {
     let mut window = open();
     window.ground("the red ball");
+    assert_eq!(
+        window.doc().thresholds.keep,
+        0.402,
+        "showing the slider must not move it to its nearest step"
+    );
     window
         .harness
         .get_by_label("Keep above")

@@ -168,7 +168,8 @@ impl Backend for FakeEngine {
                     device: "CPU, 2 threads".to_owned(),
                     thresholds: Thresholds {
                         objectness: 0.05,
-                        keep: 0.4,
+                        // Between two steps of the slider, as fitted thresholds are.
+                        keep: 0.402,
                         at_most: 4,
                     },
                     vocabulary: ["ball", "block", "blue", "red", "the"]

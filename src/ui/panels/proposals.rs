@@ -280,11 +280,15 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
     ui.spacing_mut().item_spacing.y = 2.0;
     ui.horizontal(|ui| {
         label(ui, "keep above");
-        let mut keep = now.keep;
+        // A fitted threshold lies between the slider's steps: only a step that a person makes changes it.
+        let shown = (now.keep * 100.0).round() / 100.0;
+        let mut keep = shown;
         let range = egui::Slider::new(&mut keep, 0.0..=1.0).step_by(0.01);
         let slider = slider(ui, "Keep above", room, range);
         value(ui, format!("{:.2}", now.keep));
-        if slider.changed() || slider.drag_stopped() {
+        let moved = (keep - shown).abs() > 1e-4;
+        if moved || slider.drag_stopped() {
+            let keep = if moved { keep } else { now.keep };
             out.send(Command::SetThresholds {
                 thresholds: Thresholds { keep, ..now },
                 done: done(&slider),
@@ -297,7 +301,10 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
     ui.horizontal(|ui| {
         label(ui, "at most");
         let mut at_most = now.at_most;
-        let most = (emission.proposals.len() as u32).clamp(8, 24);
+        // Wide enough for what is in force, or the slider would lower it by being shown.
+        let most = (emission.proposals.len() as u32)
+            .clamp(8, 24)
+            .max(now.at_most);
         let range = egui::Slider::new(&mut at_most, 1..=most);
         let slider = slider(ui, "Keep at most", room, range);
         value(ui, now.at_most.to_string());
