@@ -10,6 +10,7 @@ pub(crate) mod check;
 mod conv;
 mod cpu;
 mod deformable;
+mod depthwise;
 mod flash;
 mod fused;
 mod layout;
@@ -25,8 +26,9 @@ use candle_core::{DType, Result, Tensor};
 
 pub use activation::{gelu, quick_gelu};
 pub use attention::{MASKED, attention, causal_attention, softmax_last};
-pub use conv::{conv_transpose_2x2, conv2d, depthwise_conv2d, max_pool_2x2};
+pub use conv::{conv_transpose_2x2, conv2d, max_pool_2x2};
 pub use deformable::deformable_sampling;
+pub use depthwise::depthwise_conv2d;
 pub use fused::{Activation, linear_activated, linear_added, mlp, swiglu};
 pub use layout::{nchw_to_tokens, tokens_to_nchw, transpose_last};
 pub use linear::linear;
