@@ -1,6 +1,24 @@
-//! Finite-difference checks shared by the kernels' tests.
+//! What the kernels' tests share: numbers to try, differences, and finite-difference checks of gradients.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
+
+/// Normally distributed numbers.
+pub(crate) fn randn(shape: &[usize]) -> Var {
+    Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
+}
+
+/// The largest difference between two tensors of one shape.
+pub(crate) fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    (a - b)
+        .unwrap()
+        .abs()
+        .unwrap()
+        .max_all()
+        .unwrap()
+        .to_scalar()
+        .unwrap()
+}
 
 /// A fixed, uneven weighting, so that every output element matters and no two alike.
 fn weighted_sum(y: &Tensor) -> Result<Tensor> {

@@ -219,25 +219,7 @@ pub fn depthwise_conv2d(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
-
-    use crate::nn::ops::check::gradients_agree;
-
-    fn randn(shape: &[usize]) -> Var {
-        Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
-    }
-
-    fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
-        assert_eq!(a.dims(), b.dims());
-        (a - b)
-            .unwrap()
-            .abs()
-            .unwrap()
-            .max_all()
-            .unwrap()
-            .to_scalar()
-            .unwrap()
-    }
+    use crate::nn::ops::check::{gradients_agree, largest_difference, randn};
 
     #[test]
     fn depthwise_agrees_with_candle_and_has_gradients() {
