@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::nn::config::SparrowConfig;
+use crate::nn::{config::SparrowConfig, ops};
 
 use super::{checkpoint::Role, tokenizer::TokenizerConfig, words::WordsConfig};
 
@@ -308,7 +308,8 @@ impl ModelInfo {
     }
 }
 
-/// A device by name: `auto` (the fastest there is), `cpu`, `cuda` or `metal`.
+/// A device by name: `auto` (the fastest there is), `cpu`, `cuda` or `metal`; or `composed`, the CPU without our kernels,
+/// which computes as a GPU does and is there to check that path where there is no GPU.
 ///
 /// # Errors
 /// [`ModelError::Device`] if it is unknown, absent, or not in this build.
@@ -319,6 +320,10 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
     };
     match name {
         "cpu" => Ok(Device::Cpu),
+        "composed" => {
+            ops::compose_only();
+            Ok(Device::Cpu)
+        }
         "auto" => Ok(Device::cuda_if_available(0)
             .ok()
             .filter(Device::is_cuda)

@@ -225,6 +225,18 @@ pub struct FiltrationConfig {
     /// decoder's states know what an object looks like and hardly where it is.
     #[serde(default)]
     pub place_waves: usize,
+    /// A vector per proposal of what its pixels look like together, beside the proposal features; as released: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region_code: Option<RegionCodeConfig>,
+}
+
+/// What the filtration head's region code is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionCodeConfig {
+    /// Side of the grid that a region is read on.
+    pub grid: usize,
+    /// Width of the code.
+    pub width: usize,
 }
 
 /// How frames become visual tokens.

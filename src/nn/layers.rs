@@ -62,7 +62,7 @@ impl Weight {
     fn for_many_rows(&self, rows: usize, device: &Device) -> Result<Option<Tensor>> {
         match self {
             Self::Full(weight) => Ok(Some(weight.clone())),
-            Self::Narrow(weight) if device.is_cpu() && ops::widens_whole(rows) => {
+            Self::Narrow(weight) if ops::kernels_serve(device) && ops::widens_whole(rows) => {
                 ops::widened(weight).map(Some)
             }
             Self::Blocks(weight) if device.is_cpu() && rows > BLOCK_ROWS => {

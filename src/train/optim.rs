@@ -8,6 +8,8 @@ use candle_core::{
     CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, Var, backprop::GradStore,
 };
 
+use crate::nn::ops;
+
 /// Constants of AdamW and of clipping.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamConfig {
@@ -199,7 +201,7 @@ struct Update {
 
 impl Update {
     fn apply(self, slot: &Slot, grad: &Tensor) -> Result<()> {
-        if !slot.var.device().is_cpu() {
+        if !ops::kernels_serve(slot.var.device()) {
             return self.apply_composed(slot, grad);
         }
         let (storage, layout) = grad.storage_and_layout();
@@ -235,8 +237,12 @@ impl Update {
         let moved = ((m.div(&denominator)?) * f64::from(self.step_size))?;
         slot.var
             .set(&((slot.var.as_tensor().detach() * f64::from(self.keep))? - moved)?)?;
-        slot.m.slice_set(&m, 0, 0)?;
-        slot.v.slice_set(&v, 0, 0)
+        // In place through a flat view, for a scalar has no axis to set along.
+        let keep = |into: &Tensor, from: &Tensor| {
+            into.flatten_all()?.slice_set(&from.flatten_all()?, 0, 0)
+        };
+        keep(&slot.m, &m)?;
+        keep(&slot.v, &v)
     }
 }
 
@@ -396,5 +402,29 @@ mod tests {
         };
         assert!(s.at(0, 0.0) < 0.2 && s.at(9, 0.0) > 0.99);
         assert!(s.at(500, 0.5) < 0.6 && (s.at(1000, 1.0) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_scalar_can_be_trained_on_every_device() {
+        // γ of the filtration head is one: its moments have no axis to be set along.
+        let var = Var::from_tensor(&Tensor::new(2_f32, &Device::Cpu).unwrap()).unwrap();
+        let group = Group {
+            vars: vec![("gamma".to_owned(), var.clone())],
+            lr_scale: 1.0,
+        };
+        let adam = AdamW::new(vec![group], AdamConfig::default()).unwrap();
+        let update = Update {
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-8,
+            clip: 1.0,
+            step_size: 0.1 / (1.0 - 0.9),
+            v_correction: 1.0 / (1.0 - 0.98),
+            keep: 1.0,
+        };
+        let grad = Tensor::new(3_f32, &Device::Cpu).unwrap();
+        update.apply_composed(&adam.slots[0], &grad).unwrap();
+        assert!((var.to_scalar::<f32>().unwrap() - 1.9).abs() < 1e-5);
+        assert!((adam.slots[0].m.to_scalar::<f32>().unwrap() - 0.3).abs() < 1e-6);
     }
 }

@@ -67,3 +67,11 @@ fn a_broken_file_is_a_failed_case_and_not_a_panic() {
         assert_eq!((outcome.passed, outcome.failed), (0, 1), "cut at {cut}");
     }
 }
+
+/// What a GPU computes: candle's own operations alone. A kernel of the CPU's that is called all the same fails the case.
+#[test]
+fn every_case_agrees_without_the_cpus_own_kernels() {
+    let run = super::cli::sparrow(folder(), &["parity", ".", "--device", "composed"]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.contains(" ok, 0 failed"), "{}", run.stdout);
+}

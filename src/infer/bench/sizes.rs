@@ -240,6 +240,7 @@ fn released() -> SparrowConfig {
             box_prior_min_score: 0.35,
             box_prior_max_keep: 4,
             place_waves: 0,
+            region_code: None,
         },
         visual: VisualTokenConfig {
             num_frames: 16,

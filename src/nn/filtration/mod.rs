@@ -9,6 +9,7 @@
 
 mod paper;
 pub mod prior;
+mod region_code;
 mod released;
 pub(crate) mod roi;
 pub mod select;
@@ -16,7 +17,7 @@ pub mod select;
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-pub use self::{paper::PaperHead, released::ReleasedHead};
+pub use self::{paper::PaperHead, region_code::RegionCode, released::ReleasedHead};
 use super::{config::FiltrationConfig, deformable_detr::Proposals};
 
 /// The feature pyramid that regions are read from, finest first: SAM2's two high-resolution maps and its image

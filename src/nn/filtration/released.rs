@@ -5,7 +5,8 @@ use candle_nn::{Init, VarBuilder, ops::sigmoid};
 
 use super::{
     Candidates, FilterOutput, Pyramid,
-    roi::{RegionTokens, attend, pairs},
+    region_code::RegionCode,
+    roi::{RegionTokens, attend, pairs, rois},
 };
 use crate::nn::{config::FiltrationConfig, layers::Linear, ops, precision::activations};
 
@@ -18,15 +19,17 @@ struct Selector {
     box_head: [Linear; 2],
     hidden: usize,
     waves: usize,
+    region_code: Option<RegionCode>,
 }
 
 impl Selector {
     fn new(c: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let hidden = c.selector_hidden;
         let head = vb.pp("box_head");
+        let known = c.prop_dim + 4 * c.place_waves + c.region_code.map_or(0, |r| r.width);
         Ok(Self {
             seg_proj: Linear::new(c.seg_dim, hidden, vb.pp("seg_proj"))?,
-            prop_proj: Linear::new(c.prop_dim + 4 * c.place_waves, hidden, vb.pp("prop_proj"))?,
+            prop_proj: Linear::new(known, hidden, vb.pp("prop_proj"))?,
             fuse_proj: Linear::new(c.prop_dim, c.seg_dim, vb.pp("fuse_proj"))?,
             box_head: [
                 Linear::new(2 * hidden, hidden, head.pp(0))?,
@@ -34,7 +37,21 @@ impl Selector {
             ],
             hidden,
             waves: c.place_waves,
+            region_code: RegionCode::new(c, &vb.pp("region_code"))?,
         })
+    }
+
+    /// All that is known of each proposal by itself: its features, where it is, what it looks like.
+    fn describe(&self, candidates: &Candidates<'_>, pyramid: &Pyramid) -> Result<Tensor> {
+        let placed = candidates.placed(self.waves)?;
+        let Some(code) = &self.region_code else {
+            return Ok(placed);
+        };
+        let (_, _, h, w) = pyramid[0].dims4()?;
+        let image = candidates.image.unwrap_or((4 * h, 4 * w));
+        let rois = rois(candidates.boxes, image)?;
+        let code = code.forward([&pyramid[0], &pyramid[1]], &rois, image.0)?;
+        Tensor::cat(&[placed, code.to_dtype(candidates.features.dtype())?], 1)
     }
 }
 
@@ -131,7 +148,7 @@ impl ReleasedHead {
         candidates: &Candidates<'_>,
         pyramid: &Pyramid,
     ) -> Result<FilterOutput> {
-        let chosen = self.select(queries, candidates)?;
+        let chosen = self.select(queries, candidates, pyramid)?;
         let (mut matches, mut logits) = (chosen.matches, chosen.logits);
         if let Some(score) = self.region_scores(queries, candidates, pyramid)? {
             let gamma = self.gamma.clamp(0.0, 1.0)?;
@@ -167,10 +184,11 @@ impl ReleasedHead {
         &self,
         queries: &Tensor,
         candidates: &Candidates<'_>,
+        pyramid: &Pyramid,
     ) -> Result<SelectorOutput> {
         let s = &self.selector;
         let q = s.seg_proj.forward(queries)?;
-        let k = s.prop_proj.forward(&candidates.placed(s.waves)?)?;
+        let k = s.prop_proj.forward(&s.describe(candidates, pyramid)?)?;
         let scale = (s.hidden as f64).powf(-0.5);
         let matches = (q.matmul(&k.t()?.contiguous()?)? * scale)?;
         let objects = matches.broadcast_add(&candidates.log_objectness()?)?;

@@ -1,12 +1,15 @@
 //! What the CPU kernels share: views of contiguous f32 storage, vector-width dispatch, a vectorisable exponential.
 
-use candle_core::{CpuStorage, Layout, Result, Shape, backend::BackendStorage as _, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Shape, backend::BackendStorage as _, bail};
 
 /// The values of a contiguous f32 argument.
 pub(super) fn f32s<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let CpuStorage::F32(data) = storage else {
         bail!("this kernel takes f32, got {:?}", storage.dtype());
     };
+    if !super::kernels_serve(&Device::Cpu) {
+        bail!("a kernel of the CPU's own was called where only candle's operations may be");
+    }
     match layout.contiguous_offsets() {
         Some((from, to)) => Ok(&data[from..to]),
         None => bail!("this kernel takes contiguous tensors"),

@@ -64,7 +64,7 @@ pub fn deformable_sampling(
     let all_f32 = [value, locations, weights]
         .iter()
         .all(|t| t.dtype() == DType::F32);
-    if value.device().is_cpu() && all_f32 {
+    if super::kernels_serve(value.device()) && all_f32 {
         let op = Sampling {
             b,
             cells,

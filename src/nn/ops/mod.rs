@@ -22,7 +22,9 @@ mod resize;
 mod roi_align;
 mod rotary;
 
-use candle_core::{DType, Result, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device, Result, Tensor};
 
 pub use activation::{gelu, quick_gelu};
 pub use attention::{MASKED, attention, causal_attention, softmax_last};
@@ -67,7 +69,21 @@ fn passed(x: &Tensor, others: &[&Tensor]) {
     meter::count(0, 2 * bytes(&[x]) + bytes(others));
 }
 
+/// Set once by [`compose_only`].
+static COMPOSED: AtomicBool = AtomicBool::new(false);
+
+/// From now on every function here is composed of candle's own operations, on the CPU too: what a GPU computes, where none
+/// is at hand. For the whole process, and many times slower.
+pub fn compose_only() {
+    COMPOSED.store(true, Ordering::Relaxed);
+}
+
+/// Whether our CPU kernels serve a device.
+pub(crate) fn kernels_serve(device: &Device) -> bool {
+    device.is_cpu() && !COMPOSED.load(Ordering::Relaxed)
+}
+
 /// Whether our CPU kernels apply.
 fn fast(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
+    kernels_serve(x.device()) && x.dtype() == DType::F32
 }

@@ -60,7 +60,8 @@ pub fn widens_whole(rows: usize) -> bool {
 
 /// The weight in f32.
 pub fn widened(weight: &Tensor) -> Result<Tensor> {
-    if !weight.device().is_cpu() || !matches!(weight.dtype(), DType::F16 | DType::BF16) {
+    if !super::kernels_serve(weight.device()) || !matches!(weight.dtype(), DType::F16 | DType::BF16)
+    {
         return weight.to_dtype(DType::F32);
     }
     let mut y = vec![0.0_f32; weight.elem_count()];
@@ -83,11 +84,11 @@ pub fn linear_narrow(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     }
     let rows = x.contiguous()?.reshape(((), i))?;
     let n = rows.dim(0)?;
-    if x.device().is_cpu() && widens_whole(n) {
+    if super::kernels_serve(x.device()) && widens_whole(n) {
         return super::linear(x, &widened(weight)?, bias);
     }
     meter::count(2 * n * i * o, bytes(&[x, weight]) + 4 * n * o);
-    let y = if x.device().is_cpu() {
+    let y = if super::kernels_serve(x.device()) {
         panels(&rows, weight, (n, o, i))?
     } else {
         let y = rows.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;

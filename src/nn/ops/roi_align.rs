@@ -4,7 +4,7 @@
 //! The samples of a bin form a grid, and whether a sample counts is decided per axis, so a box is two small matrices:
 //! `out = Wy · map · Wxᵀ`. The CPU kernel walks only their non-zero bands; other devices multiply.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
 
 use super::cpu::f32s;
@@ -42,7 +42,7 @@ pub fn roi_align(features: &Tensor, rois: &[Roi], scale: f32, size: usize) -> Re
     if rois.is_empty() {
         return Tensor::zeros((0, c, size, size), features.dtype(), features.device());
     }
-    if features.device().is_cpu() && features.dtype() == DType::F32 {
+    if super::fast(features) {
         let op = RoiAlign {
             dims: (b, c, h, w),
             size,

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use serde_json::{Value, json};
 
-use super::{Case, Kind, ParityError, Report};
+use super::{Case, Kind, ParityError, Report, ties};
 use crate::nn::{
     config::SparrowConfig,
     deformable_detr::Proposals,
@@ -12,7 +12,6 @@ use crate::nn::{
     multimodal::{self, PromptIds, TsfTokens},
     pixels::{Rgb8, proposer_pixels},
     sparrow::{Emission, EmitOptions, Sparrow},
-    tsf::k_means,
     weights::WeightStore,
 };
 
@@ -258,38 +257,15 @@ impl<'a> Fixture<'a> {
         )?;
         let which: Vec<i64> = which.iter().map(|&i| i as i64).collect();
         let want = case.ints("output.tsf.selected_indices")?;
-        let settled: Vec<i64> = which
-            .iter()
-            .zip(&want)
-            .map(|(&got, &want)| {
-                if self.tied(&tokens, got, want) {
-                    want
-                } else {
-                    got
-                }
-            })
-            .collect();
+        let visual = &self.model.config.visual;
+        let rule = (visual.tsf_k, visual.tsf_kmeans_iters);
+        let settled = ties::settled(&tokens, &which, &want, rule)?;
         report.compare_ints("tsf/indices", &settled, &want);
         if which == want {
             let want = case.float("output.tsf.selected_tokens")?;
             report.compare("tsf/chosen", &chosen, &want, EMBEDDING)?;
         }
         Ok(())
-    }
-
-    /// Whether two crops are the only ones of a cluster: the centre lies half-way, and which of the two is nearer is
-    /// decided by rounding alone.
-    fn tied(&self, tokens: &Tensor, a: i64, b: i64) -> bool {
-        let Ok(samples) = tokens.to_vec2::<f32>() else {
-            return false;
-        };
-        let visual = &self.model.config.visual;
-        let found = k_means(&samples, visual.tsf_k, visual.tsf_kmeans_iters);
-        let Some(last) = found.assignments.last() else {
-            return false;
-        };
-        let cluster = |i: i64| last.get(i as usize);
-        cluster(a) == cluster(b) && last.iter().filter(|c| Some(*c) == cluster(a)).count() == 2
     }
 
     fn prompt(&self, run: &str) -> Result<Vec<i64>, ParityError> {

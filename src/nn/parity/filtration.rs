@@ -136,7 +136,7 @@ fn scores(case: &Case, report: &mut Report, s: &Setup) -> Result<(), ParityError
     for (tag, valid) in [("all_valid", "all"), ("masked", "input.valid")] {
         let got = s
             .head
-            .select(&s.queries, &s.candidates(s.valid(case, valid)?))?;
+            .select(&s.queries, &s.candidates(s.valid(case, valid)?), &s.pyramid)?;
         let parts = [
             ("logits_neginf_as_-1e30", &got.logits),
             ("attention", &got.attention),

@@ -14,6 +14,7 @@ mod report;
 mod sam;
 mod sam_prompts;
 mod sam_video;
+mod ties;
 
 pub use case::{Case, ParityError};
 pub use report::{Report, Stage};

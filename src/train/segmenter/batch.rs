@@ -33,6 +33,7 @@ pub(super) struct Truth {
     pub(super) cxcywh: [f32; 4],
     pub(super) colour: u32,
     pub(super) shape: u32,
+    pub(super) texture: u32,
 }
 
 /// A prompted object.
@@ -212,6 +213,7 @@ fn truths(clip: &Clip, t: usize) -> Vec<Truth> {
                 ],
                 colour: name(clip, o.colour.index()),
                 shape: name(clip, o.shape.index()),
+                texture: name(clip, o.texture.index()),
             })
         })
         .collect()

@@ -9,7 +9,7 @@ use crate::{
     nn::{layers::Linear, ops},
     train::{
         fused::{weighted_bce, weighted_ce, weighted_l1},
-        synth::{Colour, Shape},
+        synth::{Colour, Shape, Texture},
     },
 };
 
@@ -48,6 +48,7 @@ fn named(classes: impl Iterator<Item = u32>) -> (Vec<u32>, Vec<f32>) {
 
 const COLOURS: usize = Colour::ALL.len();
 const SHAPES: usize = Shape::ALL.len();
+const TEXTURES: usize = Texture::ALL.len();
 
 /// Weighted terms of one level, for the sum and for the log.
 pub(super) struct HeadLoss {
@@ -64,11 +65,29 @@ pub(super) struct AuxHeads {
     shape: Vec<Linear>,
     query_colour: Linear,
     query_shape: Linear,
+    /// Colour, shape and texture from region codes, where the model has them.
+    region: Option<[Linear; 3]>,
+}
+
+/// Classes of some objects' words; [`UNNAMED`] where a word does not hold.
+#[derive(Clone, Default)]
+pub(super) struct Names {
+    pub(super) colours: Vec<u32>,
+    pub(super) shapes: Vec<u32>,
+    pub(super) textures: Vec<u32>,
 }
 
 impl AuxHeads {
-    pub(super) fn new(d: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+    pub(super) fn new(d: usize, region_width: Option<usize>, vb: &VarBuilder<'_>) -> Result<Self> {
         let vb = vb.pp("aux");
+        let region = |d: usize| -> Result<[Linear; 3]> {
+            let vb = vb.pp("region");
+            Ok([
+                Linear::new(d, COLOURS, vb.pp("colour"))?,
+                Linear::new(d, SHAPES, vb.pp("shape"))?,
+                Linear::new(d, TEXTURES, vb.pp("texture"))?,
+            ])
+        };
         let each = |name: &str, levels: std::ops::Range<usize>, o: usize| {
             levels
                 .map(|l| Linear::new(d, o, vb.pp(format!("{name}.{l}"))))
@@ -81,6 +100,7 @@ impl AuxHeads {
             shape: each("shape", 1..3, SHAPES)?,
             query_colour: Linear::new(d, COLOURS, vb.pp("query_colour"))?,
             query_shape: Linear::new(d, SHAPES, vb.pp("query_shape"))?,
+            region: region_width.map(region).transpose()?,
         })
     }
 
@@ -136,6 +156,35 @@ impl AuxHeads {
         let colour = weighted_ce(&self.query_colour.forward(features)?, classes, weights)?;
         let (classes, weights) = named(shapes.into_iter());
         colour + weighted_ce(&self.query_shape.forward(features)?, classes, weights)?
+    }
+
+    /// Loss of region codes `(k, d)` of objects with these names; `None` where the model has no such codes.
+    pub(super) fn regions(&self, codes: &Tensor, names: Names) -> Result<Option<Tensor>> {
+        let Some([colour, shape, texture]) = &self.region else {
+            return Ok(None);
+        };
+        let mut total: Option<Tensor> = None;
+        for (head, classes) in [
+            (colour, names.colours),
+            (shape, names.shapes),
+            (texture, names.textures),
+        ] {
+            let (classes, weights) = named(classes.into_iter());
+            let loss = weighted_ce(&head.forward(codes)?, classes, weights)?;
+            total = Some(match total {
+                Some(sum) => (sum + loss)?,
+                None => loss,
+            });
+        }
+        Ok(total)
+    }
+
+    /// Shape classes read from region codes `(k, d)`.
+    pub(super) fn read_regions(&self, codes: &Tensor) -> Result<Vec<u32>> {
+        match &self.region {
+            Some([_, shape, _]) => shape.forward(codes)?.argmax(1)?.to_vec1(),
+            None => Ok(vec![]),
+        }
     }
 
     /// Colour and shape classes read from proposals `(k, d)`: what validation counts.

@@ -112,32 +112,33 @@ const SEGMENTER: Plan = Plan {
     peak: 1.5e-3,
 };
 
-/// A finished segmenter goes on: at the size it is used at, and half of the time on clips that look like footage. Not part
-/// of a whole run: a quarter of an hour of it made masks worse, of drawn clips and of real ones (`models/README.md`).
+/// A finished segmenter goes on, near and at the size it is used at. Not part of a whole run. Clips that look like footage
+/// (`wild`) were half of it once: a quarter of an hour of that made masks worse, of drawn clips and of real ones
+/// (`models/README.md`).
 const REFINE: Plan = Plan {
     stage: REFINE_STAGE,
     phases: &[
         Phase {
             until: 0.35,
-            clips: 6,
+            clips: 10,
             frames: 1,
-            px: 256,
+            px: 192,
             objects: 4,
             smallest: 16.0,
-            wild: 0.5,
+            wild: 0.0,
         },
         Phase {
             until: 1.00,
-            clips: 2,
+            clips: 3,
             frames: 3,
             px: 256,
             objects: 3,
             smallest: 16.0,
-            wild: 0.5,
+            wild: 0.0,
         },
     ],
     scope: Scope::Everything,
-    peak: 7e-4,
+    peak: 8e-4,
 };
 
 /// Three frames teach a memory of three frames: the mask then crumbles by the eighth. Longer clips, with all that other
@@ -247,7 +248,7 @@ pub fn run_memory(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
     follow(&MEMORY, job, info)
 }
 
-/// Trains everything on, from `job.init`, on clips that look more like footage.
+/// Trains everything on, from `job.init`, at the size that images are used at.
 ///
 /// # Errors
 /// As [`run`]; also without anything to start from.

@@ -6,15 +6,16 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    batch::{Batch, POINTS, Prompt, Prompted},
-    heads::AuxHeads,
+    batch::{Batch, POINTS, Prompt, Prompted, Truth},
+    heads::{AuxHeads, Names},
     proposals,
 };
 use crate::{
     nn::{
         config::SparrowConfig,
         deformable_detr::Proposer,
-        ops,
+        filtration::RegionCode,
+        ops::{self, Roi},
         sam2::{BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Prompts, Sam2},
     },
     train::{
@@ -31,17 +32,24 @@ const IOU: f64 = 0.5;
 const DENSE: f64 = 0.5;
 const ATTRIBUTES: f64 = 0.3;
 const QUERY_ATTRIBUTES: f64 = 0.5;
+const REGION_ATTRIBUTES: f64 = 1.0;
 const PROPOSER: f64 = 0.35;
 
 /// Where SAM2 and the proposer sit in the composite's name space.
 pub(super) const SAM_PREFIX: &str = "model.visual_model";
 pub(super) const PROPOSER_PREFIX: &str = "detector";
+const REGION_PREFIX: &str = "model.proposal_selector.region_code";
+
+/// How far the sides of a box that a region code is read from lie off the true one, in parts of its size: proposals are
+/// never exact.
+const REGION_JITTER: f32 = 0.08;
 
 /// SAM2, the proposer on its features, and training-only heads.
 pub(super) struct Nets {
     pub(super) sam: Sam2,
     pub(super) proposer: Proposer,
     pub(super) heads: AuxHeads,
+    pub(super) region_code: Option<RegionCode>,
 }
 
 /// What a stage trains.
@@ -127,7 +135,12 @@ impl Nets {
         Ok(Self {
             sam: Sam2::new(&config.sam2, vb.pp(SAM_PREFIX))?,
             proposer: Proposer::new(&config.proposer, vb.pp(PROPOSER_PREFIX))?,
-            heads: AuxHeads::new(config.sam2.d_model, &vb)?,
+            heads: AuxHeads::new(
+                config.sam2.d_model,
+                config.filtration.region_code.map(|r| r.width),
+                &vb,
+            )?,
+            region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
         })
     }
 
@@ -191,6 +204,9 @@ impl Nets {
         }
         let mut total = self.dense_loss(&features, batch, &mut terms)?;
         total = (total + self.proposal_loss(&features, batch, &mut terms)?)?;
+        if let Some(loss) = self.region_loss(&features, batch, &mut terms)? {
+            total = (total + loss)?;
+        }
         if !batch.objects.is_empty() {
             total = (total + self.mask_losses(&features, batch, &mut terms)?)?;
         }
@@ -260,6 +276,38 @@ impl Nets {
             * QUERY_ATTRIBUTES)?;
         terms.push(("qattr", scalar(&attributes)?));
         found + attributes
+    }
+
+    /// What region codes of all objects in view must tell.
+    fn region_loss(
+        &self,
+        features: &ImageFeatures,
+        batch: &Batch,
+        terms: &mut Vec<Term>,
+    ) -> Result<Option<Tensor>> {
+        let Some(code) = &self.region_code else {
+            return Ok(None);
+        };
+        let (mut regions, mut names) = (Vec::new(), Names::default());
+        for (image, truths) in batch.truths.iter().enumerate() {
+            for (i, truth) in truths.iter().enumerate() {
+                regions.push(near(truth, image, i, batch.px as f32));
+                names.colours.push(truth.colour);
+                names.shapes.push(truth.shape);
+                names.textures.push(truth.texture);
+            }
+        }
+        if regions.is_empty() {
+            return Ok(None);
+        }
+        let maps = [&features.high_res[0], &features.high_res[1]];
+        let codes = code.forward(maps, &regions, batch.px)?;
+        let Some(loss) = self.heads.regions(&codes, names)? else {
+            return Ok(None);
+        };
+        let loss = (loss * REGION_ATTRIBUTES)?;
+        terms.push(("region", scalar(&loss)?));
+        Ok(Some(loss))
     }
 
     fn mask_losses(
@@ -349,6 +397,26 @@ impl Nets {
         terms.push(("pres", scalar(&presence)?));
         terms.push(("iou", iou_sum));
         (masks + presence)? + quality
+    }
+}
+
+/// The region of an object, its sides a little off. The offsets come from the box itself, so that a batch stays plain
+/// numbers and a run can be repeated.
+fn near(truth: &Truth, image: usize, index: usize, px: f32) -> Roi {
+    let [cx, cy, w, h] = truth.cxcywh;
+    let off = |side: usize| {
+        let mixed = cx * 7919.0 + cy * 104_729.0 + (side + 4 * index) as f32 * 0.618_034;
+        (mixed.fract() * 2.0 - 1.0) * REGION_JITTER
+    };
+    let bounds = [
+        cx - w / 2.0 + off(0) * w,
+        cy - h / 2.0 + off(1) * h,
+        cx + w / 2.0 + off(2) * w,
+        cy + h / 2.0 + off(3) * h,
+    ];
+    Roi {
+        image,
+        bounds: bounds.map(|v| v * px),
     }
 }
 

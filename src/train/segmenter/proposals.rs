@@ -378,6 +378,7 @@ mod tests {
             cxcywh,
             colour: 0,
             shape: 0,
+            texture: 0,
         };
         let truths = [truth([0.5, 0.5, 1.0, 1.0]), truth([0.5, 0.5, 0.1, 0.1])];
         let cells = by_place(&truths, &[(8, 8)]);

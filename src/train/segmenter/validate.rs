@@ -8,7 +8,10 @@ use super::{
     model::{Nets, pick},
 };
 use crate::{
-    nn::sam2::{BankEntry, DecodeOptions, FrameInfo, Prompts},
+    nn::{
+        ops::Roi,
+        sam2::{BankEntry, DecodeOptions, FrameInfo, Prompts},
+    },
     train::{
         Job, Log, TrainResult,
         pictures::{PALETTE, Picture, sheet},
@@ -27,6 +30,8 @@ struct Tracked {
     proposals: Vec<([f32; 4], f32)>,
     /// Colour and shape classes read from each proposal.
     read: (Vec<u32>, Vec<u32>),
+    /// Shape classes read from each proposal's region code; empty where the model has none.
+    region_shapes: Vec<u32>,
 }
 
 /// Objects that are followed: visible enough on frame 0.
@@ -58,6 +63,7 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
         logits: Vec::new(),
         proposals: Vec::new(),
         read: (Vec::new(), Vec::new()),
+        region_shapes: Vec::new(),
     };
     for (t, rgb) in clip.frames.iter().enumerate() {
         let image = Tensor::from_vec(normalised(rgb, px), (1, 3, px, px), &job.device)?;
@@ -74,6 +80,19 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
                 .zip(scores)
                 .collect();
             out.read = nets.heads.read_queries(&proposals.features)?;
+            if let Some(code) = &nets.region_code {
+                let rois: Vec<Roi> = out
+                    .proposals
+                    .iter()
+                    .map(|(b, _)| Roi {
+                        image: 0,
+                        bounds: b.map(|v| v * px as f32),
+                    })
+                    .collect();
+                let maps = [&features.high_res[0], &features.high_res[1]];
+                let codes = code.forward(maps, &rois, px)?;
+                out.region_shapes = nets.heads.read_regions(&codes)?;
+            }
         }
         let rows = Tensor::zeros(k, candle_core::DType::U32, &job.device)?;
         let here = pick(&features, &rows)?;
@@ -210,7 +229,8 @@ pub(super) fn report(
         mut confident,
         mut colour,
         mut shape,
-    ] = <[Mean; 7]>::default();
+        mut region_shape,
+    ] = <[Mean; 8]>::default();
     let mut rows = Vec::new();
     let mut best_scores = Vec::new();
     for n in 0..clips {
@@ -266,6 +286,9 @@ pub(super) fn report(
                 shape.add(f64::from(u8::from(
                     tracked.read.1[i] as usize == object.shape.index(),
                 )));
+                if let Some(read) = tracked.region_shapes.get(i) {
+                    region_shape.add(f64::from(u8::from(*read as usize == object.shape.index())));
+                }
             }
         }
         if rows.len() < DRAWN {
@@ -289,6 +312,7 @@ pub(super) fn report(
             ("recall_at_0.4", confident.get()),
             ("query_colour", colour.get()),
             ("query_shape", shape.get()),
+            ("region_shape", region_shape.get()),
             ("objectness", f64::from(objectness)),
         ],
     )?;

@@ -1,0 +1,121 @@
+//! What a proposal looks like as a whole: its pixels on the two finest levels, on one grid, through two strided
+//! convolutions into one vector.
+//!
+//! Nano's own; the released head has nothing like it. Its region helper projects every cell by itself and mixes them by
+//! attention, and the proposer's decoder reads a few points of the coarsest level: neither can tell a star from a cross,
+//! which takes many fine cells together. Leaves what the vector is compared with to the selector.
+
+use candle_core::{Result, Tensor, bail};
+use candle_nn::VarBuilder;
+
+use crate::nn::{
+    config::{FiltrationConfig, RegionCodeConfig},
+    layers::{Conv2d, LayerNorm, Linear},
+    ops::{self, Roi},
+};
+
+/// Channels behind the two convolutions.
+const CHANNELS: [usize; 2] = [32, 64];
+
+/// Reads regions of the pyramid's two finest levels.
+#[derive(Clone, Debug)]
+pub struct RegionCode {
+    convs: [Conv2d; 2],
+    out: Linear,
+    norm: LayerNorm,
+    grid: usize,
+}
+
+impl RegionCode {
+    /// Reads `conv.{0,1}`, `out` and `norm`; `None` where the configuration has no such code.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape, or the grid has no cell.
+    pub fn new(config: &FiltrationConfig, vb: &VarBuilder<'_>) -> Result<Option<Self>> {
+        let Some(RegionCodeConfig { grid, width }) = config.region_code else {
+            return Ok(None);
+        };
+        let &[fine, middle, _] = config.level_in_dims.as_slice() else {
+            bail!("regions are read from three levels");
+        };
+        if grid == 0 || width == 0 {
+            bail!("a region code needs a grid and a width");
+        }
+        let [a, b] = CHANNELS;
+        let halved = |n: usize| n.div_ceil(2);
+        let cells = halved(halved(grid)).pow(2);
+        Ok(Some(Self {
+            convs: [
+                Conv2d::new(fine + middle, a, 3, 2, 1, vb.pp("conv.0"))?,
+                Conv2d::new(a, b, 3, 2, 1, vb.pp("conv.1"))?,
+            ],
+            out: Linear::new(b * cells, width, vb.pp("out"))?,
+            norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
+            grid,
+        }))
+    }
+
+    /// Codes `(rois, width)` of regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8;
+    /// each value has mean 0 and variance 1 within a code but for the norm's own scale.
+    ///
+    /// # Errors
+    /// If widths do not fit or a region names an image that is not there.
+    pub fn forward(&self, maps: [&Tensor; 2], rois: &[Roi], rows: usize) -> Result<Tensor> {
+        let mut grids = Vec::with_capacity(maps.len());
+        for map in maps {
+            let scale = map.dim(2)? as f32 / rows as f32;
+            grids.push(ops::roi_align(map, rois, scale, self.grid)?);
+        }
+        let mut x = Tensor::cat(&grids, 1)?;
+        for conv in &self.convs {
+            x = conv.forward(&x)?.relu()?;
+        }
+        self.norm.forward(&self.out.forward(&x.flatten_from(1)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_nn::VarMap;
+
+    use super::*;
+
+    #[test]
+    fn a_code_tells_where_in_its_box_something_is_and_not_where_the_box_is() -> Result<()> {
+        let sizes = serde_json::json!({
+            "seg_dim": 6, "prop_dim": 5, "selector_hidden": 4, "roi_hidden": 8, "roi_size": 3,
+            "level_in_dims": [2, 3, 6], "gamma": 0.1, "score_threshold": 0.4, "max_selected": 4,
+            "region_code": { "grid": 7, "width": 12 },
+        });
+        let config: FiltrationConfig = serde_json::from_value(sizes).expect("the fields are right");
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
+        // One bright cell, a box around it, and the same box elsewhere around another bright cell.
+        let mut map = vec![0.0_f32; 2 * 32 * 32];
+        (map[6 * 32 + 6], map[6 * 32 + 22]) = (1.0, 1.0);
+        let fine = Tensor::from_vec(map, (1, 2, 32, 32), &Device::Cpu)?;
+        let middle = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
+        let roi = |x: f32, y: f32| Roi {
+            image: 0,
+            bounds: [x, y, x + 40.0, y + 40.0],
+        };
+        let rois = [roi(8.0, 8.0), roi(72.0, 8.0), roi(0.0, 8.0)];
+        let codes = code.forward([&fine, &middle], &rois, 128)?;
+        assert_eq!(codes.dims(), [3, 12]);
+        let rows = codes.to_vec2::<f32>()?;
+        let apart = |a: usize, b: usize| -> f32 {
+            let pairs = rows[a].iter().zip(&rows[b]);
+            pairs.map(|(a, b)| (a - b).abs()).sum()
+        };
+        assert!(apart(0, 1) < 1e-4, "{}", apart(0, 1));
+        assert!(apart(0, 2) > 0.1, "{}", apart(0, 2));
+        assert_eq!(
+            code.forward([&fine, &middle], &[], 128)?.dims(),
+            [0, 12],
+            "no proposal, no code"
+        );
+        Ok(())
+    }
+}
