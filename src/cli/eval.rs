@@ -36,8 +36,8 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "ID", default_value = "nano")]
     model: String,
     /// At most this many sequences.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Carry masks by memory, or apply the first frame's boxes to every frame.
     #[arg(long, value_enum, default_value_t = ModeArg::Track)]
     mode: ModeArg,
@@ -106,7 +106,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         },
         data: args.data.clone(),
         format: args.format.clone(),
-        limit: args.limit,
+        limit: args.limit.map(|n| n as usize),
         mode: match args.mode {
             ModeArg::Track => Mode::Track,
             ModeArg::Framewise => Mode::Framewise,

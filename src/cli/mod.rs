@@ -79,6 +79,18 @@ struct Done;
 #[error("{0}")]
 struct Usage(String);
 
+/// Whether the command was at fault rather than what it met: a name that nothing has is a misspelt command.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use crate::{eval::EvalError, formats::FormatError, infer::model::ModelError};
+    error.is::<Usage>()
+        || matches!(
+            error.downcast_ref(),
+            Some(ModelError::Unknown { .. } | ModelError::UnknownDevice(_))
+        )
+        || matches!(error.downcast_ref(), Some(FormatError::UnknownFormat(_)))
+        || matches!(error.downcast_ref(), Some(EvalError::UnknownFormat(_)))
+}
+
 /// Parses the arguments, runs the subcommand and turns its result into an exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -96,7 +108,7 @@ pub fn main() -> ExitCode {
         Ok(Done) => ExitCode::SUCCESS,
         Err(e) => {
             note(format!("error: {e:#}"));
-            ExitCode::from(if e.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(if is_usage(&e) { 2 } else { 1 })
         }
     }
 }

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     project::{
-        Bitmap, BoxPx, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
-        Size,
+        Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
+        Provenance, Rle, Size,
     },
     task::{Mode, Progress},
 };
@@ -504,6 +504,7 @@ fn box_answer(mask: FrameMask) -> Answer {
             objects: Vec::new(),
             tsf_tokens: 0,
             secs: 0.0,
+            choosing: Choosing::default(),
         },
         masks: vec![mask],
     }

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     formats::labels,
     project::{
-        Bitmap, BoxPx, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
-        Size,
+        Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
+        Provenance, Rle, Size,
     },
     task::{CancelToken, Mode, Progress},
 };
@@ -117,6 +117,7 @@ impl Model {
                 objects: Vec::new(),
                 tsf_tokens: 0,
                 secs: 0.0,
+                choosing: Choosing::default(),
             },
             masks: masks.iter().map(mask_of).collect(),
         })

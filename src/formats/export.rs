@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -47,8 +48,9 @@ pub fn export<'a>(
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(|e| FormatError::io(parent, &e))?;
+    sweep(parent);
     let temporary = tempfile::Builder::new()
-        .prefix(".sparrow-export-")
+        .prefix(UNFINISHED)
         .tempdir_in(parent)
         .map_err(|e| FormatError::io(parent, &e))?;
     // Inside, because the temporary folder itself is closed to other users, and the export should not be.
@@ -83,6 +85,28 @@ pub fn export<'a>(
         masks: kept.len(),
         losses,
     })
+}
+
+/// How a folder that is being written is called until it is whole.
+const UNFINISHED: &str = ".sparrow-export-";
+/// Age from which an unfinished folder is taken to have nobody left who writes it.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes what exports that were killed have left in `parent`; as good as it goes, for it is not what was asked. One that
+/// holds an earlier export, moved out of the way, is left alone.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        let path = entry.path();
+        let age = |dir: &Path| fs::metadata(dir).ok()?.modified().ok()?.elapsed().ok();
+        let old = |dir: &Path| age(dir).is_none_or(|age| age > ABANDONED);
+        if ours && !path.join("old").exists() && old(&path) && old(&path.join("export")) {
+            fs::remove_dir_all(&path).ok();
+        }
+    }
 }
 
 /// Whether `out` is free, empty, or an earlier export that may be replaced: of the same format, and every file of it written by it.
@@ -148,5 +172,34 @@ fn read_back(
         Ok(())
     } else {
         wrong(format!("{found} masks instead of {}", kept.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_export_left_goes_and_what_is_being_written_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        let make = |name: &str, inside: &str, then: SystemTime| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.join(inside)).unwrap();
+            for dir in [path.join(inside), path.clone()] {
+                fs::File::open(dir).unwrap().set_modified(then).unwrap();
+            }
+            path
+        };
+        let killed = make(".sparrow-export-a", "export", long_ago);
+        let alive = make(".sparrow-export-b", "export", SystemTime::now());
+        let keeps = make(".sparrow-export-c", "old", long_ago);
+        let other = make("export-d", "export", long_ago);
+        sweep(dir.path());
+        assert!(!killed.exists());
+        assert!(alive.exists() && keeps.exists() && other.exists());
+        sweep(&dir.path().join("nowhere"));
     }
 }

@@ -46,6 +46,8 @@ pub struct Clip {
     pub(super) emitted: VecDeque<Emitted>,
     /// What a proposer with its own image encoder saw of the frame asked about last.
     pub(super) proposer_maps: Option<(FrameIndex, Arc<Vec<Tensor>>)>,
+    /// Where the proposals of the frame asked about last go, no drawn box among them.
+    pub(super) travel: Option<(FrameIndex, Tensor)>,
     /// The engine that made what is cached.
     pub(super) engine: Option<u64>,
 }
@@ -59,6 +61,7 @@ impl Clip {
             prefixes: ByteCache::new(PREFIX_BYTES),
             emitted: VecDeque::new(),
             proposer_maps: None,
+            travel: None,
             engine: None,
         }
     }
@@ -110,6 +113,7 @@ impl Clip {
         self.prefixes.clear();
         self.emitted.clear();
         self.proposer_maps = None;
+        self.travel = None;
         self.engine = None;
     }
 

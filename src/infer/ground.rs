@@ -9,9 +9,10 @@ use std::{sync::Arc, time::Instant};
 use candle_core::Tensor;
 
 use crate::{
-    nn::{deformable_detr::Proposals, sam2::ImageFeatures},
+    nn::{deformable_detr::Proposals, filtration::Candidates, sam2::ImageFeatures},
     project::{
-        BoxPx, Emission, FrameIndex, FrameMask, Proposal, Provenance, Size, Thresholds, kept,
+        BoxPx, Choosing, Emission, FrameIndex, FrameMask, Proposal, Provenance, Size, Thresholds,
+        kept,
     },
     task::{GroundOptions, Progress},
 };
@@ -165,18 +166,22 @@ impl Engine {
             &pointing.boxes
         };
         let offered = self.offered(clip, frame, &features, &options.drawn_boxes)?;
-        let mut scored = self.score(&features, &offered, queries)?;
+        let travel = match queries.is_empty() {
+            false => self.travel(clip, frame, &features, &offered)?,
+            true => None,
+        };
+        let mut scored = self.score(&features, &offered, travel.as_ref(), queries)?;
         let share = spoken.presence.powf(self.model().thresholds.presence_power);
         for c in scored.confidence.iter_mut().flatten() {
             *c *= share;
         }
         progress.step(3, 4, "decoding the masks")?;
-        let thresholds = Thresholds {
-            at_most: match speaks_of_one(&spoken.text, &self.model().info.prompt) {
-                true => options.thresholds.at_most.min(1),
-                false => options.thresholds.at_most,
-            },
-            ..options.thresholds
+        let says_none = self.says_none() && !self.is_released();
+        let choosing = Choosing {
+            may_be_none: says_none,
+            // A model of ours was not made to count a thing twice; a released one keeps what it was released to keep.
+            once: says_none,
+            one: speaks_of_one(&spoken.text, &self.model().info.prompt),
         };
         let (chosen, proposals) = if self.is_released() && !queries.is_empty() {
             self.choose_as_released(&scored, spoken.seg.len(), &features, size)?
@@ -185,8 +190,8 @@ impl Engine {
                 &scored,
                 queries.len(),
                 spoken.seg.len(),
-                &thresholds,
-                self.says_none(),
+                &options.thresholds,
+                choosing,
                 size,
             );
             self.drop_incredible(&features, &mut chosen, &mut proposals, size)?;
@@ -226,6 +231,7 @@ impl Engine {
                 objects: Vec::new(),
                 tsf_tokens: spoken.tsf_tokens,
                 secs: started.elapsed().as_secs_f32(),
+                choosing,
             },
             masks,
             warnings,
@@ -294,7 +300,7 @@ impl Engine {
         progress.step(0, 1, "looking at the frame")?;
         let features = self.features(clip, frame)?;
         let offered = self.offered(clip, frame, &features, &[])?;
-        let scored = self.score(&features, &offered, &[])?;
+        let scored = self.score(&features, &offered, None, &[])?;
         Ok((0..scored.boxes.len())
             .map(|i| Proposal {
                 box_px: box_from_norm(scored.boxes[i], clip.size()),
@@ -318,8 +324,15 @@ impl Engine {
             return Ok(emitted.clone());
         }
         let drawn = emission.proposals.iter().filter(|p| p.drawn);
+        // What was kept then is kept again, whatever the thresholds have become since.
+        let selected = emission.proposals.iter().filter(|p| p.selected);
+        let least = selected.map(|p| p.confidence).reduce(f32::min);
+        let thresholds = self.model().project_thresholds();
         let options = GroundOptions {
-            thresholds: self.model().project_thresholds(),
+            thresholds: Thresholds {
+                keep: least.map_or(thresholds.keep, |c| (c - ROUNDING).min(thresholds.keep)),
+                ..thresholds
+            },
             drawn_boxes: drawn.map(|p| p.box_px).collect(),
             tsf: Vec::new(),
         };
@@ -399,11 +412,48 @@ impl Engine {
         })
     }
 
-    /// Scores boxes for each query, `(1, d)` each.
+    /// Where the boxes go by the later frames that the towers see; `None` if the model does not ask.
+    pub(super) fn travel(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        features: &ImageFeatures,
+        offered: &Offered,
+    ) -> InferResult<Option<Tensor>> {
+        let later = self.config().filtration.travel;
+        if later == 0 {
+            return Ok(None);
+        }
+        if let Some((at, travel)) = &clip.travel
+            && *at == frame
+            && offered.drawn == 0
+        {
+            return Ok(Some(travel.clone()));
+        }
+        let n = &self.model().networks;
+        let frames = self.encoder_frames(clip, frame);
+        let mut seen = Vec::with_capacity(later);
+        for &there in frames.iter().skip(1).take(later) {
+            let features = self.features(clip, there)?;
+            let offered = self.offered(clip, there, &features, &[])?;
+            seen.push((offered.all, n.pyramid(&features)?));
+        }
+        let seen: Vec<_> = seen.iter().map(|(p, m)| (p, m)).collect();
+        let travel = n
+            .filtration
+            .travel((&offered.all, &n.pyramid(features)?), &seen)?;
+        if offered.drawn == 0 {
+            clip.travel = travel.clone().map(|t| (frame, t));
+        }
+        Ok(travel)
+    }
+
+    /// Scores boxes for each query, `(1, d)` each; `travel` from [`Engine::travel`].
     pub(super) fn score(
         &self,
         features: &ImageFeatures,
         offered: &Offered,
+        travel: Option<&Tensor>,
         queries: &[Tensor],
     ) -> InferResult<Scored> {
         let n = &self.model().networks;
@@ -426,7 +476,13 @@ impl Engine {
             return Ok(scored);
         }
         let queries = Tensor::cat(queries, 0)?;
-        let scores = n.filtration.score(&queries, all, &n.pyramid(features)?)?;
+        let candidates = Candidates {
+            travel,
+            ..Candidates::all_valid(all)?
+        };
+        let scores = n
+            .filtration
+            .score_candidates(&queries, &candidates, &n.pyramid(features)?)?;
         let as_rows = |t: &Tensor| -> InferResult<Vec<Vec<f32>>> {
             let rows = t.to_vec2::<f32>()?;
             Ok(rows
@@ -472,24 +528,8 @@ fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferRes
     })
 }
 
-/// Overlap from which two kept boxes are taken to lie on one thing.
-const SAME: f32 = 0.6;
-
-/// [`kept`], of boxes that lie on one thing the best alone.
-fn once(seen: &[Proposal], thresholds: &Thresholds) -> Vec<usize> {
-    let all = Thresholds {
-        at_most: u32::MAX,
-        ..*thresholds
-    };
-    let mut out: Vec<usize> = Vec::new();
-    for i in kept(seen, &all) {
-        let again = |&k: &usize| seen[k].box_px.iou(seen[i].box_px) >= SAME;
-        if out.len() < thresholds.at_most as usize && !out.iter().any(again) {
-            out.push(i);
-        }
-    }
-    out
-}
+/// How far a confidence may move when the same thing is asked again.
+const ROUNDING: f32 = 1e-4;
 
 /// Decides the boxes of each referent (`None` = not there) and lists all proposals, best confidence first.
 ///
@@ -499,7 +539,7 @@ fn choose(
     queries: usize,
     referents: usize,
     thresholds: &Thresholds,
-    may_be_none: bool,
+    choosing: Choosing,
     size: Size,
 ) -> (Vec<Kept>, Vec<Proposal>) {
     if queries == 0 {
@@ -520,16 +560,8 @@ fn choose(
     let mut chosen: Vec<Kept> = Vec::new();
     for query in 0..queries {
         let seen = scored.seen_by(query, size);
-        let indices = if may_be_none {
-            // A model of ours was not made to count a thing twice; a released one keeps what it was released to keep.
-            once(&seen, thresholds)
-        } else {
-            kept(&seen, thresholds)
-        };
-        let sure = indices
-            .iter()
-            .any(|&i| seen[i].confidence >= thresholds.keep);
-        let there = sure || !may_be_none;
+        let indices = kept(&seen, thresholds, choosing);
+        let there = !indices.is_empty() || !choosing.may_be_none;
         for (i, proposal) in seen.iter().enumerate() {
             if proposal.confidence > all[i].confidence {
                 all[i].confidence = proposal.confidence;
@@ -568,6 +600,12 @@ mod tests {
         }
     }
 
+    const OURS: Choosing = Choosing {
+        may_be_none: true,
+        once: true,
+        one: false,
+    };
+
     const T: Thresholds = Thresholds {
         objectness: 0.1,
         keep: 0.5,
@@ -577,7 +615,7 @@ mod tests {
     #[test]
     fn kept_boxes_prompt_their_referent_and_the_list_is_sorted() {
         let s = scored(&[&[0.2, 0.9, 0.6, 0.55]]);
-        let (boxes, list) = choose(&s, 1, 1, &T, true, Size::new(100, 100));
+        let (boxes, list) = choose(&s, 1, 1, &T, OURS, Size::new(100, 100));
         assert_eq!(boxes, [Some(vec![s.boxes[1], s.boxes[2]])]);
         let shown: Vec<_> = list.iter().map(|p| (p.confidence, p.selected)).collect();
         assert_eq!(
@@ -589,10 +627,10 @@ mod tests {
     #[test]
     fn below_the_threshold_there_is_nothing_unless_the_model_never_says_so() {
         let s = scored(&[&[0.2, 0.4]]);
-        let (boxes, list) = choose(&s, 1, 1, &T, true, Size::new(100, 100));
+        let (boxes, list) = choose(&s, 1, 1, &T, OURS, Size::new(100, 100));
         assert_eq!(boxes, [None]);
         assert!(list.iter().all(|p| !p.selected));
-        let (boxes, list) = choose(&s, 1, 1, &T, false, Size::new(100, 100));
+        let (boxes, list) = choose(&s, 1, 1, &T, Choosing::default(), Size::new(100, 100));
         assert_eq!(boxes, [Some(vec![s.boxes[1]])]);
         assert!(list[0].selected && !list[1].selected);
     }
@@ -602,9 +640,9 @@ mod tests {
         let mut s = scored(&[&[0.7, 0.9, 0.8]]);
         s.boxes[2] = [0.1, 0.0, 0.21, 0.5];
         let size = Size::new(100, 100);
-        let (boxes, _) = choose(&s, 1, 1, &T, true, size);
+        let (boxes, _) = choose(&s, 1, 1, &T, OURS, size);
         assert_eq!(boxes, [Some(vec![s.boxes[1], s.boxes[0]])]);
-        let (boxes, _) = choose(&s, 1, 1, &T, false, size);
+        let (boxes, _) = choose(&s, 1, 1, &T, Choosing::default(), size);
         assert_eq!(boxes, [Some(vec![s.boxes[1], s.boxes[2]])]);
     }
 
@@ -628,7 +666,7 @@ mod tests {
     #[test]
     fn further_referents_take_the_last_query() {
         let s = scored(&[&[0.9, 0.1], &[0.1, 0.8]]);
-        let (boxes, list) = choose(&s, 2, 3, &T, true, Size::new(100, 100));
+        let (boxes, list) = choose(&s, 2, 3, &T, OURS, Size::new(100, 100));
         assert_eq!(
             boxes,
             [
@@ -638,7 +676,7 @@ mod tests {
             ]
         );
         assert!(list.iter().all(|p| p.selected));
-        let (boxes, list) = choose(&s, 0, 0, &T, true, Size::new(100, 100));
+        let (boxes, list) = choose(&s, 0, 0, &T, OURS, Size::new(100, 100));
         assert!(boxes.is_empty() && list.iter().all(|p| p.confidence == 0.0));
     }
 }

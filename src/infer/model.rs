@@ -34,6 +34,9 @@ pub enum ModelError {
         /// Ids, separated by commas.
         known: String,
     },
+    /// No kind of device is called that.
+    #[error("there is no device {0:?}: use auto, cpu, cuda or metal")]
+    UnknownDevice(String),
     /// The description cannot be read.
     #[error("the description of model {id} is damaged: {reason}")]
     Description {
@@ -228,10 +231,11 @@ const LARGEST_SIZE: u64 = 1 << 20;
 /// Repetitions (layers, blocks, levels) beyond this likewise.
 const MOST_LAYERS: u64 = 1 << 10;
 /// Whole numbers that may be 0, because 0 switches something off.
-const MAY_BE_ZERO: [&str; 5] = [
+const MAY_BE_ZERO: [&str; 6] = [
     "roi_hidden",
     "box_prior_max_keep",
     "place_waves",
+    "travel",
     "max_obj_ptrs_in_encoder",
     "tsf_k",
 ];
@@ -339,7 +343,7 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
             .map_err(|e| failed(format!("{}; use `--device cpu`", first_line(&e)))),
         "metal" => Device::new_metal(0)
             .map_err(|e| failed(format!("{}; use `--device cpu`", first_line(&e)))),
-        _ => Err(failed("use auto, cpu, cuda or metal".into())),
+        _ => Err(ModelError::UnknownDevice(name.to_owned())),
     }
 }
 

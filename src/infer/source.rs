@@ -351,10 +351,12 @@ fn description_in(path: &Path) -> Result<Option<ModelInfo>, ModelError> {
     let Ok(TensorFile::Mapped(file)) = TensorFile::open(path) else {
         return Ok(None);
     };
-    file.metadata()
-        .get(DESCRIPTION_KEY)
-        .map(|text| ModelInfo::parse(text))
-        .transpose()
+    match file.metadata().get(DESCRIPTION_KEY) {
+        Some(text) if text.trim_start().starts_with('{') => ModelInfo::parse(text).map(Some),
+        // Weights of our own trainer name the description that they were made for.
+        Some(id) => Ok(ModelInfo::by_id(id).ok()),
+        None => Ok(None),
+    }
 }
 
 /// Turns the safetensors library's words for a damaged file into a clause.

@@ -166,7 +166,7 @@ impl Engine {
         })?;
         quickest(stages, "proposer and filtration", || {
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
-            self.score(&features, &offered, std::slice::from_ref(&query))
+            self.score(&features, &offered, None, std::slice::from_ref(&query))
         })?;
         Ok(())
     }

@@ -139,6 +139,22 @@ pub struct Emission {
     pub tsf_tokens: u32,
     /// Seconds it took.
     pub secs: f32,
+    /// How its boxes are chosen, whatever the thresholds.
+    #[serde(default)]
+    pub choosing: Choosing,
+}
+
+/// What a model's way of answering says about the choice among its proposals; the default is the released one, which keeps
+/// its best box come what may and does not ask whether two boxes lie on one thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Choosing {
+    /// The model says when there is no such thing: then no box below the threshold stands in for a match.
+    pub may_be_none: bool,
+    /// Of boxes that lie on one thing only the best is kept.
+    pub once: bool,
+    /// The answer speaks of one thing: one box is meant, however many are good enough.
+    pub one: bool,
 }
 
 /// What decides which proposals are kept; changing it never runs the model again.

@@ -16,8 +16,8 @@ mod tests;
 
 pub use bitmap::{BrushMode, Components, Connectivity};
 pub use document::{
-    Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal, Provenance,
-    Thresholds, VideoInfo,
+    Choosing, Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
+    Provenance, Thresholds, VideoInfo,
 };
 pub use drift::{WORTH_A_LOOK, measure, measure_all, next_worth_a_look};
 pub use edit::{Author, Edit, EditError, apply};

@@ -1,7 +1,7 @@
 //! Which proposals are kept as prompts of a mask: a pure function of scores and thresholds, so that sliders act at once
 //! and the window, the command line and the networks' side can never disagree.
 
-use super::document::{Proposal, Thresholds};
+use super::document::{Choosing, Proposal, Thresholds};
 
 impl Default for Thresholds {
     /// The released defaults: every proposal is offered, 0.4 is kept, four at most. Weights carry their own.
@@ -19,13 +19,17 @@ pub fn offered(proposal: &Proposal, thresholds: &Thresholds) -> bool {
     proposal.drawn || proposal.objectness >= thresholds.objectness
 }
 
+/// Overlap from which two boxes are taken to lie on one thing.
+const SAME: f32 = 0.6;
+
 /// The indices of the kept proposals, best confidence first; equal confidences in the order given.
 ///
-/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`. If there is none, the offered
-/// one with the highest confidence is kept alone: an emission that says the object is there needs a place for it. (That
-/// nothing matched at all is said by the emission itself, not here.) Of more than `at_most`, the best stay. Nothing is
-/// kept if nothing is offered or `at_most` is 0. A confidence that is not a number counts as below everything.
-pub fn kept(proposals: &[Proposal], thresholds: &Thresholds) -> Vec<usize> {
+/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`, of boxes on one thing the best
+/// alone where `choosing` says so. If there is none, the offered one with the highest confidence is kept alone, for an
+/// emission that says the object is there needs a place for it; nothing, if the model can say that there is none. Of
+/// more than `at_most`, or than one where one is meant, the best stay. A confidence that is not a number counts as below
+/// everything.
+pub fn kept(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing) -> Vec<usize> {
     let confidence = |i: usize| {
         let c = proposals[i].confidence;
         if c.is_nan() { f32::NEG_INFINITY } else { c }
@@ -39,14 +43,34 @@ pub fn kept(proposals: &[Proposal], thresholds: &Thresholds) -> Vec<usize> {
         .iter()
         .take_while(|&&i| confidence(i) >= thresholds.keep)
         .count();
-    order.truncate(good.max(1).min(thresholds.at_most as usize));
+    order.truncate(if choosing.may_be_none {
+        good
+    } else {
+        good.max(1)
+    });
+    if choosing.once {
+        let mut apart: Vec<usize> = Vec::new();
+        for i in order {
+            let again = |&k: &usize| proposals[k].box_px.iou(proposals[i].box_px) >= SAME;
+            if !apart.iter().any(again) {
+                apart.push(i);
+            }
+        }
+        order = apart;
+    }
+    let most = if choosing.one {
+        thresholds.at_most.min(1)
+    } else {
+        thresholds.at_most
+    };
+    order.truncate(most as usize);
     order
 }
 
 /// [`kept`] as one flag per proposal, the form that [`Proposal::selected`] and the selection edit take.
-pub fn select(proposals: &[Proposal], thresholds: &Thresholds) -> Vec<bool> {
+pub fn select(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing) -> Vec<bool> {
     let mut flags = vec![false; proposals.len()];
-    for i in kept(proposals, thresholds) {
+    for i in kept(proposals, thresholds, choosing) {
         flags[i] = true;
     }
     flags
@@ -56,6 +80,12 @@ pub fn select(proposals: &[Proposal], thresholds: &Thresholds) -> Vec<bool> {
 mod tests {
     use super::*;
     use crate::project::BoxPx;
+
+    const RELEASED: Choosing = Choosing {
+        may_be_none: false,
+        once: false,
+        one: false,
+    };
 
     fn offer(objectness: f32, confidence: f32) -> Proposal {
         Proposal {
@@ -84,21 +114,27 @@ mod tests {
             offer(1.0, 0.399),
             offer(1.0, 0.5),
         ];
-        assert_eq!(kept(&all, &rule(0.0, 0.4, 9)), vec![1, 3, 0]);
+        assert_eq!(kept(&all, &rule(0.0, 0.4, 9), RELEASED), vec![1, 3, 0]);
         assert_eq!(
-            select(&all, &rule(0.0, 0.4, 2)),
+            select(&all, &rule(0.0, 0.4, 2), RELEASED),
             vec![false, true, false, true]
         );
-        assert_eq!(kept(&all, &rule(0.0, 0.4, 0)), Vec::<usize>::new());
+        assert_eq!(
+            kept(&all, &rule(0.0, 0.4, 0), RELEASED),
+            Vec::<usize>::new()
+        );
     }
 
     #[test]
     fn the_best_stays_when_none_is_good() {
         let all = [offer(1.0, 0.1), offer(1.0, 0.2), offer(0.0, 0.3)];
-        assert_eq!(kept(&all, &rule(0.0, 0.4, 4)), vec![2]);
-        assert_eq!(kept(&all, &rule(0.5, 0.4, 4)), vec![1]);
-        assert_eq!(kept(&all, &rule(1.1, 0.4, 4)), Vec::<usize>::new());
-        assert_eq!(kept(&[], &rule(0.0, 0.4, 4)), Vec::<usize>::new());
+        assert_eq!(kept(&all, &rule(0.0, 0.4, 4), RELEASED), vec![2]);
+        assert_eq!(kept(&all, &rule(0.5, 0.4, 4), RELEASED), vec![1]);
+        assert_eq!(
+            kept(&all, &rule(1.1, 0.4, 4), RELEASED),
+            Vec::<usize>::new()
+        );
+        assert_eq!(kept(&[], &rule(0.0, 0.4, 4), RELEASED), Vec::<usize>::new());
     }
 
     #[test]
@@ -106,7 +142,37 @@ mod tests {
         let mut drawn = offer(0.0, 0.45);
         drawn.drawn = true;
         let all = [offer(1.0, f32::NAN), drawn, offer(0.2, 0.99)];
-        assert_eq!(kept(&all, &rule(0.5, 0.4, 4)), vec![1]);
-        assert_eq!(kept(&all[..1], &rule(0.5, 0.4, 4)), vec![0]);
+        assert_eq!(kept(&all, &rule(0.5, 0.4, 4), RELEASED), vec![1]);
+        assert_eq!(kept(&all[..1], &rule(0.5, 0.4, 4), RELEASED), vec![0]);
+    }
+
+    #[test]
+    fn a_model_that_can_say_none_keeps_nothing_below_the_threshold() {
+        let all = [offer(1.0, 0.1), offer(1.0, 0.3)];
+        let choosing = Choosing {
+            may_be_none: true,
+            ..RELEASED
+        };
+        assert!(kept(&all, &rule(0.0, 0.4, 4), choosing).is_empty());
+        assert_eq!(kept(&all, &rule(0.0, 0.3, 4), choosing), vec![1]);
+    }
+
+    #[test]
+    fn one_thing_is_kept_once_and_one_answer_keeps_one() {
+        let at = |x: f32, confidence: f32| Proposal {
+            box_px: BoxPx::from_array([x, 0.0, x + 10.0, 10.0]),
+            ..offer(1.0, confidence)
+        };
+        let all = [at(0.0, 0.7), at(1.0, 0.9), at(20.0, 0.8), at(40.0, 0.6)];
+        let once = Choosing {
+            once: true,
+            ..RELEASED
+        };
+        // The cap counts things, not boxes.
+        assert_eq!(kept(&all, &rule(0.0, 0.5, 3), once), vec![1, 2, 3]);
+        assert_eq!(kept(&all, &rule(0.0, 0.5, 3), RELEASED), vec![1, 2, 0]);
+        let one = Choosing { one: true, ..once };
+        assert_eq!(kept(&all, &rule(0.0, 0.5, 3), one), vec![1]);
+        assert_eq!(kept(&all, &rule(0.0, 0.5, 0), one), Vec::<usize>::new());
     }
 }

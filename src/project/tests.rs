@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::project::{
-    Author, Bitmap, BoxPx, Document, DriftSignal, Edit, EditError, Emission, FrameIndex, FrameMask,
-    History, MaskError, ObjectId, Proposal, Provenance, Rle, Size, Thresholds, VideoInfo, apply,
+    Author, Bitmap, BoxPx, Choosing, Document, DriftSignal, Edit, EditError, Emission, FrameIndex,
+    FrameMask, History, MaskError, ObjectId, Proposal, Provenance, Rle, Size, Thresholds,
+    VideoInfo, apply,
 };
 
 const S: Size = Size {
@@ -54,6 +55,10 @@ fn emission() -> Emission {
         objects: vec![ObjectId(1)],
         tsf_tokens: 0,
         secs: 0.1,
+        choosing: Choosing {
+            may_be_none: true,
+            ..Choosing::default()
+        },
     }
 }
 

@@ -8,8 +8,8 @@ use super::{
     Existing, Store, StoreError, VideoChange, VideoPlace, Writer, compare_video, find_video,
 };
 use crate::project::{
-    Author, Bitmap, BoxPx, Document, DriftSignal, Edit, Emission, FrameIndex, FrameMask, ObjectId,
-    Proposal, Provenance, Rle, Size, Thresholds, VideoInfo, apply,
+    Author, Bitmap, BoxPx, Choosing, Document, DriftSignal, Edit, Emission, FrameIndex, FrameMask,
+    ObjectId, Proposal, Provenance, Rle, Size, Thresholds, VideoInfo, apply,
 };
 
 const S: Size = Size {
@@ -63,6 +63,10 @@ fn emission() -> Emission {
         objects: vec![ObjectId(1)],
         tsf_tokens: 3,
         secs: 0.1,
+        choosing: Choosing {
+            may_be_none: true,
+            ..Choosing::default()
+        },
     }
 }
 

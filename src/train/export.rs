@@ -9,7 +9,11 @@ use std::{
 use candle_core::Device;
 
 use super::{TrainError, TrainResult, checkpoint};
-use crate::infer::{LoadedModel, model::ModelInfo, source::THRESHOLDS_KEY};
+use crate::infer::{
+    LoadedModel,
+    model::ModelInfo,
+    source::{DESCRIPTION_KEY, THRESHOLDS_KEY},
+};
 
 /// What an export holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +77,7 @@ pub fn export(inputs: &[PathBuf], info: &ModelInfo, out: &Path) -> TrainResult<E
         )));
     }
     let mut metadata = HashMap::from([
-        ("model".to_owned(), info.id.clone()),
+        (DESCRIPTION_KEY.to_owned(), info.id.clone()),
         ("licence".to_owned(), info.licence.clone()),
     ]);
     // Without any, the description's hold, and may still be changed without touching the weights.
@@ -121,10 +125,10 @@ mod tests {
         let size = std::fs::metadata(&out).unwrap().len();
         assert!(size < 12_000_000, "{size} bytes are too many to carry");
 
-        let source = crate::infer::model::ModelSource {
-            file: Some(out),
-            ..crate::infer::model::ModelSource::find("nano").unwrap()
-        };
+        // By its path alone, as a person who has trained something passes it.
+        let source = crate::infer::model::ModelSource::find(&out.display().to_string()).unwrap();
+        assert_eq!(source.info.id, "nano");
+        assert_eq!(source.file.as_deref(), Some(out.as_path()));
         let (store, thresholds) = source.weights(&Device::Cpu).unwrap();
         assert_eq!(store.names().len(), wanted.len());
         assert!((thresholds.objectness - 0.25).abs() < 1e-6);

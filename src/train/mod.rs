@@ -6,6 +6,7 @@
 //! itself, meet in one flat name space. What only training needs lives under `aux.` and never leaves a checkpoint.
 
 mod attributes;
+mod boxes;
 pub mod checkpoint;
 mod export;
 mod fused;

@@ -266,6 +266,7 @@ fn filtration(case: &Case, report: &mut Report) -> Outcome {
         boxes: &boxes,
         valid: everyone.clone(),
         image: Some((side, side)),
+        travel: None,
     };
     let out = f.head.score(&f.queries, &candidates, &pyramid)?;
     let loss = class_loss(&out.logits, &f.targets, &everyone)?;

@@ -67,6 +67,8 @@ pub(crate) enum Action {
     RangeStart,
     RangeEnd,
     ClearRange,
+    HideMasks,
+    Compare,
     DebugOverlay,
 }
 
@@ -182,6 +184,7 @@ actions! {
     AcceptFrame, "accept-frame", Objects, "Accept as anchor", "Vouch for the selected object's mask on this frame: no model changes it any more. Again takes it back.", [key(NONE, Key::K)];
     KeepNew, "keep-new", Objects, "Keep the new masks", "Let go of the masks that the model's last step replaced. Undo still brings them back.", [key(SHIFT, Key::K)];
     TakeBack, "take-back", Objects, "Take the step back", "Put the masks back that the model's last step replaced.", [];
+    Compare, "compare", Objects, "Compare with before", "While the key is held: the masks that the model's last step replaced.", [key(NONE, Key::C)];
     DeleteMask, "delete-mask", Objects, "Delete this frame's mask", "Remove the selected object's mask on this frame only.", [key(NONE, Key::Delete), key(NONE, Key::Backspace)];
     DeleteObject, "delete-object", Objects, "Delete object…", "Remove the selected object with all its masks. Asks first.", [key(SHIFT, Key::Delete)];
     RenameObject, "rename-object", Objects, "Rename object", "Change the selected object's name.", [key(NONE, Key::F2)];
@@ -189,6 +192,7 @@ actions! {
     LockObject, "lock-object", Objects, "Lock or unlock", "Locked objects are untouched by propagation.", [key(NONE, Key::L)];
     ShowObject, "show-object", Objects, "Show or hide object", "Show or hide the selected object.", [key(SHIFT, Key::H)];
     ToggleProposals, "toggle-proposals", View, "Proposals on the frame", "Show or hide the boxes that the proposer offered.", [key(NONE, Key::T)];
+    HideMasks, "hide-masks", View, "Hide the masks", "While the key is held: the picture alone.", [key(NONE, Key::H)];
     ToggleHeat, "toggle-heat", View, "Objectness heat map", "Show where the proposer saw objects, whatever the phrase.", [key(SHIFT, Key::T)];
     Fit, "fit", View, "Fit to window", "Show the whole frame.", [key(CTRL, Key::F), key(NONE, Key::F)];
     ZoomIn, "zoom-in", View, "Zoom in", "Closer, around the middle of the canvas.", [key(NONE, Key::Plus), key(NONE, Key::Equals)];
@@ -216,6 +220,11 @@ impl Action {
             .iter()
             .find(|info| info.action == self)
             .expect("a test makes sure that every action has its line")
+    }
+
+    /// Whether it lasts as long as its key is held, rather than being done once.
+    pub(crate) fn is_held(self) -> bool {
+        matches!(self, Self::HideMasks | Self::Compare)
     }
 
     /// Its label.

@@ -319,7 +319,7 @@ impl App {
         let doc = &session.doc;
         // What was kept is the model's word, unless a slider has moved since it was asked.
         if thresholds != doc.thresholds {
-            let kept = select(&emission.proposals, &doc.thresholds);
+            let kept = select(&emission.proposals, &doc.thresholds, emission.choosing);
             for (proposal, keep) in emission.proposals.iter_mut().zip(kept) {
                 proposal.selected = keep;
             }

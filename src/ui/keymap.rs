@@ -94,6 +94,13 @@ impl Keymap {
         self.assign(action, action.info().keys.to_vec());
     }
 
+    /// Whether a key of the action is down.
+    pub(crate) fn is_down(&self, input: &egui::InputState, action: Action) -> bool {
+        self.keys(action)
+            .iter()
+            .any(|k| input.key_down(k.logical_key) && plain(input.modifiers, k.logical_key) == *k)
+    }
+
     /// Takes the presses of known keys out of this frame's input; `typing` leaves everything to the text field but what
     /// has Ctrl in it, and function keys.
     pub(crate) fn pressed(&self, input: &mut egui::InputState, typing: bool) -> Vec<Action> {
@@ -109,7 +116,7 @@ impl Keymap {
                 return true;
             };
             let shortcut = plain(*modifiers, *key);
-            let Some(action) = self.action(shortcut) else {
+            let Some(action) = self.action(shortcut).filter(|a| !a.is_held()) else {
                 return true;
             };
             // Ctrl with letters that text fields use themselves stays theirs.

@@ -593,13 +593,7 @@ impl App {
 
     fn set_thresholds(&mut self, thresholds: crate::project::Thresholds, done: bool) {
         let at = self.state.emission_here().map(|(at, e)| {
-            let mut flags = select(&e.proposals, &thresholds);
-            if e.objects.is_empty() {
-                // Nothing matched: the best of too few does not stand in for a match.
-                for (flag, proposal) in flags.iter_mut().zip(&e.proposals) {
-                    *flag &= proposal.confidence >= thresholds.keep;
-                }
-            }
+            let flags = select(&e.proposals, &thresholds, e.choosing);
             let changed = flags
                 .iter()
                 .zip(&e.proposals)

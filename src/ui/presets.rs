@@ -34,6 +34,7 @@ const CVAT: &[(Action, &[(Modifiers, Key)])] = &[
     ),
     (Action::JumpForward, &[(NONE, Key::V)]),
     (Action::JumpBack, &[(NONE, Key::C)]),
+    (Action::Compare, &[(SHIFT, Key::C)]),
     (Action::NextAnchor, &[(NONE, Key::R)]),
     (Action::PreviousAnchor, &[(NONE, Key::E)]),
     (Action::GoToFrame, &[(NONE, Key::Backtick)]),
@@ -69,6 +70,7 @@ const CUTIE: &[(Action, &[(Modifiers, Key)])] = &[
     (Action::PropagateForward, &[(NONE, Key::F)]),
     (Action::PropagateBackward, &[(NONE, Key::B)]),
     (Action::AcceptFrame, &[(NONE, Key::C)]),
+    (Action::Compare, &[(SHIFT, Key::C)]),
     (
         Action::FirstFrame,
         &[(ALT, Key::ArrowLeft), (NONE, Key::Home)],

@@ -76,14 +76,9 @@ impl App {
             }
             input.events.extend(kept);
         });
-        let hide = !typing
-            && !dialog
-            && ctx.input(|i| i.key_down(Key::H) && i.modifiers == Modifiers::NONE);
-        self.state.masks_hidden = hide;
-        let compare = !typing
-            && !dialog
-            && keymap.action(plain(Modifiers::NONE, Key::C)).is_none()
-            && ctx.input(|i| i.key_down(Key::C) && i.modifiers == Modifiers::NONE);
+        let held = |action| !typing && !dialog && ctx.input(|i| keymap.is_down(i, action));
+        self.state.masks_hidden = held(Action::HideMasks);
+        let compare = held(Action::Compare);
         let reviewed = self.state.session.as_ref().and_then(|s| s.review());
         self.state.comparing = reviewed.is_some() && (compare || self.state.compare_held);
         let space = plain(Modifiers::NONE, Key::Space);
@@ -110,7 +105,7 @@ impl App {
     pub(super) fn rebind(&mut self, action: Action, shortcut: egui::KeyboardShortcut) {
         if let Some(loser) = self.state.keymap.rebind(action, shortcut) {
             let text = format!(
-                "{} now means “{}”; “{}” has lost it.",
+                "{} now means “{}”; “{}” no longer has this key.",
                 super::keymap::text(&shortcut),
                 action.label(),
                 loser.label()

@@ -578,7 +578,7 @@ fn bad_models_and_devices_are_named() {
     refused(
         dir.path(),
         &ground(&["--model", "huge"]),
-        1,
+        2,
         &["\"huge\"", "nano"],
     );
     refused(
@@ -590,7 +590,7 @@ fn bad_models_and_devices_are_named() {
     refused(
         dir.path(),
         &ground(&["--device", "tpu"]),
-        1,
+        2,
         &["\"tpu\"", "cpu"],
     );
     refused(
@@ -700,4 +700,15 @@ fn bench_times_every_stage() {
     assert!(json["ceiling"]["gflops"].as_f64().unwrap() > 0.0);
     let tower = &json["stages"][stages.iter().position(|s| *s == "CLIP").unwrap()];
     assert!(tower["gflop"].as_f64().unwrap() > 0.0 && tower["bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn names_that_nothing_has_are_bad_usage() {
+    let dir = place();
+    let eval = ["eval", "vos", "--data", ".", "--format", "vot"];
+    refused(dir.path(), &eval, 2, &["vot"]);
+    let eval = [
+        "eval", "vos", "--data", ".", "--format", "davis", "--limit", "0",
+    ];
+    refused(dir.path(), &eval, 2, &["--limit"]);
 }

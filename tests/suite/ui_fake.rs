@@ -4,8 +4,8 @@ use std::{collections::VecDeque, path::Path};
 
 use sparrow::{
     project::{
-        Bitmap, BoxPx, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
-        Size, Thresholds, select,
+        Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
+        Provenance, Rle, Size, Thresholds, select,
     },
     task::{GroundOptions, PropagateDirection, Request, Update},
     ui::{Options, SpawnWorker},
@@ -113,7 +113,7 @@ fn emission(frame: FrameIndex, phrase: &str, options: &GroundOptions) -> Emissio
         proposals.push(proposal(area, 1.0, 0.55, true));
     }
     proposals.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    let kept = select(&proposals, &options.thresholds);
+    let kept = select(&proposals, &options.thresholds, Choosing::default());
     for (p, keep) in proposals.iter_mut().zip(kept) {
         p.selected = keep;
     }
@@ -138,6 +138,7 @@ fn emission(frame: FrameIndex, phrase: &str, options: &GroundOptions) -> Emissio
         objects: Vec::new(),
         tsf_tokens: options.tsf.len() as u32,
         secs: 0.4,
+        choosing: Choosing::default(),
     }
 }
 

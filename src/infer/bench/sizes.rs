@@ -241,6 +241,7 @@ fn released() -> SparrowConfig {
             box_prior_max_keep: 4,
             place_waves: 0,
             region_code: None,
+            travel: 0,
         },
         visual: VisualTokenConfig {
             num_frames: 16,

@@ -13,6 +13,7 @@ mod region_code;
 mod released;
 pub(crate) mod roi;
 pub mod select;
+pub mod travel;
 
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
@@ -55,6 +56,22 @@ impl FiltrationHead {
     /// If a tensor is missing or of another shape.
     pub fn new(config: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
         Ok(Self::Released(ReleasedHead::new(config, vb)?))
+    }
+
+    /// Where `first`, the proposals of one frame, have gone by later frames, `(m, later · travel::WIDTH)`; `None` if the
+    /// head does not ask.
+    ///
+    /// # Errors
+    /// If widths do not fit, or there are not as many later frames as the configuration names.
+    pub fn travel(
+        &self,
+        first: (&Proposals, &Pyramid),
+        later: &[(&Proposals, &Pyramid)],
+    ) -> Result<Option<Tensor>> {
+        match self {
+            Self::Released(head) => head.travel(first, later),
+            Self::Paper(_) => Ok(None),
+        }
     }
 
     /// Scores `proposals` for `queries (n, d)`; boxes are fractions of the square image that `pyramid` was made of. All
@@ -106,6 +123,9 @@ pub struct Candidates<'a> {
     pub valid: Vec<bool>,
     /// Rows and columns of the image in pixels; `None`: four times those of the pyramid's finest level.
     pub image: Option<(usize, usize)>,
+    /// `(m, later · travel::WIDTH)`: where they have gone by later frames, see [`FiltrationHead::travel`]; `None`: not
+    /// known, which reads as zeros.
+    pub travel: Option<&'a Tensor>,
 }
 
 impl<'a> Candidates<'a> {
@@ -121,6 +141,7 @@ impl<'a> Candidates<'a> {
             boxes: &proposals.boxes,
             valid: vec![true; m],
             image: None,
+            travel: None,
         })
     }
 

@@ -149,6 +149,7 @@ mod tests {
             boxes: &boxes,
             valid: vec![true, false],
             image: None,
+            travel: None,
         };
         let out = head.score(&noise(&[3, 6])?, &candidates, &pyramid)?;
         assert_eq!(out.boxes.dims(), [3, 2, 4]);

@@ -5,17 +5,27 @@
 //! attention, and the proposer's decoder reads a few points of the coarsest level: neither can tell a star from a cross,
 //! which takes many fine cells together. Leaves what the vector is compared with to the selector.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
+use super::{
+    Pyramid,
+    roi::rois,
+    travel::{Sighting, WIDTH, describe},
+};
 use crate::nn::{
     config::{FiltrationConfig, RegionCodeConfig},
+    deformable_detr::Proposals,
     layers::{Conv2d, LayerNorm, Linear},
     ops::{self, Roi},
 };
 
 /// Channels behind the two convolutions.
 const CHANNELS: [usize; 2] = [32, 64];
+
+/// Numbers that say what form a region has, and how loud they are beside a thousand others.
+const FORM: usize = 2;
+const LOUDNESS: f32 = 4.0;
 
 /// Reads regions of the pyramid's two finest levels.
 #[derive(Clone, Debug)]
@@ -49,7 +59,7 @@ impl RegionCode {
                 Conv2d::new(fine + middle, a, 3, 2, 1, vb.pp("conv.0"))?,
                 Conv2d::new(a, b, 3, 2, 1, vb.pp("conv.1"))?,
             ],
-            out: Linear::new(b * cells, width, vb.pp("out"))?,
+            out: Linear::new(b * cells + FORM, width, vb.pp("out"))?,
             norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
             grid,
         }))
@@ -70,8 +80,69 @@ impl RegionCode {
         for conv in &self.convs {
             x = conv.forward(&x)?.relu()?;
         }
-        self.norm.forward(&self.out.forward(&x.flatten_from(1)?)?)
+        let x = Tensor::cat(&[x.flatten_from(1)?, form(rois, rows, &x)?], 1)?;
+        self.norm.forward(&self.out.forward(&x)?)
     }
+
+    /// Codes `(m, width)` of boxes `(m, 4)` in fractions of an image of `(rows, columns)` pixels; without it, of four times
+    /// the finest level's.
+    pub(super) fn of(
+        &self,
+        boxes: &Tensor,
+        pyramid: &Pyramid,
+        image: Option<(usize, usize)>,
+    ) -> Result<Tensor> {
+        let (_, _, h, w) = pyramid[0].dims4()?;
+        let image = image.unwrap_or((4 * h, 4 * w));
+        self.forward([&pyramid[0], &pyramid[1]], &rois(boxes, image)?, image.0)
+    }
+
+    /// Where `first`, the proposals of one frame, have gone by the later frames: `(m, later · travel::WIDTH)`.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn travel(
+        &self,
+        first: (&Proposals, &Pyramid),
+        later: &[(&Proposals, &Pyramid)],
+    ) -> Result<Tensor> {
+        let start = self.sighting(first)?;
+        let later: Vec<Sighting> = later
+            .iter()
+            .map(|&l| self.sighting(l))
+            .collect::<Result<_>>()?;
+        let values: Vec<f32> = describe(&start, &later).into_iter().flatten().collect();
+        let shape = (start.boxes.len(), later.len() * WIDTH);
+        Tensor::from_vec(values, shape, first.0.boxes.device())
+    }
+
+    fn sighting(&self, (proposals, pyramid): (&Proposals, &Pyramid)) -> Result<Sighting> {
+        let boxes: Vec<Vec<f32>> = proposals.boxes.to_dtype(DType::F32)?.to_vec2()?;
+        Ok(Sighting {
+            boxes: boxes.iter().map(|b| [b[0], b[1], b[2], b[3]]).collect(),
+            codes: self
+                .of(&proposals.boxes, pyramid, None)?
+                .to_dtype(DType::F32)?
+                .to_vec2()?,
+            objectness: proposals.scores.to_dtype(DType::F32)?.to_vec1()?,
+        })
+    }
+}
+
+/// `(rois, 2)`: logarithms of width over height and of the size over the image's. On its grid every region is square, so
+/// that a circle and an oval are one.
+fn form(rois: &[Roi], rows: usize, like: &Tensor) -> Result<Tensor> {
+    let of = |r: &Roi| {
+        let [x1, y1, x2, y2] = r.bounds;
+        let (w, h) = ((x2 - x1).max(1.0), (y2 - y1).max(1.0));
+        [
+            (w / h).ln(),
+            (w * h).sqrt().ln() - (rows.max(1) as f32).ln(),
+        ]
+        .map(|v| LOUDNESS * v)
+    };
+    let values: Vec<f32> = rois.iter().flat_map(of).collect();
+    Tensor::from_vec(values, (rois.len(), FORM), like.device())?.to_dtype(like.dtype())
 }
 
 #[cfg(test)]
@@ -97,13 +168,20 @@ mod tests {
         (map[6 * 32 + 6], map[6 * 32 + 22]) = (1.0, 1.0);
         let fine = Tensor::from_vec(map, (1, 2, 32, 32), &Device::Cpu)?;
         let middle = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
-        let roi = |x: f32, y: f32| Roi {
+        let roi = |x: f32, y: f32, w: f32| Roi {
             image: 0,
-            bounds: [x, y, x + 40.0, y + 40.0],
+            bounds: [x, y, x + w, y + 40.0],
         };
-        let rois = [roi(8.0, 8.0), roi(72.0, 8.0), roi(0.0, 8.0)];
+        let rois = [
+            roi(8.0, 8.0, 40.0),
+            roi(72.0, 8.0, 40.0),
+            roi(0.0, 8.0, 40.0),
+            // Nothing in it, square and not.
+            roi(80.0, 60.0, 40.0),
+            roi(80.0, 60.0, 20.0),
+        ];
         let codes = code.forward([&fine, &middle], &rois, 128)?;
-        assert_eq!(codes.dims(), [3, 12]);
+        assert_eq!(codes.dims(), [5, 12]);
         let rows = codes.to_vec2::<f32>()?;
         let apart = |a: usize, b: usize| -> f32 {
             let pairs = rows[a].iter().zip(&rows[b]);
@@ -111,6 +189,7 @@ mod tests {
         };
         assert!(apart(0, 1) < 1e-4, "{}", apart(0, 1));
         assert!(apart(0, 2) > 0.1, "{}", apart(0, 2));
+        assert!(apart(3, 4) > 0.1, "{}", apart(3, 4));
         assert_eq!(
             code.forward([&fine, &middle], &[], 128)?.dims(),
             [0, 12],

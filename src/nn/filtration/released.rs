@@ -1,14 +1,18 @@
 //! The released form: `proposal_selector`, `roi_helper`, `roi_fusion_gamma`.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder, ops::sigmoid};
 
 use super::{
     Candidates, FilterOutput, Pyramid,
     region_code::RegionCode,
-    roi::{RegionTokens, attend, pairs, rois},
+    roi::{RegionTokens, attend, pairs},
+    travel::WIDTH,
 };
-use crate::nn::{config::FiltrationConfig, layers::Linear, ops, precision::activations};
+use crate::nn::{
+    config::FiltrationConfig, deformable_detr::Proposals, layers::Linear, ops,
+    precision::activations,
+};
 
 /// `proposal_selector`: dot products of queries and proposals.
 #[derive(Clone, Debug)]
@@ -19,6 +23,7 @@ struct Selector {
     box_head: [Linear; 2],
     hidden: usize,
     waves: usize,
+    later: usize,
     region_code: Option<RegionCode>,
 }
 
@@ -26,7 +31,10 @@ impl Selector {
     fn new(c: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let hidden = c.selector_hidden;
         let head = vb.pp("box_head");
-        let known = c.prop_dim + 4 * c.place_waves + c.region_code.map_or(0, |r| r.width);
+        let known = c.prop_dim
+            + 4 * c.place_waves
+            + c.region_code.map_or(0, |r| r.width)
+            + c.travel * WIDTH;
         Ok(Self {
             seg_proj: Linear::new(c.seg_dim, hidden, vb.pp("seg_proj"))?,
             prop_proj: Linear::new(known, hidden, vb.pp("prop_proj"))?,
@@ -37,21 +45,27 @@ impl Selector {
             ],
             hidden,
             waves: c.place_waves,
+            later: c.travel,
             region_code: RegionCode::new(c, &vb.pp("region_code"))?,
         })
     }
 
-    /// All that is known of each proposal by itself: its features, where it is, what it looks like.
+    /// All that is known of each proposal by itself: its features, where it is, what it looks like, where it goes.
     fn describe(&self, candidates: &Candidates<'_>, pyramid: &Pyramid) -> Result<Tensor> {
-        let placed = candidates.placed(self.waves)?;
-        let Some(code) = &self.region_code else {
-            return Ok(placed);
-        };
-        let (_, _, h, w) = pyramid[0].dims4()?;
-        let image = candidates.image.unwrap_or((4 * h, 4 * w));
-        let rois = rois(candidates.boxes, image)?;
-        let code = code.forward([&pyramid[0], &pyramid[1]], &rois, image.0)?;
-        Tensor::cat(&[placed, code.to_dtype(candidates.features.dtype())?], 1)
+        let dtype = candidates.features.dtype();
+        let mut known = vec![candidates.placed(self.waves)?];
+        if let Some(code) = &self.region_code {
+            let code = code.of(candidates.boxes, pyramid, candidates.image)?;
+            known.push(code.to_dtype(dtype)?);
+        }
+        if self.later > 0 {
+            let shape = (candidates.boxes.dim(0)?, self.later * WIDTH);
+            known.push(match candidates.travel {
+                Some(travel) => travel.to_dtype(dtype)?,
+                None => Tensor::zeros(shape, dtype, candidates.features.device())?,
+            });
+        }
+        Tensor::cat(&known, 1)
     }
 }
 
@@ -140,6 +154,21 @@ impl ReleasedHead {
     /// The same head with another γ, a scalar.
     pub fn with_gamma(self, gamma: Tensor) -> Self {
         Self { gamma, ..self }
+    }
+
+    pub(super) fn travel(
+        &self,
+        first: (&Proposals, &Pyramid),
+        later: &[(&Proposals, &Pyramid)],
+    ) -> Result<Option<Tensor>> {
+        let s = &self.selector;
+        let Some(code) = s.region_code.as_ref().filter(|_| s.later > 0) else {
+            return Ok(None);
+        };
+        if later.len() != s.later {
+            bail!("{} later frames, not {}", later.len(), s.later);
+        }
+        code.travel(first, later).map(Some)
     }
 
     pub(crate) fn score(

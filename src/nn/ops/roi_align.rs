@@ -236,7 +236,7 @@ fn composed(features: &Tensor, regions: &[Region], size: usize) -> Result<Tensor
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Var;
+    use candle_core::{DType, Var};
 
     use super::*;
 

@@ -2,25 +2,13 @@
 
 use candle_core::{D, Tensor};
 
-use crate::train::TrainResult;
+use crate::train::{TrainResult, boxes::iou};
 
 /// Overlap from which a proposal counts as an object.
 const MATCH: f32 = 0.5;
 
 /// Overlap from which a proposal lies on an object rather than on nothing.
 const NEAR: f32 = 0.3;
-
-/// Intersection over union of corners.
-pub(super) fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let area = |b: [f32; 4]| (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0);
-    let common = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    common / (area(a) + area(b) - common).max(1e-9)
-}
 
 /// What was meant, phrase by phrase.
 pub(super) struct Meant<'a> {

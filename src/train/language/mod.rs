@@ -58,6 +58,8 @@ impl Part {
 /// What matches phrases with proposals is two small layers behind a large model, and follows it faster than the rest.
 const CHOOSER: &str = "proposal_selector.";
 const CHOOSER_RATE: f64 = 2.0;
+/// Learnt with the trunk, whose features it reads, and frozen with it: where proposals go is computed from it once per clip.
+const REGION_CODE: &str = ".region_code.";
 /// Clips of a step.
 const ROWS: usize = 6;
 /// Phrases of a clip in a step.
@@ -194,7 +196,8 @@ fn train(
         params.fill(&checkpoint::weights(path, &job.device)?)?;
     }
     let (mut chooser, mut others) = (params.all(), params.all());
-    chooser.retain(|(name, _)| name.contains(CHOOSER));
+    let taught = |name: &str| name.contains(REGION_CODE);
+    chooser.retain(|(name, _)| name.contains(CHOOSER) && !taught(name));
     others.retain(|(name, _)| !name.contains(CHOOSER));
     let groups = vec![
         Group {
@@ -283,6 +286,11 @@ fn train(
                 )?;
                 pool.frozen = Frozen::load(info, job)?;
                 pool.stale = pool.scenes.len();
+                for path in &job.init {
+                    let mut theirs = checkpoint::weights(path, &job.device)?;
+                    theirs.retain(|name, _| name.contains(REGION_CODE));
+                    params.fill(&theirs)?;
+                }
                 held_out = pool.held_out()?;
             }
         }

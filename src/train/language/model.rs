@@ -14,7 +14,7 @@ use super::{
 use crate::{
     infer::{model::ModelInfo, words::WordTokenizer},
     nn::{
-        filtration::FiltrationHead,
+        filtration::{Candidates, FiltrationHead},
         layers::Linear,
         multimodal::{Multimodal, Widths},
         phi3::Phi3,
@@ -604,9 +604,13 @@ impl Model {
             };
             let queries = boxes.narrow(0, at, mine.len())?;
             at += mine.len();
+            let candidates = Candidates {
+                travel: seen.travel.as_ref(),
+                ..Candidates::all_valid(&seen.proposals)?
+            };
             let scored = self
                 .filtration
-                .score(&queries, &seen.proposals, &seen.pyramid)?;
+                .score_candidates(&queries, &candidates, &seen.pyramid)?;
             let logits = scored.logits;
             let objects: Vec<(u8, [f32; 4])> = scene
                 .objects

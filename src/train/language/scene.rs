@@ -14,7 +14,7 @@ use crate::{
     },
     nn::{
         deformable_detr::{Proposals, Proposer},
-        filtration::Pyramid,
+        filtration::{Pyramid, RegionCode},
         sam2::Sam2,
         weights::WeightStore,
     },
@@ -27,6 +27,9 @@ use crate::{
         towers::{Towers, image, tower_frames},
     },
 };
+
+/// Where the region code lies among the weights.
+const REGION_PREFIX: &str = "model.proposal_selector.region_code";
 
 /// Frames of a clip whose objects are cropped for target-specific tokens.
 const CROP_FRAMES: [usize; 2] = [2, 5];
@@ -45,6 +48,8 @@ pub(super) struct Seen {
     pub(super) proposals: Proposals,
     /// The proposals' corners as fractions.
     pub(super) corners: Vec<[f32; 4]>,
+    /// Where they have gone by later frames, if the model asks.
+    pub(super) travel: Option<Tensor>,
     /// Each object's mask on the decoder's grid, as the part of each cell that is covered.
     pub(super) masks: Vec<Vec<f32>>,
 }
@@ -93,6 +98,7 @@ pub(super) struct Frozen {
 pub(super) struct Eyes {
     pub(super) sam: Sam2,
     pub(super) proposer: Proposer,
+    region_code: Option<RegionCode>,
 }
 
 fn modified(path: &PathBuf) -> Option<SystemTime> {
@@ -115,6 +121,7 @@ impl Frozen {
             Some(Eyes {
                 sam: Sam2::new(&config.sam2, vb.pp("model.visual_model"))?,
                 proposer: Proposer::new(&config.proposer, vb.pp("detector"))?,
+                region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
             })
         } else {
             None
@@ -180,7 +187,7 @@ impl Frozen {
             dense,
             owners: owners(&clip, frames.indices[0], side),
             seen: match &self.eyes {
-                Some(eyes) => Some(eyes.look(&clip, info, job)?),
+                Some(eyes) => Some(eyes.look(&clip, &frames.indices, info, job)?),
                 None => None,
             },
             objects: clip.objects,
@@ -218,17 +225,32 @@ impl Frozen {
 }
 
 impl Eyes {
-    fn look(&self, clip: &Clip, info: &ModelInfo, job: &Job) -> TrainResult<Seen> {
-        let side = info.config.sam2.image_size;
-        let input = sam_input(&image(clip, 0), side, &info.preprocess.sam, &job.device)?;
-        let features = self.sam.encode_image(&input)?;
-        let embed = self.sam.add_no_mem(&features.embed)?;
-        let config = &info.config.proposer;
-        let found =
-            self.proposer
-                .forward(&features.fpn)?
-                .proposals(0, config.topk, config.score_power)?;
-        let (_, _, h, w) = features.high_res[0].dims4()?;
+    fn look(
+        &self,
+        clip: &Clip,
+        frames: &[usize],
+        info: &ModelInfo,
+        job: &Job,
+    ) -> TrainResult<Seen> {
+        let (found, pyramid) = self.offered(clip, 0, info, job)?;
+        let later = match &self.region_code {
+            Some(_) => info.config.filtration.travel,
+            None => 0,
+        };
+        let later: Vec<(Proposals, Pyramid)> = frames
+            .iter()
+            .skip(1)
+            .take(later)
+            .map(|&frame| self.offered(clip, frame, info, job))
+            .collect::<TrainResult<_>>()?;
+        let travel = match &self.region_code {
+            Some(code) if !later.is_empty() => {
+                let later: Vec<_> = later.iter().map(|(p, m)| (p, m)).collect();
+                Some(code.travel((&found, &pyramid), &later)?)
+            }
+            _ => None,
+        };
+        let (_, _, h, w) = pyramid[0].dims4()?;
         let flat: Vec<f32> = found.boxes.flatten_all()?.to_vec1()?;
         Ok(Seen {
             corners: flat
@@ -240,13 +262,31 @@ impl Eyes {
                 .iter()
                 .map(|o| coverage(clip, o.id, (h, w)))
                 .collect(),
-            pyramid: [
-                features.high_res[0].clone(),
-                features.high_res[1].clone(),
-                embed,
-            ],
+            pyramid,
+            travel,
             proposals: found,
         })
+    }
+
+    /// Proposals of a frame, and the maps they are read from.
+    fn offered(
+        &self,
+        clip: &Clip,
+        frame: usize,
+        info: &ModelInfo,
+        job: &Job,
+    ) -> TrainResult<(Proposals, Pyramid)> {
+        let side = info.config.sam2.image_size;
+        let input = sam_input(&image(clip, frame), side, &info.preprocess.sam, &job.device)?;
+        let features = self.sam.encode_image(&input)?;
+        let embed = self.sam.add_no_mem(&features.embed)?;
+        let config = &info.config.proposer;
+        let found =
+            self.proposer
+                .forward(&features.fpn)?
+                .proposals(0, config.topk, config.score_power)?;
+        let [fine, middle] = features.high_res;
+        Ok((found, [fine, middle, embed]))
     }
 }
 

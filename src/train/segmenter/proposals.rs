@@ -6,7 +6,10 @@
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
 
 use super::batch::Truth;
-use crate::{nn::deformable_detr::ProposerOutput, train::fused::weighted_l1};
+use crate::{
+    nn::deformable_detr::ProposerOutput,
+    train::{boxes::giou, fused::weighted_l1},
+};
 
 const FOCAL: f64 = 2.0;
 const L1: f64 = 5.0;
@@ -84,25 +87,6 @@ fn focal_sum(logits: &Tensor, targets: Vec<f32>) -> Result<Tensor> {
 
 fn corners([cx, cy, w, h]: [f32; 4]) -> [f32; 4] {
     [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0]
-}
-
-/// Generalised intersection over union of two boxes given by their corners.
-fn giou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let area = |x: [f32; 4]| (x[2] - x[0]).max(0.0) * (x[3] - x[1]).max(0.0);
-    let inner = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    let outer = area([
-        a[0].min(b[0]),
-        a[1].min(b[1]),
-        a[2].max(b[2]),
-        a[3].max(b[3]),
-    ]);
-    let union = area(a) + area(b) - inner;
-    inner / union.max(1e-9) - (outer - union) / outer.max(1e-9)
 }
 
 /// `Σ 1 − GIoU` of boxes `(k, 4)` as cx, cy, w, h with targets in the same form.

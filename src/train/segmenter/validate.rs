@@ -14,6 +14,7 @@ use crate::{
     },
     train::{
         Job, Log, TrainResult,
+        boxes::iou,
         pictures::{PALETTE, Picture, sheet},
         synth::{Clip, HELD_OUT, SynthOptions, generate},
     },
@@ -163,17 +164,6 @@ fn jaccard(map: &[f32], ids: &[u8], px: usize, id: u8) -> f64 {
     } else {
         f64::from(both) / f64::from(either)
     }
-}
-
-fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let area = |x: [f32; 4]| (x[2] - x[0]).max(0.0) * (x[3] - x[1]).max(0.0);
-    let inner = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    inner / (area(a) + area(b) - inner).max(1e-9)
 }
 
 #[derive(Default)]

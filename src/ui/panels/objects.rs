@@ -59,8 +59,12 @@ fn opacity_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         );
         let range = egui::Slider::new(&mut opacity, 0.0..=1.0);
         let opacity_slider = slider(ui, "Mask opacity", 96.0, range);
+        let by_key = match state.keymap.shown(Action::HideMasks) {
+            key if key.is_empty() => String::new(),
+            key => format!(" Hold {key} to hide them."),
+        };
         if opacity_slider
-            .on_hover_text("Opacity of the masks. Hold H to hide them.")
+            .on_hover_text(format!("Opacity of the masks.{by_key}"))
             .changed()
         {
             out.send(Command::SetOpacity(opacity));

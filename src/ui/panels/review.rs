@@ -6,7 +6,6 @@ use egui::{Align2, Frame, Margin, Rect, RichText, Stroke, Ui, vec2};
 use super::super::{
     actions::Action,
     command::{Command, Out},
-    keymap,
     state::State,
     theme::{self, space},
     widgets::action_tooltip,
@@ -57,10 +56,9 @@ pub(crate) fn review_ui(ui: &mut Ui, state: &State, canvas: Rect, out: &mut Out)
                         ui.label(RichText::new(label).size(12.0).color(colour))
                             .on_hover_text(&review.label);
                         ui.add_space(space::S);
-                        let key = keymap::plain(egui::Modifiers::NONE, egui::Key::C);
-                        let by_key = match state.keymap.action(key) {
-                            None => " The key C does it, too.",
-                            Some(_) => "",
+                        let by_key = match state.keymap.shown(Action::Compare) {
+                            key if key.is_empty() => String::new(),
+                            key => format!(" The key {key} does it, too."),
                         };
                         let before = ui.button("Before").on_hover_text(format!(
                             "Hold to see the masks as they were before this step.{by_key}"
