@@ -16,13 +16,16 @@ use super::{
     clip::Clip,
     engine::Engine,
     error::{InferError, InferResult},
+    leash::{self, LeashConfig},
     model::Pixels,
-    preprocess::{box_to_model, mask_coverage, mask_from_logits, point_to_model, sam_input},
+    preprocess::{
+        box_to_model, box_to_norm, mask_coverage, mask_from_logits, point_to_model, sam_input,
+    },
     released,
 };
 
 /// Logit of a pixel that a person's mask covers; its negative outside.
-const CERTAIN: f32 = 10.0;
+pub(super) const CERTAIN: f32 = 10.0;
 
 /// Low-resolution logits of one mask with what the decoder says of it.
 #[derive(Clone, Debug)]
@@ -143,12 +146,11 @@ impl Engine {
                 Some(t.unsqueeze(1)?.broadcast_as((k, 1, d))?.contiguous()?)
             }
         };
-        let boxes = match boxes {
-            [] => None,
-            boxes => Some(rows_tensor(boxes, &self.model().device)?),
-        };
         let prompts = Prompts {
-            boxes,
+            boxes: match boxes {
+                [] => None,
+                boxes => Some(rows_tensor(boxes, &self.model().device)?),
+            },
             text,
             ..Prompts::default()
         };
@@ -159,7 +161,9 @@ impl Engine {
             &prompts,
             self.decode_options(false),
         )?;
-        merged(&out)
+        let side = self.config().sam2.image_size as f32;
+        let bounds: Vec<[f32; 4]> = boxes.iter().map(|b| b.map(|v| v / side)).collect();
+        merged(&out, &bounds, self.model().info.leash)
     }
 
     /// The mask of one object from a person's prompt. A mask without a box or clicks is taken as it is; with them it is
@@ -251,7 +255,12 @@ impl Engine {
         let embed = sam2.add_no_mem(&features.embed)?;
         let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
         let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
-        best(&out)
+        let mut mask = best(&out)?;
+        if let (Some(leash), Some(b)) = (model.info.leash, prompt.box_px) {
+            let bounds = box_to_norm(b.clamped(size), size);
+            leash::within_box(&mut mask, bounds, leash);
+        }
+        Ok(mask)
     }
 
     /// Masks as logits `(k, 1, side, side)`: certain inside, certain outside.
@@ -269,26 +278,34 @@ impl Engine {
     }
 }
 
-/// Joins the masks of `k` boxes by the maximum of their logits.
-fn merged(out: &MaskOutput) -> InferResult<LowRes> {
+/// Joins the masks of `k` boxes (corners in parts of the image; none where text alone prompted) by the maximum of their
+/// logits, each kept to its box if there is a leash.
+fn merged(out: &MaskOutput, boxes: &[[f32; 4]], leash: Option<LeashConfig>) -> InferResult<LowRes> {
     let (k, m, rows, columns) = out.low_res.dims4()?;
     let all = values(&out.low_res.narrow(1, 0, 1)?.contiguous()?)?;
-    let mut logits = all[..rows * columns].to_vec();
-    for other in all[rows * columns..].chunks_exact(rows * columns) {
-        for (a, &b) in logits.iter_mut().zip(other) {
-            *a = a.max(b);
-        }
-    }
     let ious = values(&out.ious)?;
     let largest = |v: &[f32]| v.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let first_of_each: Vec<f32> = (0..k).map(|i| ious[i * m]).collect();
-    Ok(LowRes {
-        logits,
+    let mut joined = LowRes {
+        logits: vec![f32::NEG_INFINITY; rows * columns],
         rows,
         columns,
         score: sigmoid(largest(&values(&out.object_score)?)),
         iou: largest(&first_of_each).clamp(0.0, 1.0),
-    })
+    };
+    for (i, logits) in all.chunks_exact(rows * columns).enumerate() {
+        let mut one = LowRes {
+            logits: logits.to_vec(),
+            ..joined
+        };
+        if let (Some(leash), Some(&bounds)) = (leash, boxes.get(i)) {
+            leash::within_box(&mut one, bounds, leash);
+        }
+        for (a, &b) in joined.logits.iter_mut().zip(&one.logits) {
+            *a = a.max(b);
+        }
+    }
+    Ok(joined)
 }
 
 /// Of several masks of one prompt, the one with the largest predicted IoU.

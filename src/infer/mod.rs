@@ -11,6 +11,7 @@ pub mod engine;
 pub mod error;
 mod ground;
 mod language;
+pub mod leash;
 mod masks;
 pub mod memory;
 pub mod model;

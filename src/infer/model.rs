@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::{config::SparrowConfig, ops};
 
-use super::{checkpoint::Role, tokenizer::TokenizerConfig, words::WordsConfig};
+use super::{checkpoint::Role, leash::LeashConfig, tokenizer::TokenizerConfig, words::WordsConfig};
 
 pub use super::source::ModelSource;
 
@@ -216,6 +216,9 @@ pub struct ModelInfo {
     /// The prompt encoder was trained on masks. Without it, a known mask is prompted by its box.
     #[serde(default = "yes")]
     pub mask_prompts: bool,
+    /// How far masks may reach; absent: as far as the model paints them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leash: Option<LeashConfig>,
 }
 
 fn yes() -> bool {

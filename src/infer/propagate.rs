@@ -26,9 +26,10 @@ use super::{
     clip::{Clip, Emitted},
     engine::Engine,
     error::{InferError, InferResult},
+    leash::{Leash, LeashConfig},
     masks::{LowRes, rows_tensor, sigmoid, values},
     plan::{self, Run},
-    preprocess::box_to_model,
+    preprocess::{box_to_model, box_to_norm},
 };
 
 /// Known frames that one frame looks at, the nearest ones.
@@ -60,6 +61,8 @@ pub(super) struct Active {
     run: Run,
     done: u32,
     bank: Vec<BankEntry>,
+    /// One per object of the run, if the model keeps its masks on leashes.
+    leashes: Vec<Leash>,
 }
 
 impl Active {
@@ -302,7 +305,21 @@ impl Engine {
                 .collect();
             bank.push(self.remember_mask(clip, frame, &masks)?);
         }
-        Ok(Active { run, done: 0, bank })
+        let leash = |config: LeashConfig| {
+            let start = |&o: &usize| {
+                let mask = &objects[o].known[&run.from];
+                let last = mask.bounding_box().map(|b| box_to_norm(b, mask.size));
+                Leash::new(config, last)
+            };
+            run.objects.iter().map(start).collect()
+        };
+        let leashes = self.model().info.leash.map(leash).unwrap_or_default();
+        Ok(Active {
+            run,
+            done: 0,
+            bank,
+            leashes,
+        })
     }
 
     /// The memory of given masks, one per object, on one frame.
@@ -378,7 +395,18 @@ impl Engine {
         let embed = sam2.condition(&features, &active.bank, info)?;
         let prompts = Prompts::nothing(active.run.objects.len(), &embed)?;
         let options = self.decode_options(config.multimask_output_for_tracking);
-        let decoded = sam2.decode_object(&embed, &features.high_res, &prompts, options)?;
+        let mut decoded = sam2.decode_object(&embed, &features.high_res, &prompts, options)?;
+        if !active.leashes.is_empty() {
+            // Before it is remembered: what leaked once would be looked for on every frame after.
+            let mut masks = rows(&decoded)?;
+            for (mask, leash) in masks.iter_mut().zip(&mut active.leashes) {
+                leash.hold(mask);
+            }
+            let logits: Vec<f32> = masks.into_iter().flat_map(|m| m.logits).collect();
+            decoded.low_res =
+                Tensor::from_vec(logits, decoded.low_res.shape(), decoded.low_res.device())?
+                    .to_dtype(decoded.low_res.dtype())?;
+        }
         let memory = sam2.encode_memory(
             &features.embed,
             &decoded.low_res,

@@ -310,7 +310,7 @@ fn a_project_leaves_as_a_dataset_and_comes_back() {
     refused(
         dir.path(),
         &["export", "p.sparrow", "--format", "tiff", "--out", "x"],
-        1,
+        2,
         &["tiff", "coco"],
     );
     refused(
