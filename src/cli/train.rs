@@ -17,7 +17,7 @@ enum Stage {
     Nano,
     /// Segmenter and proposer on one trunk, on masks and boxes.
     Segmenter,
-    /// A finished segmenter goes on, at the size that images are used at.
+    /// A finished segmenter goes on, near and at the size that images are used at.
     Refine,
     /// A finished segmenter's memory alone, on longer clips.
     Memory,

@@ -102,8 +102,11 @@ fn sweep(parent: &Path) {
         let ours = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         let path = entry.path();
         let age = |dir: &Path| fs::metadata(dir).ok()?.modified().ok()?.elapsed().ok();
-        let old = |dir: &Path| age(dir).is_none_or(|age| age > ABANDONED);
-        if ours && !path.join("old").exists() && old(&path) && old(&path.join("export")) {
+        // Where the age cannot be told, as when the folder's clock runs ahead, somebody may be writing.
+        let old = |dir: &Path| age(dir).is_some_and(|age| age > ABANDONED);
+        let inside = path.join("export");
+        let untouched = old(&path) && (!inside.exists() || old(&inside));
+        if ours && !path.join("old").exists() && untouched {
             fs::remove_dir_all(&path).ok();
         }
     }
@@ -197,9 +200,14 @@ mod tests {
         let alive = make(".sparrow-export-b", "export", SystemTime::now());
         let keeps = make(".sparrow-export-c", "old", long_ago);
         let other = make("export-d", "export", long_ago);
+        let ahead = make(
+            ".sparrow-export-e",
+            "export",
+            SystemTime::now() + 2 * ABANDONED,
+        );
         sweep(dir.path());
         assert!(!killed.exists());
-        assert!(alive.exists() && keeps.exists() && other.exists());
+        assert!(alive.exists() && keeps.exists() && other.exists() && ahead.exists());
         sweep(&dir.path().join("nowhere"));
     }
 }

@@ -14,6 +14,8 @@ use crate::{
 
 use super::cache::ByteCache;
 
+/// Bytes of decoded frames that are kept.
+const DECODED_BYTES: usize = 48 << 20;
 /// Bytes of image features that are kept.
 const FEATURE_BYTES: usize = 256 << 20;
 /// Bytes of visual prefixes that are kept.
@@ -41,6 +43,8 @@ pub(super) struct Emitted {
 /// An opened clip.
 pub struct Clip {
     source: Box<dyn FrameSource>,
+    /// The towers and SAM2 look at the same few frames, which lie far apart: each would be sought and decoded twice.
+    decoded: ByteCache<FrameIndex, Arc<Frame>>,
     pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
     pub(super) prefixes: ByteCache<Vec<FrameIndex>, Arc<Prefix>>,
     pub(super) emitted: VecDeque<Emitted>,
@@ -57,6 +61,7 @@ impl Clip {
     pub fn new(source: Box<dyn FrameSource>) -> Self {
         Self {
             source,
+            decoded: ByteCache::new(DECODED_BYTES),
             features: ByteCache::new(FEATURE_BYTES),
             prefixes: ByteCache::new(PREFIX_BYTES),
             emitted: VecDeque::new(),
@@ -95,8 +100,14 @@ impl Clip {
     ///
     /// # Errors
     /// [`VideoError`] if there is no such frame or it cannot be decoded.
-    pub fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
-        self.source.frame(frame)
+    pub fn frame(&mut self, frame: FrameIndex) -> Result<Arc<Frame>, VideoError> {
+        if let Some(decoded) = self.decoded.get(&frame) {
+            return Ok(decoded);
+        }
+        let decoded = Arc::new(self.source.frame(frame)?);
+        let bytes = decoded.bytes();
+        self.decoded.put(frame, Arc::clone(&decoded), bytes);
+        Ok(decoded)
     }
 
     /// A frame as displayed.
@@ -104,7 +115,7 @@ impl Clip {
     /// # Errors
     /// As [`Clip::frame`].
     pub fn rgb(&mut self, frame: FrameIndex) -> Result<RgbFrame, VideoError> {
-        self.source.frame(frame).map(|f| to_rgb(&f))
+        self.frame(frame).map(|f| to_rgb(&f))
     }
 
     /// Forgets what has been computed.
@@ -119,6 +130,7 @@ impl Clip {
 
     /// Keeps half as much from now on.
     pub fn keep_less(&mut self) {
+        self.decoded.halve();
         self.features.halve();
         self.prefixes.halve();
     }
@@ -136,5 +148,44 @@ impl Clip {
         self.emitted
             .iter()
             .find(|e| e.phrase == phrase && e.frame == frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::video::SyntheticSource;
+
+    struct Counting(SyntheticSource, Arc<AtomicU32>);
+
+    impl FrameSource for Counting {
+        fn info(&self) -> &VideoInfo {
+            self.0.info()
+        }
+
+        fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.frame(frame)
+        }
+
+        fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
+            self.0.pts_secs(frame)
+        }
+    }
+
+    #[test]
+    fn the_few_frames_that_two_networks_look_at_are_decoded_once() {
+        let decoded = Arc::new(AtomicU32::new(0));
+        let source = SyntheticSource::new(Size::new(64, 48), 90, 25.0);
+        let mut clip = Clip::new(Box::new(Counting(source, Arc::clone(&decoded))));
+        for _ in 0..2 {
+            for frame in [0, 30, 60, 89] {
+                assert_eq!(clip.frame(FrameIndex(frame)).unwrap().index.0, frame);
+            }
+        }
+        assert_eq!(clip.rgb(FrameIndex(30)).unwrap().size, Size::new(64, 48));
+        assert_eq!(decoded.load(Ordering::Relaxed), 4);
     }
 }

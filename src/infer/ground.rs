@@ -167,7 +167,7 @@ impl Engine {
         };
         let offered = self.offered(clip, frame, &features, &options.drawn_boxes)?;
         let travel = match queries.is_empty() {
-            false => self.travel(clip, frame, &features, &offered)?,
+            false => self.travel(clip, frame, &features, &offered, progress)?,
             true => None,
         };
         let mut scored = self.score(&features, &offered, travel.as_ref(), queries)?;
@@ -181,7 +181,7 @@ impl Engine {
             may_be_none: says_none,
             // A model of ours was not made to count a thing twice; a released one keeps what it was released to keep.
             once: says_none,
-            one: speaks_of_one(&spoken.text, &self.model().info.prompt),
+            one: says_none && speaks_of_one(&spoken.text, &self.model().info.prompt),
         };
         let (chosen, proposals) = if self.is_released() && !queries.is_empty() {
             self.choose_as_released(&scored, spoken.seg.len(), &features, size)?
@@ -325,14 +325,8 @@ impl Engine {
         }
         let drawn = emission.proposals.iter().filter(|p| p.drawn);
         // What was kept then is kept again, whatever the thresholds have become since.
-        let selected = emission.proposals.iter().filter(|p| p.selected);
-        let least = selected.map(|p| p.confidence).reduce(f32::min);
-        let thresholds = self.model().project_thresholds();
         let options = GroundOptions {
-            thresholds: Thresholds {
-                keep: least.map_or(thresholds.keep, |c| (c - ROUNDING).min(thresholds.keep)),
-                ..thresholds
-            },
+            thresholds: thresholds_of(emission, self.model().project_thresholds()),
             drawn_boxes: drawn.map(|p| p.box_px).collect(),
             tsf: Vec::new(),
         };
@@ -419,9 +413,12 @@ impl Engine {
         frame: FrameIndex,
         features: &ImageFeatures,
         offered: &Offered,
+        progress: &Progress<'_>,
     ) -> InferResult<Option<Tensor>> {
         let later = self.config().filtration.travel;
-        if later == 0 {
+        let frames = self.encoder_frames(clip, frame);
+        // On the last frame, and in a picture, nothing is known of motion, which is not the same as that all stands still.
+        if later == 0 || frames.iter().all(|f| *f == frame) {
             return Ok(None);
         }
         if let Some((at, travel)) = &clip.travel
@@ -431,9 +428,9 @@ impl Engine {
             return Ok(Some(travel.clone()));
         }
         let n = &self.model().networks;
-        let frames = self.encoder_frames(clip, frame);
         let mut seen = Vec::with_capacity(later);
         for &there in frames.iter().skip(1).take(later) {
+            progress.cancel.check()?;
             let features = self.features(clip, there)?;
             let offered = self.offered(clip, there, &features, &[])?;
             seen.push((offered.all, n.pyramid(&features)?));
@@ -526,6 +523,20 @@ fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferRes
             .chain(next..next + drawn as u32)
             .collect(),
     })
+}
+
+/// Thresholds under which an emission keeps what it has kept, asked again.
+fn thresholds_of(emission: &Emission, model: Thresholds) -> Thresholds {
+    let selected = || emission.proposals.iter().filter(|p| p.selected);
+    let least = |get: fn(&Proposal) -> f32, of: f32| {
+        let all = selected().filter(|p| !p.drawn).map(get);
+        all.reduce(f32::min).map_or(of, |v| (v - ROUNDING).min(of))
+    };
+    Thresholds {
+        objectness: least(|p| p.objectness, model.objectness),
+        keep: least(|p| p.confidence, model.keep),
+        at_most: model.at_most.max(selected().count() as u32),
+    }
 }
 
 /// How far a confidence may move when the same thing is asked again.
@@ -661,6 +672,42 @@ mod tests {
         // A model with one sentence for both does not tell.
         prompt.answer_plural.clone_from(&prompt.answer);
         assert!(!speaks_of_one("it is [BOX] [SEG].", &prompt));
+    }
+
+    #[test]
+    fn an_emission_asked_again_keeps_what_it_kept() {
+        let proposal = |objectness: f32, confidence: f32, selected, drawn| Proposal {
+            // Each of a place of its own.
+            box_px: BoxPx::from_array([100.0 * confidence, 0.0, 100.0 * confidence + 5.0, 9.0]),
+            objectness,
+            filtration: confidence,
+            confidence,
+            selected,
+            drawn,
+        };
+        let mut emission = Emission {
+            frame: FrameIndex(0),
+            phrase: "x".into(),
+            text: String::new(),
+            tokens: vec![],
+            unknown_words: vec![],
+            proposals: vec![
+                proposal(0.04, 0.3, true, false),
+                proposal(1.0, 0.2, true, true),
+                proposal(0.9, 0.6, true, false),
+                proposal(0.01, 0.1, false, false),
+            ],
+            objects: vec![],
+            tsf_tokens: 0,
+            secs: 0.0,
+            choosing: OURS,
+        };
+        let again = thresholds_of(&emission, T);
+        let kept = kept(&emission.proposals, &again, OURS);
+        assert_eq!(again.at_most, 3);
+        assert!(kept.contains(&0) && kept.contains(&2) && !kept.contains(&3));
+        emission.proposals.clear();
+        assert_eq!(thresholds_of(&emission, T), T);
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Engine {
         let mut inputs = Vec::with_capacity(crops.len());
         for (i, &(frame, box_px)) in crops.iter().enumerate() {
             progress.step(i as u64, crops.len() as u64, "looking at the anchors")?;
-            let rgb = to_rgb(&clip.frame(frame)?);
+            let rgb = clip.rgb(frame)?;
             inputs.push(match model.info.preprocess.pixels {
                 Pixels::Released => released::crop_input(&rgb, box_px, side, norm, &model.device)?,
                 Pixels::Stretched => crop_input(&rgb, box_px, side, norm, &model.device)?,

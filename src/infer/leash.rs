@@ -1,4 +1,4 @@
-//! Keeps a small model's masks where their object can be: inside the box that was drawn, and near where the object was a
+//! Keeps a small model's masks where their object can be: inside the box that prompted them, and near where the object was a
 //! frame ago. Nano paints whatever looks like the object, and on real footage half of the background does.
 //!
 //! Off unless a model's description asks for it; SAM2 at full size needs none. Leaves decoding to [`super::masks`] and
@@ -12,10 +12,10 @@ use super::masks::{CERTAIN, LowRes};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeashConfig {
     /// Beyond a prompting box, in parts of its sides.
-    pub drawn: f32,
+    pub prompted: f32,
     /// Beyond the box of the frame before, in parts of the image.
     pub carried: f32,
-    /// By which factor a side may grow from frame to frame.
+    /// By which factor, 1 or more, a side may grow or shrink from frame to frame.
     pub growth: f32,
 }
 
@@ -43,39 +43,46 @@ impl Leash {
     }
 
     /// Takes from `mask` what the object cannot have reached, and remembers where it is now. An object that is not seen
-    /// may be farther off with every frame.
-    pub(super) fn hold(&mut self, mask: &mut LowRes) {
+    /// may be farther off with every frame. Says whether anything is left.
+    pub(super) fn hold(&mut self, mask: &mut LowRes) -> bool {
         let reach = self.config.carried * (self.unseen + 1) as f32;
         if let Some([x1, y1, x2, y2]) = self.last {
             confine(mask, [x1 - reach, y1 - reach, x2 + reach, y2 + reach]);
         }
         let Some(now) = tight(mask) else {
             self.unseen += 1;
-            return;
+            return false;
         };
         self.last = Some(match self.last {
             None => now,
             Some(before) => {
-                let most = self.config.growth.powi(self.unseen as i32 + 1);
+                let most = self
+                    .config
+                    .growth
+                    .max(1.0)
+                    .powi(self.unseen.min(99) as i32 + 1);
                 let (x1, x2) = grown((before[0], before[2]), (now[0], now[2]), most);
                 let (y1, y2) = grown((before[1], before[3]), (now[1], now[3]), most);
                 [x1, y1, x2, y2]
             }
         });
         self.unseen = 0;
+        true
     }
 }
 
-/// `now` around its middle, but at most `most` times as long as `before`.
+/// `now` around its middle, but at most `most` times as long as `before` and at least as much shorter: what is hidden but
+/// for a sliver is as large as ever when it comes back.
 fn grown(before: (f32, f32), now: (f32, f32), most: f32) -> (f32, f32) {
-    let half = 0.5 * (now.1 - now.0).min(most * (before.1 - before.0));
+    let was = before.1 - before.0;
+    let half = 0.5 * (now.1 - now.0).clamp(was / most, was * most);
     let middle = f32::midpoint(now.0, now.1);
     (middle - half, middle + half)
 }
 
 /// Takes from the mask of a box what lies beyond it.
 pub(super) fn within_box(mask: &mut LowRes, [x1, y1, x2, y2]: Bounds, config: LeashConfig) {
-    let (x, y) = (config.drawn * (x2 - x1), config.drawn * (y2 - y1));
+    let (x, y) = (config.prompted * (x2 - x1), config.prompted * (y2 - y1));
     confine(mask, [x1 - x, y1 - y, x2 + x, y2 + y]);
 }
 
@@ -91,7 +98,7 @@ fn confine(mask: &mut LowRes, [x1, y1, x2, y2]: Bounds) {
     let pieces = pieces(mask);
     let within = |piece: &Vec<usize>| piece.iter().filter(|&&i| inside(i)).count();
     let belongs = |piece: &Vec<usize>| 2 * within(piece) >= piece.len();
-    // One piece alone is all that there is to choose from, however far it reaches.
+    // Where every piece reaches far out, they are all that there is to choose from.
     if pieces.iter().any(belongs) {
         for &i in pieces.iter().filter(|p| !belongs(p)).flatten() {
             mask.logits[i] = -CERTAIN;
@@ -153,7 +160,7 @@ mod tests {
     use super::*;
 
     const CONFIG: LeashConfig = LeashConfig {
-        drawn: 0.1,
+        prompted: 0.1,
         carried: 0.1,
         growth: 1.1,
     };
@@ -237,5 +244,18 @@ mod tests {
         let mut alone = mask(&[lawn]);
         within_box(&mut alone, drawn, CONFIG);
         assert!(tight(&alone).is_some(), "something was drawn around");
+    }
+
+    #[test]
+    fn what_was_seen_as_a_sliver_comes_back_whole() {
+        let whole = [0.2, 0.2, 0.6, 0.6];
+        let mut leash = Leash::new(CONFIG, Some(whole));
+        for _ in 0..3 {
+            assert!(leash.hold(&mut mask(&[[0.2, 0.2, 0.25, 0.6]])));
+        }
+        let mut back = mask(&[whole]);
+        leash.hold(&mut back);
+        let [x1, _, x2, _] = tight(&back).unwrap();
+        assert!(x2 - x1 > 0.25, "{x1} {x2}");
     }
 }

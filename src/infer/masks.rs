@@ -106,7 +106,8 @@ impl Engine {
             let frame = clip.rgb(frame)?;
             return Ok(released::sam_input(&frame, side, norm, &model.device)?);
         }
-        let small = to_rgb_scaled(&clip.frame(frame)?, Size::new(side as u32, side as u32));
+        let decoded = clip.frame(frame)?;
+        let small = to_rgb_scaled(&decoded, Size::new(side as u32, side as u32));
         Ok(sam_input(&small, side, norm, &model.device)?)
     }
 
@@ -257,7 +258,20 @@ impl Engine {
         let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
         let mut mask = best(&out)?;
         if let (Some(leash), Some(b)) = (model.info.leash, prompt.box_px) {
-            let bounds = box_to_norm(b.clamped(size), size);
+            let mut bounds = box_to_norm(b.clamped(size), size);
+            // A click that says "this, too" stretches the box.
+            for (point, _) in prompt.points.iter().filter(|(_, on)| *on) {
+                let (x, y) = (
+                    point.x / size.width.max(1) as f32,
+                    point.y / size.height.max(1) as f32,
+                );
+                bounds = [
+                    bounds[0].min(x),
+                    bounds[1].min(y),
+                    bounds[2].max(x),
+                    bounds[3].max(y),
+                ];
+            }
             leash::within_box(&mut mask, bounds, leash);
         }
         Ok(mask)

@@ -288,7 +288,16 @@ impl ModelInfo {
         if let Some(what) = unreasonable(&value["config"], "config") {
             return Err(damaged(what));
         }
-        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+        let info: Self = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        let (filtration, frames) = (&info.config.filtration, info.config.visual.num_frames);
+        if filtration.travel > 0
+            && (filtration.region_code.is_none() || filtration.travel >= frames)
+        {
+            return Err(damaged(format!(
+                "travel needs a region code and fewer frames than the towers' {frames}"
+            )));
+        }
+        Ok(info)
     }
 
     /// The description with an id.
@@ -319,7 +328,7 @@ impl ModelInfo {
 /// which computes as a GPU does and is there to check that path where there is no GPU.
 ///
 /// # Errors
-/// [`ModelError::Device`] if it is unknown, absent, or not in this build.
+/// [`ModelError::UnknownDevice`]; [`ModelError::Device`] if it is absent or not in this build.
 pub fn device(name: &str) -> Result<Device, ModelError> {
     let failed = |reason: String| ModelError::Device {
         name: name.to_owned(),

@@ -35,6 +35,9 @@ use super::{
 /// Known frames that one frame looks at, the nearest ones.
 const CONDITIONING: usize = 4;
 
+/// Presence logit of an object whose mask the leash has taken: probability 0.12.
+const NOT_THERE: f32 = -2.0;
+
 /// What to carry, and how.
 #[derive(Clone, Debug)]
 pub struct PropagateOptions {
@@ -396,12 +399,21 @@ impl Engine {
         let prompts = Prompts::nothing(active.run.objects.len(), &embed)?;
         let options = self.decode_options(config.multimask_output_for_tracking);
         let mut decoded = sam2.decode_object(&embed, &features.high_res, &prompts, options)?;
-        if !active.leashes.is_empty() {
+        // Taken over once the frame is remembered: a step that fails can be taken again.
+        let mut leashes = active.leashes.clone();
+        if !leashes.is_empty() {
             // Before it is remembered: what leaked once would be looked for on every frame after.
             let mut masks = rows(&decoded)?;
-            for (mask, leash) in masks.iter_mut().zip(&mut active.leashes) {
-                leash.hold(mask);
+            let mut scores = values(&decoded.object_score)?;
+            for ((mask, leash), score) in masks.iter_mut().zip(&mut leashes).zip(&mut scores) {
+                if !leash.hold(mask) {
+                    // All that was painted lies where the object cannot be.
+                    *score = score.min(NOT_THERE);
+                }
             }
+            let (shape, device) = (decoded.object_score.shape(), decoded.object_score.device());
+            decoded.object_score =
+                Tensor::from_vec(scores, shape, device)?.to_dtype(decoded.object_score.dtype())?;
             let logits: Vec<f32> = masks.into_iter().flat_map(|m| m.logits).collect();
             decoded.low_res =
                 Tensor::from_vec(logits, decoded.low_res.shape(), decoded.low_res.device())?
@@ -423,6 +435,7 @@ impl Engine {
         active
             .bank
             .retain(|e| e.conditioning || frame.abs_diff(e.frame as u32) < reach);
+        active.leashes = leashes;
         active.done = step;
         Ok((frame, decoded))
     }

@@ -33,7 +33,7 @@ const BUNDLED: &[(&str, &[u8])] = &[("nano", include_bytes!("../../assets/nano.s
 /// Key of a weight file's metadata that holds thresholds fitted to those very weights, as JSON.
 pub const THRESHOLDS_KEY: &str = "thresholds";
 
-/// Key of a weight file's metadata that holds its description, as JSON.
+/// Key of a weight file's metadata that holds its description, as JSON, or the id of one that the program has.
 pub const DESCRIPTION_KEY: &str = "model";
 
 /// The model whose sizes a folder of released files has unless it says otherwise.
@@ -105,6 +105,13 @@ impl ModelSource {
         }
         let own = description_in(path)?;
         let info = match (own, info) {
+            (Some(own), Some(info)) if own.id != info.id => {
+                return Err(ModelError::Weights {
+                    id: info.id.clone(),
+                    place: path.display().to_string(),
+                    reason: format!("its weights are of the model {}", own.id),
+                });
+            }
             (Some(own), _) => own,
             (None, Some(info)) => info.clone(),
             (None, None) => ModelInfo::by_id("nano")?,
@@ -354,7 +361,13 @@ fn description_in(path: &Path) -> Result<Option<ModelInfo>, ModelError> {
     match file.metadata().get(DESCRIPTION_KEY) {
         Some(text) if text.trim_start().starts_with('{') => ModelInfo::parse(text).map(Some),
         // Weights of our own trainer name the description that they were made for.
-        Some(id) => Ok(ModelInfo::by_id(id).ok()),
+        Some(id) => ModelInfo::by_id(id)
+            .map(Some)
+            .map_err(|_source| ModelError::Weights {
+                id: id.clone(),
+                place: path.display().to_string(),
+                reason: "this program has no description of that model".into(),
+            }),
         None => Ok(None),
     }
 }

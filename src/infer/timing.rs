@@ -166,7 +166,13 @@ impl Engine {
         })?;
         quickest(stages, "proposer and filtration", || {
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
-            self.score(&features, &offered, None, std::slice::from_ref(&query))
+            let travel = self.travel(clip, FrameIndex(0), &features, &offered, progress)?;
+            self.score(
+                &features,
+                &offered,
+                travel.as_ref(),
+                std::slice::from_ref(&query),
+            )
         })?;
         Ok(())
     }

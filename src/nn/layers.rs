@@ -65,7 +65,7 @@ impl Weight {
             Self::Narrow(weight) if ops::kernels_serve(device) && ops::widens_whole(rows) => {
                 ops::widened(weight).map(Some)
             }
-            Self::Blocks(weight) if device.is_cpu() && rows > BLOCK_ROWS => {
+            Self::Blocks(weight) if ops::kernels_serve(device) && rows > BLOCK_ROWS => {
                 weight.dequantize(device).map(Some)
             }
             _ => Ok(None),

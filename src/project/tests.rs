@@ -385,3 +385,12 @@ fn a_group_is_one_step_and_a_new_edit_forgets_what_was_undone() {
     assert_eq!(doc, start);
     assert_eq!(history.depth(), 0);
 }
+
+#[test]
+fn an_emission_of_an_older_project_is_chosen_from_as_released() {
+    let mut json = serde_json::to_value(emission()).unwrap();
+    json.as_object_mut().unwrap().remove("choosing").unwrap();
+    let old: Emission = serde_json::from_value(json).unwrap();
+    assert_eq!(old.choosing, Choosing::default());
+    assert_eq!(old.proposals, emission().proposals);
+}

@@ -35,7 +35,13 @@ impl Keymap {
         let mut map = Self::default();
         for info in ACTIONS {
             if let Some(texts) = changes.0.get(info.id) {
-                let keys = texts.iter().filter_map(|t| parse(t)).collect();
+                let keys: Vec<_> = texts.iter().filter_map(|t| parse(t)).collect();
+                // An action that came with a later version may bring a key that a person had given away before.
+                for (action, held) in &mut map.keys {
+                    if !changes.0.contains_key(action.info().id) {
+                        held.retain(|k| !keys.contains(k));
+                    }
+                }
                 map.keys.insert(info.action, keys);
             }
         }
@@ -116,7 +122,7 @@ impl Keymap {
                 return true;
             };
             let shortcut = plain(*modifiers, *key);
-            let Some(action) = self.action(shortcut).filter(|a| !a.is_held()) else {
+            let Some(action) = self.action(shortcut) else {
                 return true;
             };
             // Ctrl with letters that text fields use themselves stays theirs.
@@ -136,13 +142,23 @@ impl Keymap {
             );
             let function = matches!(key, Key::F1 | Key::F12);
             let mine = !typing || function || (shortcut.modifiers.command && !of_text);
-            if mine {
+            // A key that is held acts while it is down, and means nothing else meanwhile.
+            if mine && !action.is_held() {
                 found.push(action);
             }
             !mine
         });
         found
     }
+}
+
+/// Whether a key only changes what others mean: pressed by itself it is no shortcut yet.
+pub(crate) fn is_modifier(key: Key) -> bool {
+    [
+        "Shift", "Control", "Alt", "Super", "Meta", "CapsLock", "NumLock",
+    ]
+    .iter()
+    .any(|name| key.name().starts_with(name))
 }
 
 /// A shortcut as it is compared: Ctrl or Cmd, Shift, Alt.
@@ -235,6 +251,38 @@ fn parse(text: &str) -> Option<KeyboardShortcut> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_given_away_before_an_action_came_with_it_stays_given_away() {
+        let saved = KeyChanges(BTreeMap::from([("jump-back".into(), vec!["C".into()])]));
+        let map = Keymap::with_changes(&saved);
+        assert_eq!(map.action(parse("C").unwrap()), Some(Action::JumpBack));
+        assert!(map.keys(Action::Compare).is_empty());
+    }
+
+    #[test]
+    fn modifiers_alone_are_no_shortcut() {
+        for key in Key::ALL.iter().filter(|k| k.name().contains("Shift")) {
+            assert!(is_modifier(*key), "{key:?}");
+        }
+        assert!(!is_modifier(Key::S) && !is_modifier(Key::Space) && !is_modifier(Key::A));
+    }
+
+    #[test]
+    fn a_held_key_means_nothing_else_and_is_done_by_no_press() {
+        let mut map = Keymap::default();
+        map.assign(Action::HideMasks, vec![parse("1").unwrap()]);
+        let mut input = egui::InputState::default();
+        input.events.push(egui::Event::Key {
+            key: Key::Num1,
+            physical_key: None,
+            pressed: true,
+            repeat: false,
+            modifiers: Modifiers::NONE,
+        });
+        assert!(map.pressed(&mut input, false).is_empty());
+        assert!(input.events.is_empty());
+    }
 
     #[test]
     fn every_default_key_survives_being_written_and_read() {

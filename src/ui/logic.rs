@@ -15,7 +15,7 @@ use super::{
     state::{BoxUse, CanvasView, Dialog, HeatLayer, Sort, State, Toast, Tool, Weight},
 };
 use crate::{
-    project::{Edit, EditError, FrameIndex, ObjectId, next_worth_a_look, select},
+    project::{Choosing, Edit, EditError, FrameIndex, ObjectId, next_worth_a_look, select},
     render::HeatGrid,
     task::PropagateDirection,
 };
@@ -593,7 +593,13 @@ impl App {
 
     fn set_thresholds(&mut self, thresholds: crate::project::Thresholds, done: bool) {
         let at = self.state.emission_here().map(|(at, e)| {
-            let flags = select(&e.proposals, &thresholds, e.choosing);
+            // Where nothing matched, the best of too few does not stand in for a match; emissions of older projects do
+            // not say whether their model could have said so.
+            let choosing = Choosing {
+                may_be_none: e.choosing.may_be_none || e.objects.is_empty(),
+                ..e.choosing
+            };
+            let flags = select(&e.proposals, &thresholds, choosing);
             let changed = flags
                 .iter()
                 .zip(&e.proposals)

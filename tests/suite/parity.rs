@@ -68,7 +68,7 @@ fn a_broken_file_is_a_failed_case_and_not_a_panic() {
     }
 }
 
-/// What a GPU computes: candle's own operations alone. A kernel of the CPU's that is called all the same fails the case.
+/// What a GPU computes: candle's own operations alone. A kernel of the CPU's that reads its arguments all the same fails the case.
 #[test]
 fn every_case_agrees_without_the_cpus_own_kernels() {
     let run = super::cli::sparrow(folder(), &["parity", ".", "--device", "composed"]);

@@ -23,8 +23,9 @@ use crate::nn::{
 /// Channels behind the two convolutions.
 const CHANNELS: [usize; 2] = [32, 64];
 
-/// Numbers that say what form a region has, and how loud they are beside a thousand others.
+/// Numbers that say what form a region has.
 const FORM: usize = 2;
+/// How loud they are beside a thousand others.
 const LOUDNESS: f32 = 4.0;
 
 /// Reads regions of the pyramid's two finest levels.

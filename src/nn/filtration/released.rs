@@ -24,7 +24,7 @@ struct Selector {
     hidden: usize,
     waves: usize,
     later: usize,
-    region_code: Option<RegionCode>,
+    region_code: Option<Box<RegionCode>>,
 }
 
 impl Selector {
@@ -46,7 +46,7 @@ impl Selector {
             hidden,
             waves: c.place_waves,
             later: c.travel,
-            region_code: RegionCode::new(c, &vb.pp("region_code"))?,
+            region_code: RegionCode::new(c, &vb.pp("region_code"))?.map(Box::new),
         })
     }
 

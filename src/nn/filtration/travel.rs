@@ -12,8 +12,9 @@ const REACH: f32 = 0.18;
 const GROWTH: f32 = 2.0;
 /// Weight of the logarithm of the objectness.
 const OBJECTNESS: f32 = 0.7;
-/// Displacements and growths that count as one.
+/// Displacement that counts as one, in parts of the image.
 const FAR: f32 = 0.2;
+/// Growth that counts as one, as a natural logarithm.
 const MUCH: f32 = 0.5;
 /// Part of that below which something counts as still.
 const STILL: f32 = 0.2;

@@ -35,6 +35,9 @@ impl Record {
             let share = self.presence.powf(power);
             kept.extend(self.proposals.iter().filter(|p| p.0 * share >= keep));
             kept.sort_by(|a, b| b.0.total_cmp(&a.0));
+            // As the program counts: things, not boxes.
+            let mut seen = std::collections::BTreeSet::new();
+            kept.retain(|p| p.1 == 0 || seen.insert(p.1));
             kept.truncate(if self.several {
                 at_most
             } else {

@@ -161,6 +161,16 @@ impl Pool<'_> {
     }
 }
 
+/// Takes the region code from the initial files as they are now.
+fn refresh_region_code(params: &Params, job: &Job) -> TrainResult<()> {
+    for path in &job.init {
+        let mut theirs = checkpoint::weights(path, &job.device)?;
+        theirs.retain(|name, _| name.contains(REGION_CODE));
+        params.fill(&theirs)?;
+    }
+    Ok(())
+}
+
 fn validate(model: &Model, pool: &Pool<'_>, held_out: &[Scene]) -> TrainResult<Tally> {
     let mut tally = Tally::default();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -219,6 +229,8 @@ fn train(
         budget.resume_at(state.step, state.secs);
         made = state.extra["made"].as_u64().unwrap_or(0);
         log.note(state.step, "resumed")?;
+        // What is frozen comes from the files that everything frozen comes from, not from the checkpoint.
+        refresh_region_code(&params, job)?;
     }
     let job: &Job = job;
     let mut pool = Pool {
@@ -286,11 +298,7 @@ fn train(
                 )?;
                 pool.frozen = Frozen::load(info, job)?;
                 pool.stale = pool.scenes.len();
-                for path in &job.init {
-                    let mut theirs = checkpoint::weights(path, &job.device)?;
-                    theirs.retain(|name, _| name.contains(REGION_CODE));
-                    params.fill(&theirs)?;
-                }
+                refresh_region_code(&params, job)?;
                 held_out = pool.held_out()?;
             }
         }

@@ -115,7 +115,7 @@ fn listen(ui: &Ui, query: &str, action: Action, out: &mut Out) {
                 pressed: true,
                 modifiers,
                 ..
-            } => Some((*key, *modifiers)),
+            } if !keymap::is_modifier(*key) => Some((*key, *modifiers)),
             _ => None,
         });
         if found.is_some() {

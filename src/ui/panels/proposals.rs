@@ -239,9 +239,19 @@ fn why(proposal: &Proposal, state: &State) -> String {
         return String::new();
     };
     let Thresholds { keep, at_most, .. } = session.doc.thresholds;
+    let choosing = state
+        .emission_here()
+        .map(|(_, e)| e.choosing)
+        .unwrap_or_default();
     let reason = match (proposal.selected, proposal.confidence >= keep) {
         (true, true) => format!("Kept: its confidence reaches {keep:.2}."),
         (true, false) => "Kept: chosen by you, or the best there is.".to_owned(),
+        (false, true) if choosing.one => {
+            "Not kept: the answer speaks of one thing, or you took it out.".to_owned()
+        }
+        (false, true) if choosing.once => format!(
+            "Not kept: a better box lies on the same thing, at most {at_most} are kept, or you took it out."
+        ),
         (false, true) => format!("Not kept: at most {at_most} are, or you took it out."),
         (false, false) => format!("Not kept: its confidence is below {keep:.2}."),
     };
