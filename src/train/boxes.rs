@@ -1,36 +1,29 @@
-//! Overlaps of boxes given by their corners, for targets and counts. Leaves losses with a gradient to the stages, and boxes
-//! in pixels to [`crate::project::BoxPx`].
+//! Overlaps of boxes given by their corners, for targets and counts. Leaves losses with a gradient to the stages.
 
-fn area(b: [f32; 4]) -> f32 {
-    (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0)
-}
-
-fn common(a: [f32; 4], b: [f32; 4]) -> f32 {
-    area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ])
-}
+use crate::project::BoxPx;
 
 /// Intersection over union, 0..1.
 pub(super) fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let both = common(a, b);
-    both / (area(a) + area(b) - both).max(1e-9)
+    BoxPx::from_array(a).iou(BoxPx::from_array(b))
 }
 
 /// Generalised intersection over union, −1..1: below 0 it says how far apart they lie.
 pub(super) fn giou(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let area = |x: [f32; 4]| BoxPx::from_array(x).area();
+    let inner = area([
+        a[0].max(b[0]),
+        a[1].max(b[1]),
+        a[2].min(b[2]),
+        a[3].min(b[3]),
+    ]);
     let outer = area([
         a[0].min(b[0]),
         a[1].min(b[1]),
         a[2].max(b[2]),
         a[3].max(b[3]),
     ]);
-    let both = common(a, b);
-    let union = area(a) + area(b) - both;
-    both / union.max(1e-9) - (outer - union) / outer.max(1e-9)
+    let union = area(a) + area(b) - inner;
+    inner / union.max(1e-9) - (outer - union) / outer.max(1e-9)
 }
 
 #[cfg(test)]

@@ -56,8 +56,6 @@ struct Phase {
     objects: usize,
     /// Smallest radius in pixels of a 256-pixel frame.
     smallest: f32,
-    /// Part of the clips that are made to look like footage.
-    wild: f32,
 }
 
 /// A way through the budget.
@@ -78,7 +76,6 @@ const SEGMENTER: Plan = Plan {
             px: 128,
             objects: 4,
             smallest: 22.0,
-            wild: 0.0,
         },
         Phase {
             until: 0.64,
@@ -87,7 +84,6 @@ const SEGMENTER: Plan = Plan {
             px: 128,
             objects: 3,
             smallest: 20.0,
-            wild: 0.0,
         },
         Phase {
             until: 0.80,
@@ -96,7 +92,6 @@ const SEGMENTER: Plan = Plan {
             px: 192,
             objects: 3,
             smallest: 16.0,
-            wild: 0.0,
         },
         Phase {
             until: 1.00,
@@ -105,7 +100,6 @@ const SEGMENTER: Plan = Plan {
             px: 256,
             objects: 3,
             smallest: 16.0,
-            wild: 0.0,
         },
     ],
     scope: Scope::Everything,
@@ -113,7 +107,7 @@ const SEGMENTER: Plan = Plan {
 };
 
 /// A finished segmenter goes on, near and at the size it is used at. Not part of a whole run. Clips that look like footage
-/// (`wild`) were half of it once: a quarter of an hour of that made masks worse, of drawn clips and of real ones
+/// ([`SynthOptions::wild`]) were half of it once: a quarter of an hour of that made masks worse, of drawn clips and of real ones
 /// (`models/README.md`).
 const REFINE: Plan = Plan {
     stage: REFINE_STAGE,
@@ -125,7 +119,6 @@ const REFINE: Plan = Plan {
             px: 192,
             objects: 4,
             smallest: 16.0,
-            wild: 0.0,
         },
         Phase {
             until: 1.00,
@@ -134,7 +127,6 @@ const REFINE: Plan = Plan {
             px: 256,
             objects: 3,
             smallest: 16.0,
-            wild: 0.0,
         },
     ],
     scope: Scope::Everything,
@@ -152,7 +144,6 @@ const MEMORY: Plan = Plan {
         px: 256,
         objects: 3,
         smallest: 16.0,
-        wild: 0.0,
     }],
     scope: Scope::Memory,
     peak: 6e-4,
@@ -192,7 +183,6 @@ fn spec(phase: &Phase) -> BatchSpec {
         objects: phase.objects,
         synth: SynthOptions {
             radius: (phase.smallest, 100.0),
-            wild: phase.wild,
             ..SynthOptions::default()
         },
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     nn::{
-        ops::Roi,
+        filtration::roi::rois,
         sam2::{BankEntry, DecodeOptions, FrameInfo, Prompts},
     },
     train::{
@@ -82,14 +82,7 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
                 .collect();
             out.read = nets.heads.read_queries(&proposals.features)?;
             if let Some(code) = &nets.region_code {
-                let rois: Vec<Roi> = out
-                    .proposals
-                    .iter()
-                    .map(|(b, _)| Roi {
-                        image: 0,
-                        bounds: b.map(|v| v * px as f32),
-                    })
-                    .collect();
+                let rois = rois(&proposals.boxes, (px, px))?;
                 let maps = [&features.high_res[0], &features.high_res[1]];
                 let codes = code.forward(maps, &rois, px)?;
                 out.region_shapes = nets.heads.read_regions(&codes)?;

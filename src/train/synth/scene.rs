@@ -509,9 +509,23 @@ fn camera_path(frames: usize, unit: f32, rng: &mut ChaCha8Rng) -> Vec<Camera> {
     } else {
         0.0
     };
+    travelling(frames, (px, py), (shake, zoom), rng)
+}
+
+/// A camera that pans by `(px, py)` pixels and zooms by `zoom` from the first frame to the last, and shakes.
+pub(super) fn travelling(
+    frames: usize,
+    (px, py): (f32, f32),
+    (shake, zoom): (f32, f32),
+    rng: &mut ChaCha8Rng,
+) -> Vec<Camera> {
     (0..frames)
         .map(|f| {
-            let t = f as f32 / (frames as f32 - 1.0);
+            let t = if frames > 1 {
+                f as f32 / (frames as f32 - 1.0)
+            } else {
+                0.5
+            };
             Camera {
                 dx: px * (t - 0.5) + shake * normal(rng).clamp(-2.0, 2.0),
                 dy: py * (t - 0.5) + shake * normal(rng).clamp(-2.0, 2.0),

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     draw::{chance, normal, one_of, pick, uniform},
     paint::{Background, clip_range, hash, mix, rgb_from_hsv, smooth_noise},
-    scene::{Camera, Part, Thing},
+    scene::{Camera, Part, Thing, travelling},
     shapes::{PartShape, Wave, part_distance},
 };
 
@@ -309,20 +309,7 @@ pub(super) fn camera(frames: usize, unit: f32, rng: &mut ChaCha8Rng) -> Vec<Came
     } else {
         0.0
     };
-    (0..frames)
-        .map(|f| {
-            let t = if frames > 1 {
-                f as f32 / (frames as f32 - 1.0)
-            } else {
-                0.5
-            };
-            Camera {
-                dx: px * (t - 0.5) + shake * normal(rng).clamp(-2.0, 2.0),
-                dy: py * (t - 0.5) + shake * normal(rng).clamp(-2.0, 2.0),
-                zoom: 1.0 + zoom * t,
-            }
-        })
-        .collect()
+    travelling(frames, (px, py), (shake, zoom), rng)
 }
 
 /// The picture after a JPEG encoder of `quality`; as it was if the encoder refuses its size.
