@@ -9,13 +9,17 @@ use candle_core::Tensor;
 use crate::{
     nn::{phi3::KvCache, sam2::ImageFeatures},
     project::{FrameIndex, Size, VideoInfo},
-    video::{Frame, FrameSource, RgbFrame, VideoError, to_rgb},
+    video::{Frame, FrameSource, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
 };
 
-use super::cache::ByteCache;
+use super::{appearance::Canvas, cache::ByteCache};
 
 /// Bytes of decoded frames that are kept.
 const DECODED_BYTES: usize = 48 << 20;
+/// Bytes of small copies of frames that are kept.
+const SMALL_BYTES: usize = 4 << 20;
+/// Bytes of frames that masks are divided on.
+const CANVAS_BYTES: usize = 16 << 20;
 /// Bytes of image features that are kept.
 const FEATURE_BYTES: usize = 256 << 20;
 /// Bytes of visual prefixes that are kept.
@@ -46,6 +50,9 @@ pub struct Clip {
     /// The towers and SAM2 look at the same few frames, which lie far apart: each would be sought and decoded twice.
     decoded: ByteCache<FrameIndex, Arc<Frame>>,
     pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
+    /// SAM2 and what divides its masks look at the same frames, too.
+    small: ByteCache<(FrameIndex, usize), Arc<RgbFrame>>,
+    pub(super) canvases: ByteCache<FrameIndex, Arc<Canvas>>,
     pub(super) prefixes: ByteCache<Vec<FrameIndex>, Arc<Prefix>>,
     pub(super) emitted: VecDeque<Emitted>,
     /// What a proposer with its own image encoder saw of the frame asked about last.
@@ -63,6 +70,8 @@ impl Clip {
             source,
             decoded: ByteCache::new(DECODED_BYTES),
             features: ByteCache::new(FEATURE_BYTES),
+            small: ByteCache::new(SMALL_BYTES),
+            canvases: ByteCache::new(CANVAS_BYTES),
             prefixes: ByteCache::new(PREFIX_BYTES),
             emitted: VecDeque::new(),
             proposer_maps: None,
@@ -118,9 +127,29 @@ impl Clip {
         self.frame(frame).map(|f| to_rgb(&f))
     }
 
+    /// A frame as displayed, stretched to a square of `side` pixels.
+    ///
+    /// # Errors
+    /// As [`Clip::frame`].
+    pub(super) fn small(
+        &mut self,
+        frame: FrameIndex,
+        side: usize,
+    ) -> Result<Arc<RgbFrame>, VideoError> {
+        if let Some(small) = self.small.get(&(frame, side)) {
+            return Ok(small);
+        }
+        let size = Size::new(side as u32, side as u32);
+        let small = Arc::new(to_rgb_scaled(&*self.frame(frame)?, size));
+        self.small
+            .put((frame, side), Arc::clone(&small), small.data.len());
+        Ok(small)
+    }
+
     /// Forgets what has been computed.
     pub fn forget(&mut self) {
         self.features.clear();
+        self.canvases.clear();
         self.prefixes.clear();
         self.emitted.clear();
         self.proposer_maps = None;
@@ -131,7 +160,9 @@ impl Clip {
     /// Keeps half as much from now on.
     pub fn keep_less(&mut self) {
         self.decoded.halve();
+        self.small.halve();
         self.features.halve();
+        self.canvases.halve();
         self.prefixes.halve();
     }
 

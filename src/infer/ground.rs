@@ -205,6 +205,7 @@ impl Engine {
             seg: Vec::new(),
             boxes: Vec::new(),
         };
+        let canvas = self.canvas(clip, frame)?;
         let mut masks = Vec::new();
         for (text, boxes) in texts.iter().zip(chosen) {
             let Some(boxes) = boxes else {
@@ -214,7 +215,7 @@ impl Engine {
                 Guide::Boxes => boxes.iter().map(|b| b.map(|c| c * side)).collect(),
                 Guide::TextAlone => Vec::new(),
             };
-            let low_res = self.decode_boxes(&features, &in_model, Some(text))?;
+            let low_res = self.decode_boxes(&features, canvas.as_deref(), &in_model, Some(text))?;
             masks.push(low_res.to_mask(size, Provenance::Model));
             emitted.seg.push(text.clone());
             emitted.boxes.push(boxes);

@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::masks::{CERTAIN, LowRes};
+use super::{
+    masks::{CERTAIN, LowRes},
+    preprocess::Bounds,
+};
 
 /// How far masks may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,9 +21,6 @@ pub struct LeashConfig {
     /// By which factor, 1 or more, a side may grow or shrink from frame to frame.
     pub growth: f32,
 }
-
-/// A box in parts of the image: x1, y1, x2, y2.
-type Bounds = [f32; 4];
 
 /// Where one carried object can be on the next frame.
 #[derive(Clone, Copy, Debug, PartialEq)]

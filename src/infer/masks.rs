@@ -9,10 +9,10 @@ use crate::{
     nn::sam2::{DecodeOptions, ImageFeatures, MaskOutput, Prompts},
     project::{DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size},
     task::{Progress, Prompt},
-    video::to_rgb_scaled,
 };
 
 use super::{
+    appearance::{self, AppearanceConfig, Asked, Canvas, Click},
     clip::Clip,
     engine::Engine,
     error::{InferError, InferResult},
@@ -26,6 +26,9 @@ use super::{
 
 /// Logit of a pixel that a person's mask covers; its negative outside.
 pub(super) const CERTAIN: f32 = 10.0;
+
+/// Logit of a cell of a mask that was divided by colour.
+const DIVIDED: f32 = 6.0;
 
 /// Low-resolution logits of one mask with what the decoder says of it.
 #[derive(Clone, Debug)]
@@ -50,6 +53,60 @@ impl LowRes {
             anchor: false,
             drift: DriftSignal::default(),
         }
+    }
+
+    /// A mask of a finer grid of `side × side`, with the same scores.
+    pub(super) fn divided(&self, mask: &[bool], side: usize) -> Self {
+        let logit = |m: &bool| if *m { DIVIDED } else { -DIVIDED };
+        Self {
+            logits: mask.iter().map(logit).collect(),
+            rows: side,
+            columns: side,
+            ..*self
+        }
+    }
+
+    /// The same mask on `side × side` cells, bilinear.
+    pub(super) fn enlarged(&self, side: usize) -> Self {
+        Self {
+            logits: self.spread(side),
+            rows: side,
+            columns: side,
+            ..*self
+        }
+    }
+
+    /// Its logits on `side × side` cells, bilinear.
+    pub(super) fn spread(&self, side: usize) -> Vec<f32> {
+        let place = |i: usize, n: usize| {
+            let at = ((i as f32 + 0.5) * n as f32 / side as f32 - 0.5).clamp(0.0, n as f32 - 1.0);
+            let low = at as usize;
+            (low, (low + 1).min(n - 1), at - low as f32)
+        };
+        let mut out = Vec::with_capacity(side * side);
+        for y in 0..side {
+            let (top, bottom, v) = place(y, self.rows);
+            for x in 0..side {
+                let (left, right, u) = place(x, self.columns);
+                let row = |r: usize| {
+                    let row = &self.logits[r * self.columns..];
+                    row[left] * (1.0 - u) + row[right] * u
+                };
+                out.push(row(top) * (1.0 - v) + row(bottom) * v);
+            }
+        }
+        out
+    }
+
+    /// The same mask on fewer cells: each tells how much of it is covered.
+    pub(super) fn shrunk(&self, rows: usize, columns: usize) -> Vec<f32> {
+        let mut sums = vec![(0.0_f32, 0.0_f32); rows * columns];
+        for (i, v) in self.logits.iter().enumerate() {
+            let (x, y) = (i % self.columns, i / self.columns);
+            let cell = &mut sums[y * rows / self.rows * columns + x * columns / self.columns];
+            *cell = (cell.0 + v, cell.1 + 1.0);
+        }
+        sums.iter().map(|(sum, n)| sum / n.max(1.0)).collect()
     }
 }
 
@@ -106,9 +163,27 @@ impl Engine {
             let frame = clip.rgb(frame)?;
             return Ok(released::sam_input(&frame, side, norm, &model.device)?);
         }
-        let decoded = clip.frame(frame)?;
-        let small = to_rgb_scaled(&decoded, Size::new(side as u32, side as u32));
+        let small = clip.small(frame, side)?;
         Ok(sam_input(&small, side, norm, &model.device)?)
+    }
+
+    /// A frame as masks are divided on; `None` if the model's masks are not.
+    pub(super) fn canvas(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+    ) -> InferResult<Option<Arc<Canvas>>> {
+        let Some(config) = self.model().info.appearance else {
+            return Ok(None);
+        };
+        if let Some(canvas) = clip.canvases.get(&frame) {
+            return Ok(Some(canvas));
+        }
+        let small = clip.small(frame, config.grid)?;
+        let canvas = Arc::new(Canvas::new(&small, config.grid));
+        let bytes = canvas.bytes();
+        clip.canvases.put(frame, Arc::clone(&canvas), bytes);
+        Ok(Some(canvas))
     }
 
     /// SAM2's input → features.
@@ -131,16 +206,18 @@ impl Engine {
     }
 
     /// One mask from boxes (corners in pixels of the model image) and a text embedding `(1, d)`: each box is decoded with
-    /// the text, the logits are joined by their maximum. Without boxes, the text alone.
+    /// the text, the logits are joined by their maximum. Without boxes, the text alone. `canvas` is the frame's, as
+    /// [`Engine::canvas`] gives it.
     pub(super) fn decode_boxes(
         &self,
         features: &ImageFeatures,
+        canvas: Option<&Canvas>,
         boxes: &[[f32; 4]],
         text: Option<&Tensor>,
     ) -> InferResult<LowRes> {
         let sam2 = &self.model().networks.sam2;
         let k = boxes.len().max(1);
-        let text = match text {
+        let embedding = match text {
             None => None,
             Some(t) => {
                 let d = t.dim(1)?;
@@ -152,7 +229,7 @@ impl Engine {
                 [] => None,
                 boxes => Some(rows_tensor(boxes, &self.model().device)?),
             },
-            text,
+            text: embedding,
             ..Prompts::default()
         };
         let embed = sam2.add_no_mem(&features.embed)?;
@@ -164,7 +241,13 @@ impl Engine {
         )?;
         let side = self.config().sam2.image_size as f32;
         let bounds: Vec<[f32; 4]> = boxes.iter().map(|b| b.map(|v| v / side)).collect();
-        merged(&out, &bounds, self.model().info.leash)
+        let info = &self.model().info;
+        // A person's box is as tight as it was drawn; a proposal's may be a little off.
+        let appearance = info.appearance.map(|a| AppearanceConfig {
+            slack: if text.is_some() { a.slack } else { 0.0 },
+            ..a
+        });
+        merged(&out, &bounds, (info.leash, appearance.as_ref(), canvas))
     }
 
     /// The mask of one object from a person's prompt. A mask without a box or clicks is taken as it is; with them it is
@@ -203,9 +286,13 @@ impl Engine {
                 .map(|b| box_to_model(b.clamped(size), size, side))
                 .into_iter()
                 .collect();
-            self.decode_boxes(&features, &boxes, None)?
+            let canvas = self.canvas(clip, frame)?;
+            self.decode_boxes(&features, canvas.as_deref(), &boxes, None)?
         } else {
-            self.decode_clicks(&features, prompt, size)?
+            {
+                let canvas = self.canvas(clip, frame)?;
+                self.decode_clicks((&features, canvas.as_deref()), prompt, size)?
+            }
         };
         let mut mask = low_res.to_mask(size, Provenance::Human);
         mask.anchor = true;
@@ -215,7 +302,7 @@ impl Engine {
     /// Clicks, with or without a box (whose corners are then points of labels 2 and 3) and a mask to refine.
     fn decode_clicks(
         &self,
-        features: &ImageFeatures,
+        (features, canvas): (&ImageFeatures, Option<&Canvas>),
         prompt: &Prompt,
         size: Size,
     ) -> InferResult<LowRes> {
@@ -257,22 +344,36 @@ impl Engine {
         let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
         let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
         let mut mask = best(&out)?;
-        if let (Some(leash), Some(b)) = (model.info.leash, prompt.box_px) {
-            let mut bounds = box_to_norm(b.clamped(size), size);
-            // A click that says "this, too" stretches the box.
-            for (point, _) in prompt.points.iter().filter(|(_, on)| *on) {
-                let (x, y) = (
-                    point.x / size.width.max(1) as f32,
-                    point.y / size.height.max(1) as f32,
-                );
-                bounds = [
-                    bounds[0].min(x),
-                    bounds[1].min(y),
-                    bounds[2].max(x),
-                    bounds[3].max(y),
-                ];
-            }
+        let Some(b) = prompt.box_px else {
+            return Ok(mask);
+        };
+        let clicks: Vec<Click> = prompt
+            .points
+            .iter()
+            .map(|(p, on)| {
+                let (w, h) = (size.width.max(1) as f32, size.height.max(1) as f32);
+                ([p.x / w, p.y / h], *on)
+            })
+            .collect();
+        let mut bounds = box_to_norm(b.clamped(size), size);
+        // A click that says "this, too" stretches the box.
+        for ([x, y], _) in clicks.iter().filter(|(_, on)| *on) {
+            bounds = [
+                bounds[0].min(*x),
+                bounds[1].min(*y),
+                bounds[2].max(*x),
+                bounds[3].max(*y),
+            ];
+        }
+        if let Some(leash) = model.info.leash {
             leash::within_box(&mut mask, bounds, leash);
+        }
+        if let (Some(config), Some(canvas)) = (&model.info.appearance, canvas) {
+            let asked = Asked {
+                bounds,
+                clicks: &clicks,
+            };
+            mask = appearance::in_box(canvas, &mask, asked, config).unwrap_or(mask);
         }
         Ok(mask)
     }
@@ -293,8 +394,16 @@ impl Engine {
 }
 
 /// Joins the masks of `k` boxes (corners in parts of the image; none where text alone prompted) by the maximum of their
-/// logits, each kept to its box if there is a leash.
-fn merged(out: &MaskOutput, boxes: &[[f32; 4]], leash: Option<LeashConfig>) -> InferResult<LowRes> {
+/// logits, each kept to its box if there is a leash, and divided by colour if that is asked for.
+fn merged(
+    out: &MaskOutput,
+    boxes: &[[f32; 4]],
+    (leash, appearance, canvas): (
+        Option<LeashConfig>,
+        Option<&AppearanceConfig>,
+        Option<&Canvas>,
+    ),
+) -> InferResult<LowRes> {
     let (k, m, rows, columns) = out.low_res.dims4()?;
     let all = values(&out.low_res.narrow(1, 0, 1)?.contiguous()?)?;
     let ious = values(&out.ious)?;
@@ -307,14 +416,31 @@ fn merged(out: &MaskOutput, boxes: &[[f32; 4]], leash: Option<LeashConfig>) -> I
         score: sigmoid(largest(&values(&out.object_score)?)),
         iou: largest(&first_of_each).clamp(0.0, 1.0),
     };
+    let mut parts = Vec::with_capacity(k);
     for (i, logits) in all.chunks_exact(rows * columns).enumerate() {
         let mut one = LowRes {
             logits: logits.to_vec(),
+            iou: first_of_each[i].clamp(0.0, 1.0),
             ..joined
         };
         if let (Some(leash), Some(&bounds)) = (leash, boxes.get(i)) {
             leash::within_box(&mut one, bounds, leash);
         }
+        if let (Some(config), Some(canvas), Some(&bounds)) = (appearance, canvas, boxes.get(i)) {
+            let asked = Asked {
+                bounds,
+                clicks: &[],
+            };
+            one = appearance::in_box(canvas, &one, asked, config)
+                .unwrap_or_else(|| one.enlarged(config.grid));
+        }
+        parts.push(one);
+    }
+    if let Some(first) = parts.first() {
+        joined.logits = vec![f32::NEG_INFINITY; first.logits.len()];
+        (joined.rows, joined.columns) = (first.rows, first.columns);
+    }
+    for one in &parts {
         for (a, &b) in joined.logits.iter_mut().zip(&one.logits) {
             *a = a.max(b);
         }

@@ -2,6 +2,7 @@
 //!
 //! Leaves the networks to [`crate::nn`], decoding to [`crate::video`] and threads to [`crate::worker`].
 
+pub mod appearance;
 pub mod bench;
 mod cache;
 pub mod checkpoint;

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::{config::SparrowConfig, ops};
 
-use super::{checkpoint::Role, leash::LeashConfig, tokenizer::TokenizerConfig, words::WordsConfig};
+use super::{
+    appearance::AppearanceConfig, checkpoint::Role, leash::LeashConfig, tokenizer::TokenizerConfig,
+    words::WordsConfig,
+};
 
 pub use super::source::ModelSource;
 
@@ -219,6 +222,9 @@ pub struct ModelInfo {
     /// How far masks may reach; absent: as far as the model paints them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leash: Option<LeashConfig>,
+    /// How masks are divided by colour; absent: they stay as the decoder paints them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appearance: Option<AppearanceConfig>,
 }
 
 fn yes() -> bool {
@@ -296,6 +302,9 @@ impl ModelInfo {
             return Err(damaged(format!(
                 "travel needs a region code and fewer frames than the towers' {frames}"
             )));
+        }
+        if let Some(what) = info.appearance.and_then(|a| a.unreasonable()) {
+            return Err(damaged(what));
         }
         Ok(info)
     }

@@ -206,6 +206,9 @@ pub fn box_from_norm(corners: [f32; 4], size: Size) -> BoxPx {
     .clamped(size)
 }
 
+/// A box in parts of the image: x1, y1, x2, y2.
+pub type Bounds = [f32; 4];
+
 /// A box of the video with corners in 0..=1.
 pub fn box_to_norm(box_px: BoxPx, size: Size) -> [f32; 4] {
     box_to_model(box_px, size, 1)

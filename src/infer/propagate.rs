@@ -23,13 +23,14 @@ use crate::{
 };
 
 use super::{
+    appearance::Appearance,
     clip::{Clip, Emitted},
     engine::Engine,
     error::{InferError, InferResult},
     leash::{Leash, LeashConfig},
     masks::{LowRes, rows_tensor, sigmoid, values},
     plan::{self, Run},
-    preprocess::{box_to_model, box_to_norm},
+    preprocess::{box_to_model, box_to_norm, mask_coverage},
 };
 
 /// Known frames that one frame looks at, the nearest ones.
@@ -66,6 +67,17 @@ pub(super) struct Active {
     bank: Vec<BankEntry>,
     /// One per object of the run, if the model keeps its masks on leashes.
     leashes: Vec<Leash>,
+    /// One per object of the run, if the model's masks are divided by colour; `None` where there is nothing to learn from.
+    appearances: Vec<Option<Appearance>>,
+}
+
+/// One frame of a run.
+pub(super) struct Tracked {
+    frame: u32,
+    /// As it is remembered.
+    pub(super) decoded: Decoded,
+    /// One per object, as it is shown: divided by colour, on finer cells than the decoder's.
+    masks: Vec<LowRes>,
 }
 
 impl Active {
@@ -227,10 +239,14 @@ impl Engine {
                 let Some(current) = active else {
                     return Ok(None);
                 };
-                let (frame, decoded) = self.track(clip, current)?;
+                let Tracked {
+                    frame,
+                    masks: found,
+                    ..
+                } = self.track(clip, current)?;
                 let mut masks = Vec::new();
                 if propagation.range.contains(&frame) {
-                    for (row, low_res) in rows(&decoded)?.into_iter().enumerate() {
+                    for (row, low_res) in found.into_iter().enumerate() {
                         let object = &propagation.objects[current.run.objects[row]];
                         let mask = low_res.to_mask(size, Provenance::Propagated);
                         masks.push((object.id, FrameIndex(frame), mask));
@@ -248,8 +264,13 @@ impl Engine {
                 let mut masks = Vec::new();
                 for prompt in prompts.iter().filter(|p| !p.skip.contains(&frame)) {
                     let features = self.features(clip, FrameIndex(frame))?;
-                    let low_res =
-                        self.decode_boxes(&features, &prompt.boxes, Some(&prompt.text))?;
+                    let canvas = self.canvas(clip, FrameIndex(frame))?;
+                    let low_res = self.decode_boxes(
+                        &features,
+                        canvas.as_deref(),
+                        &prompt.boxes,
+                        Some(&prompt.text),
+                    )?;
                     let mask = low_res.to_mask(size, Provenance::Propagated);
                     masks.push((prompt.id, FrameIndex(frame), mask));
                 }
@@ -317,12 +338,34 @@ impl Engine {
             run.objects.iter().map(start).collect()
         };
         let leashes = self.model().info.leash.map(leash).unwrap_or_default();
+        let appearances = self.appearances(clip, objects, &run)?;
         Ok(Active {
             run,
             done: 0,
             bank,
             leashes,
+            appearances,
         })
+    }
+
+    /// What the objects of a run look like where it starts.
+    fn appearances(
+        &self,
+        clip: &mut Clip,
+        objects: &[Carried],
+        run: &Run,
+    ) -> InferResult<Vec<Option<Appearance>>> {
+        let (Some(config), Some(canvas)) = (
+            self.model().info.appearance,
+            self.canvas(clip, FrameIndex(run.from))?,
+        ) else {
+            return Ok(Vec::new());
+        };
+        let learn = |&o: &usize| {
+            let covered = mask_coverage(&objects[o].known[&run.from], config.grid);
+            Appearance::learn(&canvas, &covered, &config)
+        };
+        Ok(run.objects.iter().map(learn).collect())
     }
 
     /// The memory of given masks, one per object, on one frame.
@@ -375,11 +418,7 @@ impl Engine {
     }
 
     /// Decodes the next frame of a run and remembers it.
-    pub(super) fn track(
-        &self,
-        clip: &mut Clip,
-        active: &mut Active,
-    ) -> InferResult<(u32, Decoded)> {
+    pub(super) fn track(&self, clip: &mut Clip, active: &mut Active) -> InferResult<Tracked> {
         let config = &self.config().sam2;
         let sam2 = &self.model().networks.sam2;
         let step = active.done + 1;
@@ -419,6 +458,27 @@ impl Engine {
                 Tensor::from_vec(logits, decoded.low_res.shape(), decoded.low_res.device())?
                     .to_dtype(decoded.low_res.dtype())?;
         }
+        let mut appearances = active.appearances.clone();
+        let mut masks = rows(&decoded)?;
+        if let (Some(config), false) = (self.model().info.appearance, appearances.is_empty())
+            && let Some(canvas) = self.canvas(clip, FrameIndex(frame))?
+        {
+            let mut logits = Vec::new();
+            for (mask, appearance) in masks.iter_mut().zip(&mut appearances) {
+                let (rows, columns) = (mask.rows, mask.columns);
+                if let Some(before) = appearance {
+                    let (now, divided) = before.carry(&canvas, mask, &config);
+                    *before = now;
+                    if let Some(divided) = divided {
+                        *mask = divided;
+                    }
+                }
+                logits.extend(mask.shrunk(rows, columns));
+            }
+            decoded.low_res =
+                Tensor::from_vec(logits, decoded.low_res.shape(), decoded.low_res.device())?
+                    .to_dtype(decoded.low_res.dtype())?;
+        }
         let memory = sam2.encode_memory(
             &features.embed,
             &decoded.low_res,
@@ -436,8 +496,13 @@ impl Engine {
             .bank
             .retain(|e| e.conditioning || frame.abs_diff(e.frame as u32) < reach);
         active.leashes = leashes;
+        active.appearances = appearances;
         active.done = step;
-        Ok((frame, decoded))
+        Ok(Tracked {
+            frame,
+            decoded,
+            masks,
+        })
     }
 
     /// The prompts of framewise mode: the emission that lists the object, asked again if its embeddings are gone.

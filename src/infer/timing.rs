@@ -112,8 +112,9 @@ impl Engine {
             side as f32 * 0.75,
             side as f32 * 0.75,
         ];
+        let canvas = self.canvas(clip, FrameIndex(0))?;
         let mask = quickest(stages, "mask decoder", || {
-            self.decode_boxes(&features, &[middle], None)
+            self.decode_boxes(&features, canvas.as_deref(), &[middle], None)
         })?;
         let size = clip.size();
         quickest(stages, "mask to run lengths", || {
@@ -205,7 +206,8 @@ impl Engine {
         quickest(stages, "memory attention", || {
             Ok(sam2.condition(&features, active.bank(), info)?)
         })?;
-        let (_, decoded) = quickest(stages, "track a frame", || self.track(clip, &mut active))?;
+        let tracked = quickest(stages, "track a frame", || self.track(clip, &mut active))?;
+        let decoded = tracked.decoded;
         quickest(stages, "memory encoder", || {
             let (mask, there) = (&decoded.low_res, &decoded.object_score);
             Ok(sam2.encode_memory(&features.embed, mask, there, false)?)

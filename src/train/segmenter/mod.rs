@@ -46,6 +46,9 @@ const PRIOR: f32 = 0.08;
 /// what a grid of 16 × 16 can resolve.
 const PROMPT_SPREAD: f64 = 0.5;
 
+/// Name of the stage that teaches region codes on a finished trunk, its checkpoint and its log.
+pub const REGIONS_STAGE: &str = "regions";
+
 /// What is trained while a part of the budget is spent.
 struct Phase {
     /// Ends at this fraction of the budget.
@@ -149,6 +152,22 @@ const MEMORY: Plan = Plan {
     peak: 6e-4,
 };
 
+/// Words of shape take many more examples than masks do, and single frames of a trunk that is held still are cheap. Not part of
+/// a whole run, whose segmenter learns region codes along the way.
+const REGIONS: Plan = Plan {
+    stage: REGIONS_STAGE,
+    phases: &[Phase {
+        until: 1.00,
+        clips: 12,
+        frames: 1,
+        px: 256,
+        objects: 0,
+        smallest: 16.0,
+    }],
+    scope: Scope::Regions,
+    peak: 1.5e-3,
+};
+
 impl Plan {
     fn phase_at(&self, progress: f64) -> &'static Phase {
         let last = &self.phases[self.phases.len() - 1];
@@ -171,6 +190,7 @@ impl Plan {
         match self.scope {
             Scope::Everything => !buffer,
             Scope::Memory => memory.iter().any(|part| name.contains(part)),
+            Scope::Regions => name.contains("region"),
         }
     }
 }
@@ -245,6 +265,19 @@ pub fn run_memory(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
 pub fn run_refine(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
     needs_segmenter(job)?;
     follow(&REFINE, job, info)
+}
+
+/// Trains region codes alone; the trunk comes from `job.init` and stays as it is. Filtration must be trained on from them.
+///
+/// # Errors
+/// As [`run_memory`]; also if the model has no region codes.
+pub fn run_regions(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
+    if info.config.filtration.region_code.is_none() {
+        let reason = format!("model {} has no region codes to train", info.id);
+        return Err(TrainError::Content(reason));
+    }
+    needs_segmenter(job)?;
+    follow(&REGIONS, job, info)
 }
 
 fn needs_segmenter(job: &Job) -> TrainResult<()> {

@@ -59,6 +59,8 @@ pub(super) enum Scope {
     Everything,
     /// What remembers, on masks; images are encoded without a gradient.
     Memory,
+    /// Region codes, on the words of what they lie on; images are encoded without a gradient.
+    Regions,
 }
 
 /// A named term of the loss.
@@ -186,21 +188,28 @@ impl Nets {
     ) -> Result<(Tensor, Vec<Term>)> {
         let n = batch.clips * batch.frames;
         let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
-        let features = self.sam.encode_image(&images)?;
-        let mut terms = Vec::new();
-        if scope == Scope::Memory {
-            let still = ImageFeatures {
+        let mut features = self.sam.encode_image(&images)?;
+        if scope != Scope::Everything {
+            features = ImageFeatures {
                 high_res: features.high_res.map(|m| m.detach()),
                 embed: features.embed.detach(),
                 pos: features.pos,
                 fpn: Vec::new(),
             };
-            let total = if batch.objects.is_empty() {
-                Tensor::zeros((), DType::F32, device)?
-            } else {
-                self.mask_losses(&still, batch, &mut terms)?
-            };
-            return Ok((total, terms));
+        }
+        let mut terms = Vec::new();
+        let nothing = || Tensor::zeros((), DType::F32, device);
+        match scope {
+            Scope::Everything => {}
+            Scope::Regions => {
+                let loss = self.region_loss(&features, batch, &mut terms)?;
+                return Ok((loss.map_or_else(nothing, Ok)?, terms));
+            }
+            Scope::Memory if batch.objects.is_empty() => return Ok((nothing()?, terms)),
+            Scope::Memory => {
+                let loss = self.mask_losses(&features, batch, &mut terms)?;
+                return Ok((loss, terms));
+            }
         }
         let mut total = self.dense_loss(&features, batch, &mut terms)?;
         total = (total + self.proposal_loss(&features, batch, &mut terms)?)?;

@@ -1,0 +1,222 @@
+use std::sync::Arc;
+
+use super::{boxed::Asked, *};
+use crate::{
+    infer::{masks::LowRes, preprocess::Bounds},
+    project::Size,
+    video::RgbFrame,
+};
+
+const SIDE: usize = 64;
+const SKY: [u8; 3] = [120, 160, 220];
+const GRASS: [u8; 3] = [60, 130, 50];
+const FUR: [u8; 3] = [190, 120, 60];
+const SPOT: [u8; 3] = [245, 240, 230];
+
+const CONFIG: AppearanceConfig = AppearanceConfig {
+    grid: SIDE,
+    colours: 3,
+    colour: 5.0,
+    decoder: 1.0,
+    place: 4.0,
+    border: 20.0,
+    reach: 0.12,
+    slack: 0.0,
+    trust: 0.9,
+};
+
+/// Columns and rows of a box, the ends not among them.
+type Place = [usize; 4];
+
+fn inside(i: usize, [x1, y1, x2, y2]: Place) -> bool {
+    (x1..x2).contains(&(i % SIDE)) && (y1..y2).contains(&(i / SIDE))
+}
+
+/// Sky above grass, with boxes of colours on them; every channel a little noisy.
+fn canvas(things: &[(Place, [u8; 3])]) -> Canvas {
+    let mut data = Vec::new();
+    for i in 0..SIDE * SIDE {
+        let ground = if i / SIDE < 40 { SKY } else { GRASS };
+        let thing = things.iter().rev().find(|(place, _)| inside(i, *place));
+        let colour = thing.map_or(ground, |t| t.1);
+        let noise = (i * 7 + i / SIDE * 13) % 9;
+        data.extend(colour.map(|c| c - 4 + noise as u8));
+    }
+    let size = Size::new(SIDE as u32, SIDE as u32);
+    Canvas::new(&RgbFrame { size, data }, SIDE)
+}
+
+fn decoded(places: &[Place], iou: f32) -> LowRes {
+    let on = |i: usize| places.iter().any(|p| inside(i, *p));
+    LowRes {
+        logits: (0..SIDE * SIDE)
+            .map(|i| if on(i) { 3.0 } else { -3.0 })
+            .collect(),
+        rows: SIDE,
+        columns: SIDE,
+        score: 0.9,
+        iou,
+    }
+}
+
+fn bounds(place: Place) -> Bounds {
+    place.map(|v| v as f32 / SIDE as f32)
+}
+
+fn overlap(mask: &LowRes, places: &[Place]) -> f32 {
+    let (mut both, mut either) = (0, 0);
+    for (i, v) in mask.logits.iter().enumerate() {
+        let (a, b) = (*v > 0.0, places.iter().any(|p| inside(i, *p)));
+        both += u32::from(a && b);
+        either += u32::from(a || b);
+    }
+    both as f32 / either as f32
+}
+
+/// A dog with a spot, half before the sky and half before the grass, and a box that is wider than it.
+const DOG: Place = [20, 30, 40, 50];
+const BOX: Place = [16, 24, 44, 52];
+
+fn dog() -> Canvas {
+    canvas(&[(DOG, FUR), ([24, 34, 30, 40], SPOT)])
+}
+
+#[test]
+fn the_object_of_a_box_is_cut_from_what_goes_on_around_it() {
+    let asked = Asked {
+        bounds: bounds(BOX),
+        clicks: &[],
+    };
+    // The decoder paints the whole box, as nano does of what it has never seen.
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
+    assert!(overlap(&mask, &[DOG]) > 0.95, "{}", overlap(&mask, &[DOG]));
+    assert!(
+        (mask.score, mask.iou) == (0.9, 0.6),
+        "what the decoder says of itself stays"
+    );
+}
+
+#[test]
+fn a_decoder_that_is_sure_of_something_else_is_believed() {
+    let asked = Asked {
+        bounds: bounds(BOX),
+        clicks: &[],
+    };
+    let spot = decoded(&[[24, 34, 30, 40]], 0.95);
+    assert!(in_box(&dog(), &spot, asked, &CONFIG).is_none());
+    let unsure = LowRes { iou: 0.7, ..spot };
+    assert!(in_box(&dog(), &unsure, asked, &CONFIG).is_some());
+}
+
+#[test]
+fn clicks_outweigh_colours() {
+    let at = |x: usize, y: usize| [x as f32 / SIDE as f32, y as f32 / SIDE as f32];
+    let spot: Place = [24, 34, 30, 40];
+    let off = [(at(27, 37), false)];
+    let asked = Asked {
+        bounds: bounds(BOX),
+        clicks: &off,
+    };
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.95), asked, &CONFIG).unwrap();
+    let left = (0..SIDE * SIDE).filter(|i| inside(*i, spot) && mask.logits[*i] > 0.0);
+    assert_eq!(left.count(), 0, "the spot is no part of it");
+    let on = [(at(18, 27), true)];
+    let asked = Asked {
+        bounds: bounds(BOX),
+        clicks: &on,
+    };
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
+    assert!(mask.logits[27 * SIDE + 18] > 0.0, "the sky there is");
+}
+
+#[test]
+fn a_box_of_one_colour_or_around_everything_is_no_reason_to_fail() {
+    let plain = canvas(&[([0, 0, SIDE, SIDE], SKY)]);
+    for place in [BOX, [0, 0, SIDE, SIDE], [10, 10, 11, 11]] {
+        let asked = Asked {
+            bounds: bounds(place),
+            clicks: &[],
+        };
+        for canvas in [&plain, &dog()] {
+            let mask = in_box(canvas, &decoded(&[place], 0.5), asked, &CONFIG);
+            assert!(mask.is_none_or(|m| m.logits.len() == SIDE * SIDE));
+        }
+    }
+}
+
+fn learnt(canvas: Canvas, place: Place) -> Appearance {
+    let covered: Vec<f32> = (0..SIDE * SIDE)
+        .map(|i| if inside(i, place) { 1.0 } else { 0.0 })
+        .collect();
+    Appearance::learn(&Arc::new(canvas), &covered, &CONFIG).unwrap()
+}
+
+#[test]
+fn what_moves_is_followed_and_what_leaks_is_not_believed() {
+    let mut dog = learnt(canvas(&[(DOG, FUR)]), DOG);
+    for step in 1..5 {
+        let now = [20 + 3 * step, 30, 40 + 3 * step, 50];
+        let next = Arc::new(canvas(&[(now, FUR)]));
+        // Half of the lawn is painted with it.
+        let leak = decoded(&[now, [0, 44, 64, 64]], 0.8);
+        let (after, mask) = dog.carry(&next, &leak, &CONFIG);
+        let mask = mask.unwrap();
+        assert!(
+            overlap(&mask, &[now]) > 0.95,
+            "{step}: {}",
+            overlap(&mask, &[now])
+        );
+        dog = after;
+    }
+}
+
+#[test]
+fn what_was_half_out_of_the_frame_comes_back_whole() {
+    let out: Place = [0, 30, 4, 50];
+    let dog = learnt(canvas(&[(out, FUR)]), out);
+    let whole: Place = [2, 30, 22, 50];
+    let next = Arc::new(canvas(&[(whole, FUR)]));
+    let (_, mask) = dog.carry(&next, &decoded(&[whole], 0.8), &CONFIG);
+    assert!(overlap(&mask.unwrap(), &[whole]) > 0.95);
+}
+
+#[test]
+fn what_the_decoder_does_not_see_is_not_looked_for_until_it_does() {
+    let dog = learnt(canvas(&[(DOG, FUR)]), DOG);
+    let same = Arc::new(canvas(&[(DOG, FUR)]));
+    let (hidden, mask) = dog.carry(&same, &decoded(&[], 0.8), &CONFIG);
+    assert!(mask.is_none());
+    let far: Place = [44, 10, 60, 26];
+    let next = Arc::new(canvas(&[(far, FUR)]));
+    let (_, mask) = hidden.carry(&next, &decoded(&[far], 0.8), &CONFIG);
+    assert!(overlap(&mask.unwrap(), &[far]) > 0.95);
+}
+
+#[test]
+fn nothing_is_learnt_from_an_empty_mask_or_from_a_whole_frame() {
+    let frame = Arc::new(dog());
+    assert!(Appearance::learn(&frame, &[0.0; SIDE * SIDE], &CONFIG).is_none());
+    assert!(Appearance::learn(&frame, &[1.0; SIDE * SIDE], &CONFIG).is_none());
+}
+
+#[test]
+fn a_description_that_cannot_be_divided_with_is_refused() {
+    assert_eq!(CONFIG.unreasonable(), None);
+    for bad in [
+        AppearanceConfig { grid: 0, ..CONFIG },
+        AppearanceConfig {
+            colours: 0,
+            ..CONFIG
+        },
+        AppearanceConfig {
+            border: f32::NAN,
+            ..CONFIG
+        },
+        AppearanceConfig {
+            reach: -1.0,
+            ..CONFIG
+        },
+    ] {
+        assert!(bad.unreasonable().is_some(), "{bad:?}");
+    }
+}
