@@ -1,4 +1,4 @@
-//! An opened clip with what has been computed of it: features per frame, the visual prefix of the prompt per set of
+//! An opened clip with what has been computed of it: small copies of frames, features per frame, the visual prefix of the prompt per set of
 //! encoder frames, and the embeddings of recent emissions. Everything is kept within budgets of bytes, so that an hour of
 //! video costs what ten seconds cost.
 
@@ -146,7 +146,7 @@ impl Clip {
         Ok(small)
     }
 
-    /// Forgets what has been computed.
+    /// Forgets what has been computed; decoded frames and their small copies say nothing of a model and stay.
     pub fn forget(&mut self) {
         self.features.clear();
         self.canvases.clear();

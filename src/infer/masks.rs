@@ -1,5 +1,5 @@
 //! Prompts on one frame become masks: image features (kept per frame), boxes, clicks, masks and text into SAM2's decoder,
-//! logits into run lengths.
+//! logits into run lengths. Dividing masks by colour is left to [`super::appearance`].
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl LowRes {
         out
     }
 
-    /// The same mask on fewer cells: each tells how much of it is covered.
+    /// Its logits on no more cells than it has: the mean of each.
     pub(super) fn shrunk(&self, rows: usize, columns: usize) -> Vec<f32> {
         let mut sums = vec![(0.0_f32, 0.0_f32); rows * columns];
         for (i, v) in self.logits.iter().enumerate() {
@@ -242,11 +242,11 @@ impl Engine {
         let side = self.config().sam2.image_size as f32;
         let bounds: Vec<[f32; 4]> = boxes.iter().map(|b| b.map(|v| v / side)).collect();
         let info = &self.model().info;
-        // A person's box is as tight as it was drawn; a proposal's may be a little off.
-        let appearance = info.appearance.map(|a| AppearanceConfig {
-            slack: if text.is_some() { a.slack } else { 0.0 },
-            ..a
-        });
+        let appearance = if text.is_some() {
+            info.appearance
+        } else {
+            info.appearance.map(AppearanceConfig::tight)
+        };
         merged(&out, &bounds, (info.leash, appearance.as_ref(), canvas))
     }
 
@@ -289,10 +289,8 @@ impl Engine {
             let canvas = self.canvas(clip, frame)?;
             self.decode_boxes(&features, canvas.as_deref(), &boxes, None)?
         } else {
-            {
-                let canvas = self.canvas(clip, frame)?;
-                self.decode_clicks((&features, canvas.as_deref()), prompt, size)?
-            }
+            let canvas = self.canvas(clip, frame)?;
+            self.decode_clicks((&features, canvas.as_deref()), prompt, size)?
         };
         let mut mask = low_res.to_mask(size, Provenance::Human);
         mask.anchor = true;
@@ -344,7 +342,7 @@ impl Engine {
         let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
         let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
         let mut mask = best(&out)?;
-        let Some(b) = prompt.box_px else {
+        let Some(b) = prompt.box_px.or(in_place_of_mask) else {
             return Ok(mask);
         };
         let clicks: Vec<Click> = prompt
@@ -365,15 +363,21 @@ impl Engine {
                 bounds[3].max(*y),
             ];
         }
-        if let Some(leash) = model.info.leash {
+        if let (Some(leash), Some(_)) = (model.info.leash, prompt.box_px) {
             leash::within_box(&mut mask, bounds, leash);
         }
-        if let (Some(config), Some(canvas)) = (&model.info.appearance, canvas) {
+        if let (Some(config), Some(canvas)) = (model.info.appearance, canvas) {
+            // A box drawn is as tight as it was drawn; one around a mask that is to be mended is too tight where it lacks.
+            let config = if prompt.box_px.is_some() {
+                config.tight()
+            } else {
+                config
+            };
             let asked = Asked {
                 bounds,
                 clicks: &clicks,
             };
-            mask = appearance::in_box(canvas, &mask, asked, config).unwrap_or(mask);
+            mask = appearance::in_box(canvas, &mask, asked, &config).unwrap_or(mask);
         }
         Ok(mask)
     }

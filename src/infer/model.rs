@@ -303,7 +303,8 @@ impl ModelInfo {
                 "travel needs a region code and fewer frames than the towers' {frames}"
             )));
         }
-        if let Some(what) = info.appearance.and_then(|a| a.unreasonable()) {
+        let decoder = info.config.sam2.image_size / 4;
+        if let Some(what) = info.appearance.and_then(|a| a.unreasonable(decoder)) {
             return Err(damaged(what));
         }
         Ok(info)

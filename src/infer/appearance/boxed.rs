@@ -1,6 +1,8 @@
 //! Masks of boxes: what a person or the proposer drew a box around. Colours inside and around it are learnt and the box is
 //! divided, by turns. Leaves the next frames to [`super::carried`].
 
+use std::collections::BTreeMap;
+
 use super::{
     AppearanceConfig, NEVER,
     canvas::{Area, Canvas},
@@ -12,7 +14,7 @@ use crate::infer::{masks::LowRes, preprocess::Bounds};
 /// Rounds of dividing and of learning colours anew.
 const ROUNDS: usize = 4;
 /// A division of a box into less than this part of it has lost the object.
-const LEAST: f32 = 0.05;
+const LEAST: f32 = 0.15;
 /// Two masks whose IoU is smaller say something else.
 const ALIKE: f32 = 0.7;
 /// A round that leaves this IoU with the one before was the last.
@@ -37,21 +39,24 @@ pub(in crate::infer) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the clicks say of each pixel near them; of two clicks, the later counts.
+    /// What the clicks say of each pixel near them: the nearest click counts, of equally near ones the last.
     fn said(&self, side: usize) -> Vec<(usize, bool)> {
-        let mut said = Vec::new();
+        let mut said: BTreeMap<usize, (isize, bool)> = BTreeMap::new();
+        let at = |v: f32| ((v * side as f32) as isize).clamp(0, side as isize - 1);
         for &([x, y], on) in self.clicks {
-            let at = |v: f32| (v * side as f32) as isize;
-            for (dx, dy) in (-CLICK..=CLICK).flat_map(|dy| (-CLICK..=CLICK).map(move |dx| (dx, dy)))
-            {
-                let (x, y) = (at(x) + dx, at(y) + dy);
+            for (dx, dy) in (-CLICK..=CLICK).flat_map(|y| (-CLICK..=CLICK).map(move |x| (x, y))) {
+                let (x, y, far) = (at(x) + dx, at(y) + dy, dx * dx + dy * dy);
                 let inside = |v: isize| (0..side as isize).contains(&v);
                 if inside(x) && inside(y) {
-                    said.push((y as usize * side + x as usize, on));
+                    let cell = said.entry(y as usize * side + x as usize);
+                    let nearest = cell.or_insert((far, on));
+                    if far <= nearest.0 {
+                        *nearest = (far, on);
+                    }
                 }
             }
         }
-        said
+        said.into_iter().map(|(i, (_, on))| (i, on)).collect()
     }
 }
 
@@ -85,11 +90,15 @@ pub(in crate::infer) fn in_box(
     let outside = ring.pixels(side).any(|i| !inside(i));
     let mut found = false;
     for round in 0..ROUNDS {
-        let object = Mixture::fit(&canvas.of(|i| mask[i]), config.colours)?;
         // A box around everything has nothing beside it.
         let beside = |i: usize| !inside(i) || ((round > 0 || !outside) && !mask[i]);
         let around = canvas.of(|i| ring.contains(i, side) && beside(i));
-        let around = Mixture::fit(&around, config.around())?;
+        let (Some(object), Some(around)) = (
+            Mixture::fit(&canvas.of(|i| mask[i]), config.colours),
+            Mixture::fit(&around, config.around()),
+        ) else {
+            break;
+        };
         let mut evidence = vec![-NEVER; side * side];
         for i in area.pixels(side) {
             let colour = canvas.pixels[i];
@@ -103,7 +112,9 @@ pub(in crate::infer) fn in_box(
         }
         // With a rim that is not the object: a border through one colour costs where the box cuts through it, too.
         let now = canvas.divide(area.grown(1, 1, side), &evidence, config.border);
-        if (count(&now) as f32) < enough {
+        // What a person has clicked on may be as thin as it is.
+        let least = if said.is_empty() { enough } else { 1.0 };
+        if (count(&now) as f32) < least {
             break;
         }
         let settled = found && alike(&mask, |i| now[i]) >= SETTLED;

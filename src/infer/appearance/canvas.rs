@@ -39,9 +39,12 @@ impl Canvas {
             .collect();
         let (mut sum, mut count) = (0.0_f64, 0_u32);
         for i in 0..pixels.len() {
-            for j in [1, side].iter().filter_map(|step| pixels.get(i + step)) {
-                sum += f64::from(squared(pixels[i], *j));
-                count += 1;
+            let right = (i % side + 1 < side).then_some(i + 1);
+            for j in [right, Some(i + side)].into_iter().flatten() {
+                if let Some(other) = pixels.get(j) {
+                    sum += f64::from(squared(pixels[i], *other));
+                    count += 1;
+                }
             }
         }
         Self {

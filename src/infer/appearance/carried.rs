@@ -147,7 +147,7 @@ impl Appearance {
 }
 
 /// How deep each pixel lies inside a mask, negative outside: about its distance from the border, in pixels.
-fn depth(mask: &[bool], side: usize) -> Vec<f32> {
+pub(super) fn depth(mask: &[bool], side: usize) -> Vec<f32> {
     let inside = distances(mask, side, false);
     let outside = distances(mask, side, true);
     inside.iter().zip(outside).map(|(a, b)| a - b).collect()

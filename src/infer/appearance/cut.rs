@@ -20,7 +20,7 @@ const NO_PARENT: u8 = 255;
 const TERMINAL: u8 = 254;
 const ORPHAN: u8 = 253;
 
-/// Costs of a grid of pixels, in whole numbers, so that a division is the same on every machine.
+/// Costs of a grid of pixels, in whole numbers, so that the same costs give the same division.
 ///
 /// Inside, the grid has a rim of pixels that nothing flows through, so that every pixel has eight neighbours at fixed steps.
 pub(super) struct Grid {
@@ -167,7 +167,6 @@ impl Grid {
                 });
             } else if self.checked[other] <= self.checked[pixel]
                 && self.distances[other] > self.distances[pixel] + 1
-                && self.parents[other] != TERMINAL
             {
                 // Shorter trees make shorter paths.
                 self.join(other, direction ^ 1, pixel);

@@ -34,7 +34,8 @@ pub struct AppearanceConfig {
     pub place: f32,
     /// Cost of a border between two pixels of one colour.
     pub border: f32,
-    /// How far a mask may move against where it is expected, in parts of the square root of its area.
+    /// How far a mask may move against where it is expected, in parts of the square root of its area; three cells at least,
+    /// and wherever the decoder sees it.
     pub reach: f32,
     /// How far beyond a box its object may reach, in parts of its sides.
     pub slack: f32,
@@ -43,9 +44,9 @@ pub struct AppearanceConfig {
 }
 
 impl AppearanceConfig {
-    /// A clause about a number that nothing can be divided with.
-    pub(super) fn unreasonable(&self) -> Option<String> {
-        if !(8..=2048).contains(&self.grid) || !(1..=64).contains(&self.colours) {
+    /// A clause about a number that nothing can be divided with; `decoder` is the side of the decoder's masks.
+    pub(super) fn unreasonable(&self, decoder: usize) -> Option<String> {
+        if !(decoder.max(8)..=2048).contains(&self.grid) || !(1..=64).contains(&self.colours) {
             let (grid, colours) = (self.grid, self.colours);
             return Some(format!(
                 "appearance has a grid of {grid} and {colours} colours"
@@ -62,6 +63,11 @@ impl AppearanceConfig {
         ];
         let bad = parts.iter().any(|v| !(0.0..=100.0).contains(v));
         bad.then(|| "appearance has a number below 0 or above 100".to_owned())
+    }
+
+    /// For a box that a person drew: its object does not reach beyond it.
+    pub(super) fn tight(self) -> Self {
+        Self { slack: 0.0, ..self }
     }
 
     fn around(&self) -> usize {

@@ -1,6 +1,8 @@
+//! What dividing masks by colour must do, on drawn frames of 64 × 64 pixels.
+
 use std::sync::Arc;
 
-use super::{boxed::Asked, *};
+use super::{boxed::Asked, carried::depth, *};
 use crate::{
     infer::{masks::LowRes, preprocess::Bounds},
     project::Size,
@@ -201,9 +203,14 @@ fn nothing_is_learnt_from_an_empty_mask_or_from_a_whole_frame() {
 
 #[test]
 fn a_description_that_cannot_be_divided_with_is_refused() {
-    assert_eq!(CONFIG.unreasonable(), None);
+    assert_eq!(CONFIG.unreasonable(SIDE), None);
     for bad in [
         AppearanceConfig { grid: 0, ..CONFIG },
+        // Memory would be fed cells that nothing was drawn in.
+        AppearanceConfig {
+            grid: SIDE / 2,
+            ..CONFIG
+        },
         AppearanceConfig {
             colours: 0,
             ..CONFIG
@@ -217,6 +224,75 @@ fn a_description_that_cannot_be_divided_with_is_refused() {
             ..CONFIG
         },
     ] {
-        assert!(bad.unreasonable().is_some(), "{bad:?}");
+        assert!(bad.unreasonable(SIDE).is_some(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_click_is_not_undone_by_one_beside_it() {
+    let at = |x: usize| [(x as f32 + 0.5) / SIDE as f32, 30.5 / SIDE as f32];
+    let clicks = [(at(30), true), (at(32), false)];
+    let asked = Asked {
+        bounds: bounds(BOX),
+        clicks: &clicks,
+    };
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
+    assert!(mask.logits[30 * SIDE + 30] > 0.0);
+    assert!(mask.logits[30 * SIDE + 32] < 0.0);
+}
+
+#[test]
+fn clicks_on_something_thin_are_kept() {
+    let pole: Place = [29, 24, 31, 52];
+    let at = [30.0 / SIDE as f32, 38.0 / SIDE as f32];
+    let asked = Asked {
+        bounds: bounds(BOX),
+        clicks: &[(at, true)],
+    };
+    let mask = in_box(
+        &canvas(&[(pole, FUR)]),
+        &decoded(&[BOX], 0.6),
+        asked,
+        &CONFIG,
+    );
+    assert!(mask.is_some_and(|m| m.logits[38 * SIDE + 30] > 0.0));
+}
+
+#[test]
+fn pixels_are_found_where_they_have_gone() {
+    let still = canvas(&[(DOG, FUR), ([24, 34, 30, 40], SPOT)]);
+    let place = |dx: isize, dy: isize, p: Place| {
+        let by = [dx, dy, dx, dy];
+        [0, 1, 2, 3].map(|i| p[i].strict_add_signed(by[i]))
+    };
+    for (dx, dy) in [(0, 0), (3, -2), (-4, 1), (20, -9)] {
+        let now = canvas(&[
+            (place(dx, dy, DOG), FUR),
+            (place(dx, dy, [24, 34, 30, 40]), SPOT),
+        ]);
+        let mask: Vec<bool> = (0..SIDE * SIDE).map(|i| inside(i, DOG)).collect();
+        let starts = [(0, 0), (19, -8)];
+        assert_eq!(now.shift(&still, &mask, &starts), (dx, dy));
+    }
+}
+
+#[test]
+fn depth_is_the_distance_from_the_border() {
+    let mask: Vec<bool> = (0..SIDE * SIDE).map(|i| inside(i, DOG)).collect();
+    let depth = depth(&mask, SIDE);
+    let at = |x: usize, y: usize| depth[y * SIDE + x];
+    assert_eq!((at(20, 40), at(19, 40), at(30, 40)), (1.0, -1.0, 10.0));
+    assert_eq!(at(10, 40), -10.0);
+    assert!((at(17, 27) + 4.0).abs() < 0.01, "a diagonal step is 4/3");
+}
+
+#[test]
+fn a_mask_survives_finer_and_coarser_cells() {
+    let mask = decoded(&[DOG], 0.9);
+    let fine = mask.enlarged(4 * SIDE);
+    let back = LowRes {
+        logits: fine.shrunk(SIDE, SIDE),
+        ..mask
+    };
+    assert!((overlap(&back, &[DOG]) - 1.0).abs() < 1e-6);
 }

@@ -1,4 +1,4 @@
-//! What a proposal looks like as a whole: its pixels on the two finest levels, on one grid, through two strided
+//! What a proposal looks like as a whole: its pixels on the two finest levels, on one grid, through three
 //! convolutions into one vector.
 //!
 //! Nano's own; the released head has nothing like it. Its region helper projects every cell by itself and mixes them by
@@ -20,8 +20,10 @@ use crate::nn::{
     ops::{self, Roi},
 };
 
-/// Channels behind the two convolutions.
-const CHANNELS: [usize; 2] = [32, 64];
+/// Channels behind each convolution.
+const CHANNELS: [usize; 3] = [48, 64, 96];
+/// The first looks at neighbours on the whole grid, the others halve it.
+const STRIDES: [usize; 3] = [1, 2, 2];
 
 /// Numbers that say what form a region has.
 const FORM: usize = 2;
@@ -31,14 +33,14 @@ const LOUDNESS: f32 = 4.0;
 /// Reads regions of the pyramid's two finest levels.
 #[derive(Clone, Debug)]
 pub struct RegionCode {
-    convs: [Conv2d; 2],
+    convs: Vec<Conv2d>,
     out: Linear,
     norm: LayerNorm,
     grid: usize,
 }
 
 impl RegionCode {
-    /// Reads `conv.{0,1}`, `out` and `norm`; `None` where the configuration has no such code.
+    /// Reads `conv.{0,1,2}`, `out` and `norm`; `None` where the configuration has no such code.
     ///
     /// # Errors
     /// If a tensor is missing or of another shape, or the grid has no cell.
@@ -52,15 +54,16 @@ impl RegionCode {
         if grid == 0 || width == 0 {
             bail!("a region code needs a grid and a width");
         }
-        let [a, b] = CHANNELS;
-        let halved = |n: usize| n.div_ceil(2);
-        let cells = halved(halved(grid)).pow(2);
+        let mut convs = Vec::with_capacity(CHANNELS.len());
+        let (mut width_in, mut side) = (fine + middle, grid);
+        for (i, (channels, stride)) in CHANNELS.into_iter().zip(STRIDES).enumerate() {
+            let vb = vb.pp(format!("conv.{i}"));
+            convs.push(Conv2d::new(width_in, channels, 3, stride, 1, vb)?);
+            (width_in, side) = (channels, side.div_ceil(stride));
+        }
         Ok(Some(Self {
-            convs: [
-                Conv2d::new(fine + middle, a, 3, 2, 1, vb.pp("conv.0"))?,
-                Conv2d::new(a, b, 3, 2, 1, vb.pp("conv.1"))?,
-            ],
-            out: Linear::new(b * cells + FORM, width, vb.pp("out"))?,
+            convs,
+            out: Linear::new(width_in * side * side + FORM, width, vb.pp("out"))?,
             norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
             grid,
         }))

@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use super::{
-    MEMORY,
+    MEMORY, REGIONS,
     batch::{BatchSpec, make},
     initialise,
     model::{Nets, Scope},
@@ -103,6 +103,24 @@ fn colours_without_a_name_teach_nothing() {
     let head = params.get("aux.query_colour.weight").unwrap();
     let moved = grads.get(head.as_tensor()).unwrap().abs().unwrap();
     assert_eq!(moved.sum_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+}
+
+#[test]
+fn region_codes_learn_alone() {
+    let (params, nets) = nets();
+    let batch = make(5, &toy(1));
+    let (loss, _) = nets.loss(&batch, Scope::Regions, &Device::Cpu).unwrap();
+    let grads = loss.backward().unwrap();
+    let mut learnt = 0;
+    for (name, var) in params.all() {
+        let reached = grads.get(var.as_tensor()).is_some();
+        assert!(!reached || REGIONS.learns(&name), "{name}");
+        if name.contains("region_code") {
+            assert!(reached, "{name}");
+            learnt += 1;
+        }
+    }
+    assert!(learnt > 0, "the model has region codes");
 }
 
 #[test]
