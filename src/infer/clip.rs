@@ -1,6 +1,6 @@
-//! An opened clip with what has been computed of it: small copies of frames, features per frame, the visual prefix of the prompt per set of
-//! encoder frames, and the embeddings of recent emissions. Everything is kept within budgets of bytes, so that an hour of
-//! video costs what ten seconds cost.
+//! An opened clip with what has been computed of it: small copies of frames, features per frame, the visual prefix of the
+//! prompt per set of encoder frames, and the embeddings of recent emissions. Everything is kept within budgets of bytes, so
+//! that an hour of video costs what ten seconds cost.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -19,7 +19,7 @@ use super::{
     leash::{self, LeashConfig},
     model::Pixels,
     preprocess::{
-        box_to_model, box_to_norm, mask_coverage, mask_from_logits, point_to_model, sam_input,
+        box_to_model, box_to_norm, mask_coverage, mask_from_logits, point_to_model, sam_input, taps,
     },
     released,
 };
@@ -78,16 +78,10 @@ impl LowRes {
 
     /// Its logits on `side × side` cells, bilinear.
     pub(super) fn spread(&self, side: usize) -> Vec<f32> {
-        let place = |i: usize, n: usize| {
-            let at = ((i as f32 + 0.5) * n as f32 / side as f32 - 0.5).clamp(0.0, n as f32 - 1.0);
-            let low = at as usize;
-            (low, (low + 1).min(n - 1), at - low as f32)
-        };
+        let (across, down) = (taps(self.columns, side), taps(self.rows, side));
         let mut out = Vec::with_capacity(side * side);
-        for y in 0..side {
-            let (top, bottom, v) = place(y, self.rows);
-            for x in 0..side {
-                let (left, right, u) = place(x, self.columns);
+        for (top, bottom, v) in down {
+            for &(left, right, u) in &across {
                 let row = |r: usize| {
                     let row = &self.logits[r * self.columns..];
                     row[left] * (1.0 - u) + row[right] * u

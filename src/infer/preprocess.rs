@@ -216,7 +216,7 @@ pub fn box_to_norm(box_px: BoxPx, size: Size) -> [f32; 4] {
 
 /// Where samples of a bilinear upsampling lie (edges repeated, pixel centres aligned): lower index, upper index, weight
 /// of the upper one.
-fn taps(input: usize, output: usize) -> Vec<(usize, usize, f32)> {
+pub(super) fn taps(input: usize, output: usize) -> Vec<(usize, usize, f32)> {
     let scale = input as f32 / output as f32;
     (0..output)
         .map(|i| {

@@ -439,33 +439,26 @@ impl Engine {
         let options = self.decode_options(config.multimask_output_for_tracking);
         let mut decoded = sam2.decode_object(&embed, &features.high_res, &prompts, options)?;
         // Taken over once the frame is remembered: a step that fails can be taken again.
-        let mut leashes = active.leashes.clone();
+        let (mut leashes, mut appearances) = (active.leashes.clone(), active.appearances.clone());
+        let mut masks = rows(&decoded)?;
         if !leashes.is_empty() {
-            // Before it is remembered: what leaked once would be looked for on every frame after.
-            let mut masks = rows(&decoded)?;
             let mut scores = values(&decoded.object_score)?;
             for ((mask, leash), score) in masks.iter_mut().zip(&mut leashes).zip(&mut scores) {
                 if !leash.hold(mask) {
                     // All that was painted lies where the object cannot be.
                     *score = score.min(NOT_THERE);
+                    mask.score = sigmoid(*score);
                 }
             }
             let (shape, device) = (decoded.object_score.shape(), decoded.object_score.device());
             decoded.object_score =
                 Tensor::from_vec(scores, shape, device)?.to_dtype(decoded.object_score.dtype())?;
-            let logits: Vec<f32> = masks.into_iter().flat_map(|m| m.logits).collect();
-            decoded.low_res =
-                Tensor::from_vec(logits, decoded.low_res.shape(), decoded.low_res.device())?
-                    .to_dtype(decoded.low_res.dtype())?;
         }
-        let mut appearances = active.appearances.clone();
-        let mut masks = rows(&decoded)?;
+        let cells = masks.first().map_or((0, 0), |m| (m.rows, m.columns));
         if let (Some(config), false) = (self.model().info.appearance, appearances.is_empty())
             && let Some(canvas) = self.canvas(clip, FrameIndex(frame))?
         {
-            let mut logits = Vec::new();
             for (mask, appearance) in masks.iter_mut().zip(&mut appearances) {
-                let (rows, columns) = (mask.rows, mask.columns);
                 if let Some(before) = appearance {
                     let (now, divided) = before.carry(&canvas, mask, &config);
                     *before = now;
@@ -473,11 +466,14 @@ impl Engine {
                         *mask = divided;
                     }
                 }
-                logits.extend(mask.shrunk(rows, columns));
             }
-            decoded.low_res =
-                Tensor::from_vec(logits, decoded.low_res.shape(), decoded.low_res.device())?
-                    .to_dtype(decoded.low_res.dtype())?;
+        }
+        if !(leashes.is_empty() && appearances.is_empty()) {
+            // Before it is remembered: what leaked once would be looked for on every frame after.
+            let logits = masks.iter().flat_map(|m| m.shrunk(cells.0, cells.1));
+            let (shape, device) = (decoded.low_res.shape(), decoded.low_res.device());
+            decoded.low_res = Tensor::from_vec(logits.collect::<Vec<f32>>(), shape, device)?
+                .to_dtype(decoded.low_res.dtype())?;
         }
         let memory = sam2.encode_memory(
             &features.embed,

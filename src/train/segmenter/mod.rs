@@ -33,6 +33,9 @@ pub const MEMORY_STAGE: &str = "memory";
 /// Name of the stage that goes on from a finished segmenter, its checkpoint and its log.
 pub const REFINE_STAGE: &str = "refine";
 
+/// Name of the stage that teaches region codes on a finished trunk, its checkpoint and its log.
+pub const REGIONS_STAGE: &str = "regions";
+
 /// Steps between lines of the log, and between checkpoints.
 const REPORT_EVERY: u64 = 10;
 const SAVE_EVERY: u64 = 100;
@@ -45,9 +48,6 @@ const PRIOR: f32 = 0.08;
 /// Spread of the prompt's Fourier code. SAM draws it with 1.0; its stored buffer may hold anything, and a slower code is
 /// what a grid of 16 × 16 can resolve.
 const PROMPT_SPREAD: f64 = 0.5;
-
-/// Name of the stage that teaches region codes on a finished trunk, its checkpoint and its log.
-pub const REGIONS_STAGE: &str = "regions";
 
 /// What is trained while a part of the budget is spent.
 struct Phase {
