@@ -85,11 +85,13 @@ impl Subject for EngineSubject<'_> {
         &mut self,
         frame: FrameIndex,
         box_px: BoxPx,
+        known: &BTreeMap<FrameIndex, FrameMask>,
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError> {
         let (engine, clip) = self.parts()?;
         let prompt = Prompt {
             box_px: Some(box_px),
+            known: known.iter().map(|(f, m)| (*f, m.rle.clone())).collect(),
             ..Prompt::default()
         };
         Ok(engine.segment(clip, frame, &prompt, progress)?)

@@ -369,7 +369,7 @@ pub fn vos(
             let Some(prompt) = box_of(&true_mask) else {
                 continue;
             };
-            let mask = subject.segment(PROMPTED, prompt, &mut inner(progress))?;
+            let mask = subject.segment(PROMPTED, prompt, &BTreeMap::new(), &mut inner(progress))?;
             let prediction = mask.rle.to_bitmap();
             let answer = box_answer(mask);
             let prompted = &answer.masks[0];
@@ -439,7 +439,7 @@ fn after_correction(
     }
     let mut anchors = BTreeMap::from([(PROMPTED, prompted.clone())]);
     if let Some((_, frame, wanted)) = worst {
-        let mask = subject.segment(FrameIndex(frame), wanted, &mut inner(progress))?;
+        let mask = subject.segment(FrameIndex(frame), wanted, &anchors, &mut inner(progress))?;
         anchors.insert(FrameIndex(frame), by_person(mask));
     }
     let track = subject.carry_between(&anchors, &mut inner(progress))?;

@@ -62,7 +62,7 @@ pub trait Subject {
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError>;
 
-    /// The mask for a box.
+    /// The mask for a box; `known` are masks of the same object on other frames.
     ///
     /// # Errors
     /// [`EvalError`] if the model fails or was stopped.
@@ -70,6 +70,7 @@ pub trait Subject {
         &mut self,
         frame: FrameIndex,
         box_px: BoxPx,
+        known: &BTreeMap<FrameIndex, FrameMask>,
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError>;
 

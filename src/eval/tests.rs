@@ -172,6 +172,7 @@ impl Subject for Model {
         &mut self,
         frame: FrameIndex,
         box_px: BoxPx,
+        _known: &BTreeMap<FrameIndex, FrameMask>,
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError> {
         progress.step(0, 1, "segmenting")?;

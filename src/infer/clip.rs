@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 use candle_core::Tensor;
 
 use crate::{
-    nn::{phi3::KvCache, sam2::ImageFeatures},
+    nn::{deformable_detr::Proposals, phi3::KvCache, sam2::ImageFeatures},
     project::{FrameIndex, Size, VideoInfo},
     video::{Frame, FrameSource, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
 };
@@ -59,6 +59,8 @@ pub struct Clip {
     pub(super) proposer_maps: Option<(FrameIndex, Arc<Vec<Tensor>>)>,
     /// Where the proposals of the frame asked about last go, no drawn box among them.
     pub(super) travel: Option<(FrameIndex, Tensor)>,
+    /// What the proposer offers on the frame asked about last, no drawn box among it.
+    pub(super) offered: Option<(FrameIndex, Proposals)>,
     /// The engine that made what is cached.
     pub(super) engine: Option<u64>,
 }
@@ -76,6 +78,7 @@ impl Clip {
             emitted: VecDeque::new(),
             proposer_maps: None,
             travel: None,
+            offered: None,
             engine: None,
         }
     }
@@ -154,6 +157,7 @@ impl Clip {
         self.emitted.clear();
         self.proposer_maps = None;
         self.travel = None;
+        self.offered = None;
         self.engine = None;
     }
 

@@ -166,6 +166,9 @@ impl Engine {
             &pointing.boxes
         };
         let offered = self.offered(clip, frame, &features, &options.drawn_boxes)?;
+        if offered.drawn == 0 {
+            clip.offered = Some((frame, offered.all.clone()));
+        }
         let travel = match queries.is_empty() {
             false => self.travel(clip, frame, &features, &offered, progress)?,
             true => None,
@@ -215,7 +218,8 @@ impl Engine {
                 Guide::Boxes => boxes.iter().map(|b| b.map(|c| c * side)).collect(),
                 Guide::TextAlone => Vec::new(),
             };
-            let low_res = self.decode_boxes(&features, canvas.as_deref(), &in_model, Some(text))?;
+            let low_res =
+                self.decode_boxes(&features, (canvas.as_deref(), None), &in_model, Some(text))?;
             masks.push(low_res.to_mask(size, Provenance::Model));
             emitted.seg.push(text.clone());
             emitted.boxes.push(boxes);
@@ -390,6 +394,15 @@ impl Engine {
     ) -> InferResult<Offered> {
         let n = &self.model().networks;
         let config = &self.config().proposer;
+        if drawn.is_empty()
+            && let Some((at, all)) = &clip.offered
+            && *at == frame
+        {
+            return Ok(Offered {
+                all: all.clone(),
+                drawn: 0,
+            });
+        }
         let maps = self.proposer_maps(clip, frame, features)?;
         let corners: Vec<[f32; 4]> = drawn.iter().map(|b| box_to_norm(*b, clip.size())).collect();
         let all = if corners.is_empty() {
@@ -401,6 +414,7 @@ impl Engine {
             let found = output.proposals(0, config.topk, config.score_power)?;
             with_drawn(&found, &boxes, &described)?
         };
+        let all = n.painted(all, &n.pyramid(features)?)?;
         Ok(Offered {
             all,
             drawn: corners.len(),
@@ -523,6 +537,7 @@ fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferRes
             .copied()
             .chain(next..next + drawn as u32)
             .collect(),
+        masks: None,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    appearance::{self, AppearanceConfig, Asked, Canvas, Click},
+    appearance::{self, AppearanceConfig, Asked, Canvas, Click, Colours, Known},
     clip::Clip,
     engine::Engine,
     error::{InferError, InferResult},
@@ -180,6 +180,37 @@ impl Engine {
         Ok(Some(canvas))
     }
 
+    /// Masks of one object as its colours are learnt from them, in the order given.
+    pub(super) fn known_masks<'m>(
+        &self,
+        clip: &mut Clip,
+        masks: impl Iterator<Item = (FrameIndex, &'m Rle)>,
+        config: &AppearanceConfig,
+    ) -> InferResult<Vec<Known>> {
+        let mut known = Vec::new();
+        for (frame, mask) in masks {
+            if let Some(canvas) = self.canvas(clip, frame)? {
+                known.push((canvas, mask_coverage(mask, config.grid)));
+            }
+        }
+        Ok(known)
+    }
+
+    /// What an object looks like on frames where its mask is known; `None` if that is not asked for, or there is nothing to
+    /// learn from.
+    fn colours(
+        &self,
+        clip: &mut Clip,
+        known: &[(FrameIndex, Rle)],
+    ) -> InferResult<Option<Colours>> {
+        let Some(config) = self.model().info.appearance else {
+            return Ok(None);
+        };
+        let masks = known.iter().map(|(frame, mask)| (*frame, mask));
+        let known = self.known_masks(clip, masks, &config)?;
+        Ok(Colours::learn(&known, &config))
+    }
+
     /// SAM2's input → features.
     pub(super) fn encode(&self, image: &Tensor) -> InferResult<Arc<ImageFeatures>> {
         let features = self.model().networks.sam2.encode_image(image)?;
@@ -205,7 +236,7 @@ impl Engine {
     pub(super) fn decode_boxes(
         &self,
         features: &ImageFeatures,
-        canvas: Option<&Canvas>,
+        (canvas, known): (Option<&Canvas>, Option<&Colours>),
         boxes: &[[f32; 4]],
         text: Option<&Tensor>,
     ) -> InferResult<LowRes> {
@@ -241,7 +272,11 @@ impl Engine {
         } else {
             info.appearance.map(AppearanceConfig::tight)
         };
-        merged(&out, &bounds, (info.leash, appearance.as_ref(), canvas))
+        merged(
+            &out,
+            &bounds,
+            (info.leash, appearance.as_ref(), canvas, known),
+        )
     }
 
     /// The mask of one object from a person's prompt. A mask without a box or clicks is taken as it is; with them it is
@@ -273,6 +308,9 @@ impl Engine {
         progress.step(0, 2, "encoding the frame")?;
         let features = self.features(clip, frame)?;
         progress.step(1, 2, "decoding the mask")?;
+        let canvas = self.canvas(clip, frame)?;
+        let known = self.colours(clip, &prompt.known)?;
+        let (canvas, known) = (canvas.as_deref(), known.as_ref());
         let low_res = if prompt.points.is_empty() && prompt.mask.is_none() {
             let side = self.config().sam2.image_size;
             let boxes: Vec<_> = prompt
@@ -280,11 +318,9 @@ impl Engine {
                 .map(|b| box_to_model(b.clamped(size), size, side))
                 .into_iter()
                 .collect();
-            let canvas = self.canvas(clip, frame)?;
-            self.decode_boxes(&features, canvas.as_deref(), &boxes, None)?
+            self.decode_boxes(&features, (canvas, known), &boxes, None)?
         } else {
-            let canvas = self.canvas(clip, frame)?;
-            self.decode_clicks((&features, canvas.as_deref()), prompt, size)?
+            self.decode_clicks((&features, canvas, known), prompt, size)?
         };
         let mut mask = low_res.to_mask(size, Provenance::Human);
         mask.anchor = true;
@@ -294,7 +330,7 @@ impl Engine {
     /// Clicks, with or without a box (whose corners are then points of labels 2 and 3) and a mask to refine.
     fn decode_clicks(
         &self,
-        (features, canvas): (&ImageFeatures, Option<&Canvas>),
+        (features, canvas, known): (&ImageFeatures, Option<&Canvas>, Option<&Colours>),
         prompt: &Prompt,
         size: Size,
     ) -> InferResult<LowRes> {
@@ -370,6 +406,7 @@ impl Engine {
             let asked = Asked {
                 bounds,
                 clicks: &clicks,
+                known,
             };
             mask = appearance::in_box(canvas, &mask, asked, &config).unwrap_or(mask);
         }
@@ -396,10 +433,11 @@ impl Engine {
 fn merged(
     out: &MaskOutput,
     boxes: &[[f32; 4]],
-    (leash, appearance, canvas): (
+    (leash, appearance, canvas, known): (
         Option<LeashConfig>,
         Option<&AppearanceConfig>,
         Option<&Canvas>,
+        Option<&Colours>,
     ),
 ) -> InferResult<LowRes> {
     let (k, m, rows, columns) = out.low_res.dims4()?;
@@ -428,6 +466,7 @@ fn merged(
             let asked = Asked {
                 bounds,
                 clicks: &[],
+                known,
             };
             one = appearance::in_box(canvas, &one, asked, config)
                 .unwrap_or_else(|| one.enlarged(config.grid));
@@ -487,9 +526,8 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
             "a click lies outside the frame: click inside it".into(),
         ));
     }
-    if let Some(mask) = &prompt.mask
-        && mask.size != size
-    {
+    let given = prompt.mask.iter().chain(prompt.known.iter().map(|k| &k.1));
+    if let Some(mask) = given.into_iter().find(|m| m.size != size) {
         return Err(InferError::Prompt(format!(
             "the mask is {}×{} pixels, the video {}×{}",
             mask.size.width, mask.size.height, size.width, size.height

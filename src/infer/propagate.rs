@@ -30,7 +30,7 @@ use super::{
     leash::{Leash, LeashConfig},
     masks::{LowRes, rows_tensor, sigmoid, values},
     plan::{self, Run},
-    preprocess::{box_to_model, box_to_norm, mask_coverage},
+    preprocess::{box_to_model, box_to_norm},
 };
 
 /// Known frames that one frame looks at, the nearest ones.
@@ -267,7 +267,7 @@ impl Engine {
                     let canvas = self.canvas(clip, FrameIndex(frame))?;
                     let low_res = self.decode_boxes(
                         &features,
-                        canvas.as_deref(),
+                        (canvas.as_deref(), None),
                         &prompt.boxes,
                         Some(&prompt.text),
                     )?;
@@ -321,7 +321,7 @@ impl Engine {
         frames.truncate(CONDITIONING);
         frames.sort_unstable();
         let mut bank = Vec::with_capacity(frames.len());
-        for frame in frames {
+        for &frame in &frames {
             let masks: Vec<&Rle> = run
                 .objects
                 .iter()
@@ -338,7 +338,7 @@ impl Engine {
             run.objects.iter().map(start).collect()
         };
         let leashes = self.model().info.leash.map(leash).unwrap_or_default();
-        let appearances = self.appearances(clip, objects, &run)?;
+        let appearances = self.appearances(clip, objects, &run, &frames)?;
         Ok(Active {
             run,
             done: 0,
@@ -348,24 +348,29 @@ impl Engine {
         })
     }
 
-    /// What the objects of a run look like where it starts.
+    /// What the objects of a run look like on the known frames `frames`, and where they are as it starts.
     fn appearances(
         &self,
         clip: &mut Clip,
         objects: &[Carried],
         run: &Run,
+        frames: &[u32],
     ) -> InferResult<Vec<Option<Appearance>>> {
-        let (Some(config), Some(canvas)) = (
+        let (Some(config), Some(start)) = (
             self.model().info.appearance,
-            self.canvas(clip, FrameIndex(run.from))?,
+            frames.iter().position(|f| *f == run.from),
         ) else {
             return Ok(Vec::new());
         };
-        let learn = |&o: &usize| {
-            let covered = mask_coverage(&objects[o].known[&run.from], config.grid);
-            Appearance::learn(&canvas, &covered, &config)
-        };
-        Ok(run.objects.iter().map(learn).collect())
+        let mut found = Vec::with_capacity(run.objects.len());
+        for &o in &run.objects {
+            let masks = frames
+                .iter()
+                .map(|f| (FrameIndex(*f), &objects[o].known[f]));
+            let known = self.known_masks(clip, masks, &config)?;
+            found.push(Appearance::learn(&known, start, &config));
+        }
+        Ok(found)
     }
 
     /// The memory of given masks, one per object, on one frame.

@@ -114,7 +114,7 @@ impl Engine {
         ];
         let canvas = self.canvas(clip, FrameIndex(0))?;
         let mask = quickest(stages, "mask decoder", || {
-            self.decode_boxes(&features, canvas.as_deref(), &[middle], None)
+            self.decode_boxes(&features, (canvas.as_deref(), None), &[middle], None)
         })?;
         let size = clip.size();
         quickest(stages, "mask to run lengths", || {

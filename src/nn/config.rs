@@ -241,6 +241,16 @@ pub struct RegionCodeConfig {
     pub grid: usize,
     /// Width of the code.
     pub width: usize,
+    /// Whether it also reads what SAM2 paints in each proposal's box: the outline is what names of shapes are about.
+    #[serde(default)]
+    pub masks: bool,
+}
+
+impl FiltrationConfig {
+    /// Whether proposals must come with masks, see [`RegionCodeConfig::masks`].
+    pub fn reads_masks(&self) -> bool {
+        self.region_code.is_some_and(|r| r.masks)
+    }
 }
 
 /// How frames become visual tokens.

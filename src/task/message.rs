@@ -51,6 +51,8 @@ pub struct Prompt {
     pub points: Vec<(PointPx, bool)>,
     /// A mask to refine or to take as it is.
     pub mask: Option<Rle>,
+    /// Masks of the object on other frames that a person vouches for: what it looks like.
+    pub known: Vec<(FrameIndex, Rle)>,
 }
 
 /// What the inference thread can be asked to do. Every request names the clip by what [`Request::OpenClip`] opened last.
@@ -81,7 +83,7 @@ pub enum Request {
     Segment {
         /// The frame.
         frame: FrameIndex,
-        /// The object (its masks so far are not needed).
+        /// The object.
         object: ObjectId,
         /// The prompt.
         prompt: Prompt,

@@ -88,8 +88,8 @@ impl Params {
     }
 
     /// Fills the variables that `tensors` names; returns how many were filled and the names that stayed as they were. A
-    /// matrix that has more columns than its namesake takes those and starts the others at zero: a layer that reads more
-    /// than it used to begins as what it was.
+    /// matrix, or a convolution's kernels, that has more columns than its namesake takes those and starts the others at zero: a
+    /// layer that reads more than it used to begins as what it was.
     ///
     /// # Errors
     /// If a shape differs otherwise.
@@ -145,12 +145,12 @@ impl Params {
 
 /// `value` with columns of zeros behind, up to those of `shape`; itself where that does not apply.
 fn widened(value: &Tensor, shape: &Shape) -> Result<Tensor> {
-    match (value.dims(), shape.dims()) {
-        (&[rows, columns], &[r, c]) if rows == r && columns < c => value
-            .to_dtype(DType::F32)?
-            .pad_with_zeros(1, 0, c - columns),
-        _ => Ok(value.clone()),
+    let (has, wants) = (value.dims(), shape.dims());
+    if has.len() < 2 || has.len() != wants.len() || has[0] != wants[0] || has[2..] != wants[2..] {
+        return Ok(value.clone());
     }
+    let missing = wants[1].saturating_sub(has[1]);
+    value.to_dtype(DType::F32)?.pad_with_zeros(1, 0, missing)
 }
 
 /// A generator that depends on the seed and the name alone.

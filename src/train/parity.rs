@@ -267,6 +267,7 @@ fn filtration(case: &Case, report: &mut Report) -> Outcome {
         valid: everyone.clone(),
         image: Some((side, side)),
         travel: None,
+        masks: None,
     };
     let out = f.head.score(&f.queries, &candidates, &pyramid)?;
     let loss = class_loss(&out.logits, &f.targets, &everyone)?;

@@ -11,11 +11,14 @@ use super::{
 };
 use crate::{
     project::{
-        Author, BoxPx, DriftSignal, Edit, FrameIndex, FrameMask, ObjectId, PointPx, Provenance,
+        Author, BoxPx, DriftSignal, Edit, FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle,
     },
     render::MaskLayers,
     task::{JobId, Prompt, Request},
 };
+
+/// Anchors that a correction learns an object's colours from.
+const VOUCHED: usize = 2;
 
 impl App {
     /// The object that hand work goes to: the selected one, or a new one. Says why not if it is locked.
@@ -103,6 +106,7 @@ impl App {
                 box_px: prompting.box_px,
                 points: prompting.points.clone(),
                 mask: prompting.before.clone(),
+                known: self.vouched_for(prompting.object, prompting.frame),
             },
         };
         let frame = prompting.frame;
@@ -110,6 +114,25 @@ impl App {
         if let Some(prompting) = &mut self.state.prompting {
             prompting.job = job;
         }
+    }
+
+    /// The object's anchors nearest to a frame, but for that frame's own: what it looks like.
+    fn vouched_for(&self, object: ObjectId, frame: FrameIndex) -> Vec<(FrameIndex, Rle)> {
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let Some(object) = doc.and_then(|d| d.object(object)) else {
+            return Vec::new();
+        };
+        let anchors = object
+            .frames
+            .iter()
+            .filter(|(f, m)| m.anchor && **f != frame);
+        let mut nearest: Vec<_> = anchors.map(|(f, m)| (*f, m)).collect();
+        nearest.sort_by_key(|(f, _)| f.0.abs_diff(frame.0));
+        nearest.truncate(VOUCHED);
+        nearest
+            .into_iter()
+            .map(|(f, m)| (f, m.rle.clone()))
+            .collect()
     }
 
     pub(super) fn click(&mut self, point: PointPx, on: bool) {

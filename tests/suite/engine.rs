@@ -223,7 +223,7 @@ fn prompts_are_checked_before_any_work() {
         Prompt {
             points: at(50.0, 50.0),
             mask: Some(drawn([10.0, 10.0, 50.0, 50.0]).rle),
-            box_px: None,
+            ..Prompt::default()
         },
     ];
     for prompt in good {

@@ -4,17 +4,22 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AppearanceConfig, NEVER,
+    AppearanceConfig, NEVER, barrier,
     canvas::{Area, Canvas},
+    carried::Colours,
     count,
-    mixture::Mixture,
+    mixture::{Mixture, Rgb},
 };
 use crate::infer::{masks::LowRes, preprocess::Bounds};
 
 /// Rounds of dividing and of learning colours anew.
 const ROUNDS: usize = 4;
-/// A division of a box into less than this part of it has lost the object.
+/// A division into less than this part of the box has lost the object, mostly.
 const LEAST: f32 = 0.15;
+/// As much of a box must look like the object does elsewhere.
+const RECOGNISED: f32 = 0.02;
+/// Of borders that follow the picture's edges about equally well, the one of known colours is taken.
+const FAVOUR: f32 = 0.01;
 /// Two masks whose IoU is smaller say something else.
 const ALIKE: f32 = 0.7;
 /// A round that leaves this IoU with the one before was the last.
@@ -36,6 +41,8 @@ pub(in crate::infer) type Click = ([f32; 2], bool);
 pub(in crate::infer) struct Asked<'a> {
     pub(in crate::infer) bounds: Bounds,
     pub(in crate::infer) clicks: &'a [Click],
+    /// What the object looks like on other frames.
+    pub(in crate::infer) known: Option<&'a Colours>,
 }
 
 impl Asked<'_> {
@@ -61,112 +68,266 @@ impl Asked<'_> {
 }
 
 /// The mask of a box. `None` where colours do not tell: the decoder's mask is the better one.
+///
+/// Several ways of beginning are tried. What comes of each is a cut that no other cut betters, and which of these cuts is the
+/// object's, their costs do not say: each was made with colours of its own. The one whose border follows the picture's edges
+/// most closely is taken.
 pub(in crate::infer) fn in_box(
     canvas: &Canvas,
     decoded: &LowRes,
     asked: Asked<'_>,
     config: &AppearanceConfig,
 ) -> Option<LowRes> {
-    let side = canvas.side;
-    let [x1, y1, x2, y2] = asked.bounds;
-    let (x, y) = (config.slack * (x2 - x1), config.slack * (y2 - y1));
-    let area = Area::of([x1 - x, y1 - y, x2 + x, y2 + y], side);
-    let ring = area.surroundings(side);
-    let said = asked.said(side);
-    let inside = |i: usize| area.contains(i, side);
-    let logits = decoded.spread(side);
-    // 0 in the middle, 1 where the box's sides are met.
-    let radius = |i: usize| {
-        let at = |v: usize, (a, b): (usize, usize)| {
-            (2.0 * (v as f32 + 0.5) - (a + b) as f32) / (b - a) as f32
-        };
-        at(i % side, area.x).hypot(at(i / side, area.y))
-    };
-    let enough = LEAST * (area.width() * area.height()) as f32;
-    let mut mask = core(canvas, (area, ring), (&logits, enough), config);
-    for &(i, on) in &said {
-        mask[i] = on && inside(i);
-    }
-    let outside = ring.pixels(side).any(|i| !inside(i));
-    let mut found = false;
-    for round in 0..ROUNDS {
-        // A box around everything has nothing beside it.
-        let beside = |i: usize| !inside(i) || ((round > 0 || !outside) && !mask[i]);
-        let around = canvas.of(|i| ring.contains(i, side) && beside(i));
-        let (Some(object), Some(around)) = (
-            Mixture::fit(&canvas.of(|i| mask[i]), config.colours),
-            Mixture::fit(&around, config.around()),
-        ) else {
-            break;
-        };
-        let mut evidence = vec![-NEVER; side * side];
-        for i in area.pixels(side) {
-            let colour = canvas.pixels[i];
-            let odds = object.log_likelihood(colour) - around.log_likelihood(colour);
-            evidence[i] = odds.clamp(-config.colour, config.colour)
-                + config.of_decoder(logits[i])
-                + CENTRED * (1.0 - radius(i));
-        }
-        for &(i, on) in said.iter().filter(|(i, _)| inside(*i)) {
-            evidence[i] = if on { NEVER } else { -NEVER };
-        }
-        // With a rim that is not the object: a border through one colour costs where the box cuts through it, too.
-        let now = canvas.divide(area.grown(1, 1, side), &evidence, config.border);
-        // What a person has clicked on may be as thin as it is.
-        let least = if said.is_empty() { enough } else { 1.0 };
-        if (count(&now) as f32) < least {
-            break;
-        }
-        let settled = found && alike(&mask, |i| now[i]) >= SETTLED;
-        (mask, found) = (now, true);
-        if settled {
-            break;
-        }
-    }
+    let scene = Scene::new(canvas, decoded, &asked, config);
+    let rim = scene.area.grown(1, 1, canvas.side);
+    let (_, mask) = [PLAIN, FENCED, KNOWN]
+        .iter()
+        .filter_map(|start| Some((start.seed, scene.divided(start, config)?)))
+        .map(|(seed, mask)| {
+            let favour = if seed == Seed::Known { FAVOUR } else { 0.0 };
+            (canvas.weakness(rim, &mask) - favour, mask)
+        })
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
     // Two opinions that differ much: a decoder that is sure of itself is mostly right, on what it was trained on.
-    let overruled = said.is_empty()
+    let overruled = scene.said.is_empty()
         && decoded.iou >= config.trust
-        && alike(&mask, |i| inside(i) && logits[i] > 0.0) < ALIKE;
-    (found && !overruled).then(|| decoded.divided(&mask, side))
+        && alike(&mask, |i| scene.inside(i) && scene.logits[i] > 0.0) < ALIKE;
+    (!overruled).then(|| decoded.divided(&mask, canvas.side))
 }
 
-/// Where a box's object is looked for first: near its middle, where the decoder sees it and where colours are not those
-/// around the box; of these conditions, as many as leave something.
-fn core(
-    canvas: &Canvas,
-    (area, ring): (Area, Area),
-    (logits, enough): (&[f32], f32),
-    config: &AppearanceConfig,
-) -> Vec<bool> {
-    let side = canvas.side;
-    let mut mask = vec![false; side * side];
-    let half = |(a, b): (usize, usize)| (0.5 * (a + b) as f32, 0.5 * (b - a) as f32 * CORE);
-    let ((cx, rx), (cy, ry)) = (half(area.x), half(area.y));
-    for i in area.pixels(side) {
-        let (x, y) = ((i % side) as f32 + 0.5, (i / side) as f32 + 0.5);
-        mask[i] = ((x - cx) / rx).hypot((y - cy) / ry) < 1.0;
-    }
-    let painted = area.pixels(side).filter(|i| logits[*i] > 0.0).count();
-    if painted as f32 >= enough {
-        for (m, logit) in mask.iter_mut().zip(logits) {
-            *m &= *logit > 0.0;
-        }
-    }
-    let outside = canvas.of(|i| ring.contains(i, side) && !area.contains(i, side));
-    if let Some(usual) = Mixture::fit(&outside, config.around()) {
-        let mut all: Vec<f32> = outside.iter().map(|c| usual.log_likelihood(*c)).collect();
+/// A way of beginning.
+struct Start {
+    /// What is looked for first.
+    seed: Seed,
+    /// Most that fences say, see [`barrier`].
+    fence: f32,
+    /// A division into less than this part of the box has lost the object.
+    least: f32,
+}
+
+/// What an object is looked for with.
+#[derive(Clone, Copy, PartialEq)]
+enum Seed {
+    /// Colours in the middle that are unusual around the box, if they fill this part of it; else all of the middle.
+    Unusual(f32),
+    /// Colours that the object has on other frames.
+    Known,
+}
+
+const PLAIN: Start = Start {
+    seed: Seed::Unusual(0.075),
+    fence: 0.0,
+    least: LEAST,
+};
+
+/// What is fenced off may be small: ropes make a wide box.
+const FENCED: Start = Start {
+    seed: Seed::Unusual(0.02),
+    fence: 4.0,
+    least: 0.05,
+};
+
+const KNOWN: Start = Start {
+    seed: Seed::Known,
+    fence: 0.0,
+    least: 0.04,
+};
+
+/// A box with all that is known of it.
+struct Scene<'a> {
+    canvas: &'a Canvas,
+    area: Area,
+    ring: Area,
+    logits: Vec<f32>,
+    said: Vec<(usize, bool)>,
+    /// −1 where a pixel is reached from outside without a step, up to 1.
+    fences: Vec<f32>,
+    /// `None` if the box is all there is.
+    around: Option<Surroundings>,
+    known: Option<&'a Colours>,
+}
+
+/// Colours around a box.
+struct Surroundings {
+    colours: Mixture,
+    /// Colours of a smaller logarithm of likelihood are unusual there.
+    usual: f32,
+}
+
+impl Surroundings {
+    fn of(pixels: &[Rgb], config: &AppearanceConfig) -> Option<Self> {
+        let colours = Mixture::fit(pixels, config.around())?;
+        let mut all: Vec<f32> = pixels.iter().map(|c| colours.log_likelihood(*c)).collect();
         let at = (all.len() as f32 * UNUSUAL) as usize;
-        let (_, threshold, _) = all.select_nth_unstable_by(at, f32::total_cmp);
-        let unusual: Vec<bool> = mask
-            .iter()
-            .zip(&canvas.pixels)
-            .map(|(m, c)| *m && usual.log_likelihood(*c) < *threshold)
-            .collect();
-        if count(&unusual) as f32 >= 0.5 * enough {
-            return unusual;
+        let (_, usual, _) = all.select_nth_unstable_by(at, f32::total_cmp);
+        let usual = *usual;
+        Some(Self { colours, usual })
+    }
+}
+
+impl<'a> Scene<'a> {
+    fn new(
+        canvas: &'a Canvas,
+        decoded: &LowRes,
+        asked: &Asked<'a>,
+        config: &AppearanceConfig,
+    ) -> Self {
+        let side = canvas.side;
+        let [x1, y1, x2, y2] = asked.bounds;
+        let (x, y) = (config.slack * (x2 - x1), config.slack * (y2 - y1));
+        let area = Area::of([x1 - x, y1 - y, x2 + x, y2 + y], side);
+        let ring = area.surroundings(side);
+        let outside = canvas.of(|i| ring.contains(i, side) && !area.contains(i, side));
+        let around = Surroundings::of(&outside, config);
+        Self {
+            canvas,
+            area,
+            ring,
+            logits: decoded.spread(side),
+            said: asked.said(side),
+            fences: match &around {
+                Some(_) => fences(canvas, area, ring),
+                None => vec![0.0; side * side],
+            },
+            around,
+            known: asked.known,
         }
     }
-    mask
+
+    fn inside(&self, i: usize) -> bool {
+        self.area.contains(i, self.canvas.side)
+    }
+
+    /// Pixels of a part of the box.
+    fn part(&self, share: f32) -> f32 {
+        share * (self.area.width() * self.area.height()) as f32
+    }
+
+    /// What is divided from a beginning; `None` if it comes to nothing.
+    fn divided(&self, start: &Start, config: &AppearanceConfig) -> Option<Vec<bool>> {
+        let (canvas, side) = (self.canvas, self.canvas.side);
+        // 0 in the middle, 1 where the box's sides are met.
+        let radius = |i: usize| {
+            let at = |v: usize, (a, b): (usize, usize)| {
+                (2.0 * (v as f32 + 0.5) - (a + b) as f32) / (b - a) as f32
+            };
+            at(i % side, self.area.x).hypot(at(i / side, self.area.y))
+        };
+        let (known, mut mask) = match start.seed {
+            Seed::Known => (Some(self.known?), self.recognised(self.known?)?),
+            Seed::Unusual(part) => (None, self.core(part)),
+        };
+        for &(i, on) in &self.said {
+            mask[i] = on && self.inside(i);
+        }
+        let mut found = false;
+        for round in 0..ROUNDS {
+            // At first only what lies around the box is known not to be the object; a box around everything has nothing there.
+            let anew;
+            let around = match &self.around {
+                Some(around) if round == 0 => Some(&around.colours),
+                _ => {
+                    let rest = canvas.of(|i| self.ring.contains(i, side) && !mask[i]);
+                    anew = Mixture::fit(&rest, config.around());
+                    anew.as_ref()
+                }
+            };
+            let object = Mixture::fit(&canvas.of(|i| mask[i]), config.colours);
+            let (Some(object), Some(around)) = (object, around) else {
+                break;
+            };
+            let mut evidence = vec![-NEVER; side * side];
+            for i in self.area.pixels(side) {
+                let colour = canvas.pixels[i];
+                let mut of_object = object.log_likelihood(colour);
+                if let Some(known) = known {
+                    of_object = of_object.max(known.object.log_likelihood(colour));
+                }
+                let odds = of_object - around.log_likelihood(colour);
+                evidence[i] = odds.clamp(-config.colour, config.colour)
+                    + config.of_decoder(self.logits[i])
+                    + CENTRED * (1.0 - radius(i))
+                    + start.fence * self.fences[i];
+            }
+            for &(i, on) in self.said.iter().filter(|(i, _)| self.inside(*i)) {
+                evidence[i] = if on { NEVER } else { -NEVER };
+            }
+            // With a rim that is not the object: a border through one colour costs where the box cuts through it, too.
+            let now = canvas.divide(self.area.grown(1, 1, side), &evidence, config.border);
+            // What a person has clicked on may be as thin as it is.
+            let least = if self.said.is_empty() {
+                self.part(start.least)
+            } else {
+                1.0
+            };
+            if (count(&now) as f32) < least {
+                break;
+            }
+            let settled = found && alike(&mask, |i| now[i]) >= SETTLED;
+            (mask, found) = (now, true);
+            if settled {
+                break;
+            }
+        }
+        found.then_some(mask)
+    }
+
+    /// The pixels in the box that look like the object elsewhere, and not like anything else there or around the box.
+    fn recognised(&self, known: &Colours) -> Option<Vec<bool>> {
+        let side = self.canvas.side;
+        let mut mask = vec![false; side * side];
+        for i in self.area.pixels(side) {
+            let at = |m: &Mixture| m.log_likelihood(self.canvas.pixels[i]);
+            let around = self.around.as_ref().map(|a| &a.colours);
+            let other = around.map_or(f32::NEG_INFINITY, at);
+            mask[i] = at(&known.object) > other.max(at(&known.elsewhere));
+        }
+        (count(&mask) as f32 >= self.part(RECOGNISED)).then_some(mask)
+    }
+
+    /// Where a box's object is looked for first: near its middle, where the decoder sees it and where colours are not those
+    /// around the box; of these conditions, as many as leave something.
+    fn core(&self, unusual_part: f32) -> Vec<bool> {
+        let (side, area) = (self.canvas.side, self.area);
+        let mut mask = vec![false; side * side];
+        let half = |(a, b): (usize, usize)| (0.5 * (a + b) as f32, 0.5 * (b - a) as f32 * CORE);
+        let ((cx, rx), (cy, ry)) = (half(area.x), half(area.y));
+        for i in area.pixels(side) {
+            let (x, y) = ((i % side) as f32 + 0.5, (i / side) as f32 + 0.5);
+            mask[i] = ((x - cx) / rx).hypot((y - cy) / ry) < 1.0;
+        }
+        let painted = area.pixels(side).filter(|i| self.logits[*i] > 0.0).count();
+        if painted as f32 >= self.part(LEAST) {
+            for (m, logit) in mask.iter_mut().zip(&self.logits) {
+                *m &= *logit > 0.0;
+            }
+        }
+        if let Some(around) = &self.around {
+            let unusual: Vec<bool> = mask
+                .iter()
+                .zip(&self.canvas.pixels)
+                .map(|(m, c)| *m && around.colours.log_likelihood(*c) < around.usual)
+                .collect();
+            if count(&unusual) as f32 >= self.part(unusual_part) {
+                return unusual;
+            }
+        }
+        mask
+    }
+}
+
+/// How well each pixel of a box is fenced off from what is around it: −1 not at all, 1 at least twice as well as what parts the
+/// box's pixels best; 0 outside.
+fn fences(canvas: &Canvas, area: Area, ring: Area) -> Vec<f32> {
+    let side = canvas.side;
+    let high = barrier::barriers(canvas, ring, |i| !area.contains(i, side));
+    let inside: Vec<f32> = area.pixels(side).map(|i| high[i]).collect();
+    let threshold = barrier::threshold(&inside);
+    let mut fences = vec![0.0; side * side];
+    for i in area.pixels(side) {
+        fences[i] = ((high[i] - threshold) / threshold).clamp(-1.0, 1.0);
+    }
+    fences
 }
 
 /// Intersection over union of a mask with what `other` says.

@@ -88,7 +88,7 @@ impl Canvas {
                 } else {
                     1.0
                 };
-                let likeness = (-squared(self.pixels[i], *other) / self.contrast).exp();
+                let likeness = self.likeness(self.pixels[i], *other);
                 grid.border(k, direction, (border / length * likeness * UNIT) as i32);
             }
         }
@@ -97,6 +97,37 @@ impl Canvas {
             mask[i] = object;
         }
         mask
+    }
+
+    /// How much of a mask's border within `area` runs where the picture has no edge: 0 along edges, 1 through one colour.
+    pub(super) fn weakness(&self, area: Area, mask: &[bool]) -> f32 {
+        let (mut weak, mut length) = (0.0, 0.0);
+        for i in area.pixels(self.side) {
+            for direction in (0..NEIGHBOURS.len()).step_by(2) {
+                let (dx, dy) = NEIGHBOURS[direction];
+                let (x, y) = (
+                    (i % self.side)
+                        .checked_add_signed(dx)
+                        .filter(|x| *x < self.side),
+                    (i / self.side)
+                        .checked_add_signed(dy)
+                        .filter(|y| *y < self.side),
+                );
+                let (Some(x), Some(y)) = (x, y) else { continue };
+                let other = y * self.side + x;
+                if mask[i] != mask[other] {
+                    let part = 1.0 / (dx as f32).hypot(dy as f32);
+                    weak += part * self.likeness(self.pixels[i], self.pixels[other]);
+                    length += part;
+                }
+            }
+        }
+        weak / f32::max(length, 1.0)
+    }
+
+    /// 1 for neighbours of one colour, towards 0 the more they differ for this picture.
+    fn likeness(&self, a: Rgb, b: Rgb) -> f32 {
+        (-squared(a, b) / self.contrast).exp()
     }
 
     /// Where the pixels of a mask on the frame before have gone as a whole, as `(columns, rows)`, within reach of one of

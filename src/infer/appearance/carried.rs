@@ -7,19 +7,49 @@ use super::{
     AppearanceConfig, NEVER,
     canvas::{Area, Canvas},
     count,
-    mixture::Mixture,
+    mixture::{Mixture, Rgb},
 };
 use crate::infer::masks::LowRes;
 
 /// As much of a mask must be left by the next frame.
 const LEAST: f32 = 0.3;
+/// An object that is known from several frames may look different on each; so many of them get groups of colours of their own.
+const SIDES: usize = 2;
+
+/// A frame and, for each cell of the grid, how much of it is an object.
+pub(in crate::infer) type Known = (Arc<Canvas>, Vec<f32>);
+
+fn is_object(covered: f32) -> bool {
+    covered >= 0.5
+}
+
+/// What an object looks like on frames where its mask is known.
+#[derive(Clone)]
+pub(in crate::infer) struct Colours {
+    pub(super) object: Arc<Mixture>,
+    /// All that was not the object there.
+    pub(super) elsewhere: Arc<Mixture>,
+}
+
+impl Colours {
+    /// `None` if there is too little of the object, or of anything else.
+    pub(in crate::infer) fn learn(known: &[Known], config: &AppearanceConfig) -> Option<Self> {
+        let colours = |object: bool| -> Vec<Rgb> {
+            let of = |(canvas, covered): &Known| canvas.of(|i| is_object(covered[i]) == object);
+            known.iter().flat_map(of).collect()
+        };
+        let sides = known.len().clamp(1, SIDES);
+        Some(Self {
+            object: Arc::new(Mixture::fit(&colours(true), sides * config.colours)?),
+            elsewhere: Arc::new(Mixture::fit(&colours(false), sides * config.around())?),
+        })
+    }
+}
 
 /// One object that is carried: its colours, and where it was last.
 #[derive(Clone)]
 pub(in crate::infer) struct Appearance {
-    object: Arc<Mixture>,
-    /// All that was not the object on the frame it was learnt from.
-    elsewhere: Arc<Mixture>,
+    colours: Colours,
     /// What was around it on the frame before.
     around: Arc<Mixture>,
     last: Arc<Canvas>,
@@ -29,24 +59,24 @@ pub(in crate::infer) struct Appearance {
 }
 
 impl Appearance {
-    /// Learns from a known mask, `covered` telling of each cell of the grid how much of it is the object. `None` if there is
-    /// too little of it, or of anything else.
+    /// Learns from known masks: frames, and for each cell of the grid how much of it is the object. The object starts from the
+    /// one numbered `start`; what was learnt of it elsewhere it keeps in mind. `None` if there is too little of it, or of
+    /// anything else.
     pub(in crate::infer) fn learn(
-        canvas: &Arc<Canvas>,
-        covered: &[f32],
+        known: &[Known],
+        start: usize,
         config: &AppearanceConfig,
     ) -> Option<Self> {
-        let mask: Vec<bool> = covered.iter().map(|c| *c >= 0.5).collect();
-        let object = Arc::new(Mixture::fit(&canvas.of(|i| mask[i]), config.colours)?);
-        let elsewhere = Arc::new(Mixture::fit(&canvas.of(|i| !mask[i]), config.around())?);
+        let colours = Colours::learn(known, config)?;
+        let (canvas, covered) = known.get(start)?;
+        let mask: Vec<bool> = covered.iter().map(|c| is_object(*c)).collect();
         Some(
             Self {
-                object,
-                around: Arc::clone(&elsewhere),
-                elsewhere,
+                around: Arc::clone(&colours.elsewhere),
+                colours,
                 last: Arc::clone(canvas),
+                lost: !mask.contains(&true),
                 mask,
-                lost: false,
             }
             .with_surroundings(config),
         )
@@ -99,7 +129,8 @@ impl Appearance {
             let mut evidence = vec![-NEVER; side * side];
             for i in area.pixels(side).filter(|i| wanted[*i]) {
                 let at = |m: &Mixture| m.log_likelihood(canvas.pixels[i]);
-                let odds = at(&self.object) - at(&self.around).max(at(&self.elsewhere));
+                let odds =
+                    at(&self.colours.object) - at(&self.around).max(at(&self.colours.elsewhere));
                 evidence[i] = odds.clamp(-config.colour, config.colour)
                     + config.of_decoder(logits[i])
                     + config.place * (depth[i] / reach).clamp(-1.0, 1.0);

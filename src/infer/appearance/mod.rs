@@ -5,6 +5,7 @@
 //! Off unless a model's description asks for it; SAM2 at full size needs none. Decoding is left to [`super::masks`], memory
 //! to [`super::propagate`].
 
+mod barrier;
 mod boxed;
 mod canvas;
 mod carried;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     boxed::{Asked, Click, in_box},
     canvas::Canvas,
-    carried::Appearance,
+    carried::{Appearance, Colours, Known},
 };
 
 /// How masks are divided by colour. Evidence is in natural logarithms of odds.

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{boxed::Asked, carried::depth, *};
+use super::{
+    barrier::{barriers, threshold},
+    canvas::Area,
+    carried::depth,
+    *,
+};
 use crate::{
     infer::{masks::LowRes, preprocess::Bounds},
     project::Size,
@@ -88,6 +93,7 @@ fn the_object_of_a_box_is_cut_from_what_goes_on_around_it() {
     let asked = Asked {
         bounds: bounds(BOX),
         clicks: &[],
+        known: None,
     };
     // The decoder paints the whole box, as nano does of what it has never seen.
     let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
@@ -103,6 +109,7 @@ fn a_decoder_that_is_sure_of_something_else_is_believed() {
     let asked = Asked {
         bounds: bounds(BOX),
         clicks: &[],
+        known: None,
     };
     let spot = decoded(&[[24, 34, 30, 40]], 0.95);
     assert!(in_box(&dog(), &spot, asked, &CONFIG).is_none());
@@ -118,6 +125,7 @@ fn clicks_outweigh_colours() {
     let asked = Asked {
         bounds: bounds(BOX),
         clicks: &off,
+        known: None,
     };
     let mask = in_box(&dog(), &decoded(&[BOX], 0.95), asked, &CONFIG).unwrap();
     let left = (0..SIDE * SIDE).filter(|i| inside(*i, spot) && mask.logits[*i] > 0.0);
@@ -126,6 +134,7 @@ fn clicks_outweigh_colours() {
     let asked = Asked {
         bounds: bounds(BOX),
         clicks: &on,
+        known: None,
     };
     let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
     assert!(mask.logits[27 * SIDE + 18] > 0.0, "the sky there is");
@@ -138,6 +147,7 @@ fn a_box_of_one_colour_or_around_everything_is_no_reason_to_fail() {
         let asked = Asked {
             bounds: bounds(place),
             clicks: &[],
+            known: None,
         };
         for canvas in [&plain, &dog()] {
             let mask = in_box(canvas, &decoded(&[place], 0.5), asked, &CONFIG);
@@ -146,11 +156,13 @@ fn a_box_of_one_colour_or_around_everything_is_no_reason_to_fail() {
     }
 }
 
+fn known(canvas: Canvas, place: Place) -> Known {
+    let covered = |i: usize| if inside(i, place) { 1.0 } else { 0.0 };
+    (Arc::new(canvas), (0..SIDE * SIDE).map(covered).collect())
+}
+
 fn learnt(canvas: Canvas, place: Place) -> Appearance {
-    let covered: Vec<f32> = (0..SIDE * SIDE)
-        .map(|i| if inside(i, place) { 1.0 } else { 0.0 })
-        .collect();
-    Appearance::learn(&Arc::new(canvas), &covered, &CONFIG).unwrap()
+    Appearance::learn(&[known(canvas, place)], 0, &CONFIG).unwrap()
 }
 
 #[test]
@@ -197,8 +209,10 @@ fn what_the_decoder_does_not_see_is_not_looked_for_until_it_does() {
 #[test]
 fn nothing_is_learnt_from_an_empty_mask_or_from_a_whole_frame() {
     let frame = Arc::new(dog());
-    assert!(Appearance::learn(&frame, &[0.0; SIDE * SIDE], &CONFIG).is_none());
-    assert!(Appearance::learn(&frame, &[1.0; SIDE * SIDE], &CONFIG).is_none());
+    for covered in [0.0, 1.0] {
+        let known = [(Arc::clone(&frame), vec![covered; SIDE * SIDE])];
+        assert!(Appearance::learn(&known, 0, &CONFIG).is_none());
+    }
 }
 
 #[test]
@@ -235,6 +249,7 @@ fn a_click_is_not_undone_by_one_beside_it() {
     let asked = Asked {
         bounds: bounds(BOX),
         clicks: &clicks,
+        known: None,
     };
     let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
     assert!(mask.logits[30 * SIDE + 30] > 0.0);
@@ -248,6 +263,7 @@ fn clicks_on_something_thin_are_kept() {
     let asked = Asked {
         bounds: bounds(BOX),
         clicks: &[(at, true)],
+        known: None,
     };
     let mask = in_box(
         &canvas(&[(pole, FUR)]),
@@ -295,4 +311,88 @@ fn a_mask_survives_finer_and_coarser_cells() {
         ..mask
     };
     assert!((overlap(&back, &[DOG]) - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn of_two_things_in_a_box_the_one_that_is_known_is_meant() {
+    let (left, right): (Place, Place) = ([18, 30, 28, 48], [32, 30, 42, 48]);
+    let both = canvas(&[(left, FUR), (right, SPOT)]);
+    let asked = |colours| Asked {
+        bounds: bounds(BOX),
+        clicks: &[],
+        known: colours,
+    };
+    let painted = decoded(&[BOX], 0.6);
+    let mask = in_box(&both, &painted, asked(None), &CONFIG).unwrap();
+    assert!(
+        overlap(&mask, &[left, right]) > 0.9,
+        "nothing else is known"
+    );
+    // On another frame the brown one was the object, and the white one was elsewhere.
+    let there = known(canvas(&[(DOG, FUR), ([50, 10, 60, 20], SPOT)]), DOG);
+    let colours = Colours::learn(&[there], &CONFIG).unwrap();
+    let mask = in_box(&both, &painted, asked(Some(&colours)), &CONFIG).unwrap();
+    assert!(overlap(&mask, &[left]) > 0.9, "{}", overlap(&mask, &[left]));
+}
+
+#[test]
+fn what_is_known_of_another_side_is_recognised_when_it_turns() {
+    // Brown on one frame, white on another; on the next it shows both.
+    let white: Place = [28, 30, 40, 50];
+    let frames = [
+        known(canvas(&[(DOG, FUR)]), DOG),
+        known(canvas(&[(DOG, SPOT)]), DOG),
+    ];
+    let next = Arc::new(canvas(&[(DOG, FUR), (white, SPOT)]));
+    let painted = decoded(&[[20, 30, 30, 50]], 0.8);
+    let carried = |known: &[Known]| {
+        let dog = Appearance::learn(known, 0, &CONFIG).unwrap();
+        let (_, mask) = dog.carry(&next, &painted, &CONFIG);
+        overlap(&mask.unwrap(), &[DOG])
+    };
+    assert!(carried(&frames) > 0.95, "{}", carried(&frames));
+    assert!(carried(&frames[..1]) < 0.7, "{}", carried(&frames[..1]));
+}
+
+#[test]
+fn a_border_is_weak_where_the_picture_has_no_edge() {
+    let picture = dog();
+    let all = Area {
+        x: (0, SIDE),
+        y: (0, SIDE),
+    };
+    let mask = |place: Place| -> Vec<bool> { (0..SIDE * SIDE).map(|i| inside(i, place)).collect() };
+    let weak = |place: Place| picture.weakness(all, &mask(place));
+    assert!(weak(DOG) < 0.05, "{}", weak(DOG));
+    assert!(weak([2, 2, 14, 14]) > 0.9, "{}", weak([2, 2, 14, 14]));
+    // Half along the dog, half through the sky.
+    let half = weak([20, 10, 40, 50]);
+    assert!((0.2..0.8).contains(&half), "{half}");
+    assert_eq!(picture.weakness(all, &[false; SIDE * SIDE]), 0.0);
+}
+
+#[test]
+fn what_goes_on_beyond_a_box_is_reached_without_a_step() {
+    let picture = canvas(&[(DOG, FUR)]);
+    let [x1, y1, x2, y2] = BOX;
+    let area = Area {
+        x: (x1, x2),
+        y: (y1, y2),
+    };
+    let high = barriers(&picture, area.surroundings(SIDE), |i| !inside(i, BOX));
+    let at = |x: usize, y: usize| high[y * SIDE + x];
+    // Sky and grass, both in the box and around it: no more than noise.
+    assert!(
+        at(18, 28) < 30.0 && at(18, 50) < 30.0,
+        "{} {}",
+        at(18, 28),
+        at(18, 50)
+    );
+    // Channel by channel the lower of the steps from sky and from grass.
+    assert!(at(35, 45) > 80.0, "{}", at(35, 45));
+    assert_eq!(at(2, 2), f32::INFINITY, "not asked for");
+    let within: Vec<f32> = area.pixels(SIDE).map(|i| high[i]).collect();
+    let parted = threshold(&within);
+    assert!((20.0..at(35, 45)).contains(&parted), "{parted}");
+    assert!(threshold(&[3.0, 4.0, 5.0]) >= 24.0, "noise has no parts");
 }

@@ -198,6 +198,7 @@ impl Bench<'_> {
             scores: Tensor::ones(m, candle_core::DType::F32, self.device)?,
             features: self.noise(&[m, config.prop_dim])?,
             indices: (0..m as u32).collect(),
+            masks: None,
         };
         let queries = self.noise(&[1, config.seg_dim])?;
         let features = self.features()?;

@@ -81,6 +81,9 @@ pub struct Proposals {
     pub features: Tensor,
     /// The queries that made them.
     pub indices: Vec<u32>,
+    /// `(k, 1, h, w)`: logits of what SAM2 paints in each box, for a filtration head that reads them; the proposer itself has
+    /// none.
+    pub masks: Option<Tensor>,
 }
 
 /// The encoder's tokens with everything that belongs to their places.
@@ -532,6 +535,7 @@ impl ProposerOutput {
             scores: scores.index_select(&pick, 0)?,
             features: self.features.detach().get(image)?.index_select(&pick, 0)?,
             indices,
+            masks: None,
         })
     }
 }

@@ -126,6 +126,8 @@ pub struct Candidates<'a> {
     /// `(m, later · travel::WIDTH)`: where they have gone by later frames, see [`FiltrationHead::travel`]; `None`: not
     /// known, which reads as zeros.
     pub travel: Option<&'a Tensor>,
+    /// `(m, 1, h, w)`: what is painted in each box, see [`Proposals::masks`].
+    pub masks: Option<&'a Tensor>,
 }
 
 impl<'a> Candidates<'a> {
@@ -142,6 +144,7 @@ impl<'a> Candidates<'a> {
             valid: vec![true; m],
             image: None,
             travel: None,
+            masks: proposals.masks.as_ref(),
         })
     }
 
@@ -211,6 +214,7 @@ mod tests {
             scores: Tensor::new(&[0.5_f32, 0.5], device)?,
             features: Tensor::new(&[[7_f32, 8.0, 9.0], [1.0, 2.0, 3.0]], device)?,
             indices: vec![0, 1],
+            masks: None,
         };
         let candidates = Candidates::all_valid(&proposals)?;
         assert_eq!(candidates.placed(0)?.dims(), [2, 3]);

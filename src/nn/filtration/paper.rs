@@ -150,6 +150,7 @@ mod tests {
             valid: vec![true, false],
             image: None,
             travel: None,
+            masks: None,
         };
         let out = head.score(&noise(&[3, 6])?, &candidates, &pyramid)?;
         assert_eq!(out.boxes.dims(), [3, 2, 4]);

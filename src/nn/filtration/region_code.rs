@@ -27,8 +27,10 @@ const STRIDES: [usize; 3] = [1, 2, 2];
 
 /// Numbers that say what form a region has.
 const FORM: usize = 2;
-/// How loud they are beside a thousand others.
+/// How loud they are beside a thousand others, and an outline beside the maps.
 const LOUDNESS: f32 = 4.0;
+/// Logit of a pixel that is almost surely painted.
+const SURE: f64 = 4.0;
 
 /// Reads regions of the pyramid's two finest levels.
 #[derive(Clone, Debug)]
@@ -37,6 +39,7 @@ pub struct RegionCode {
     out: Linear,
     norm: LayerNorm,
     grid: usize,
+    masks: bool,
 }
 
 impl RegionCode {
@@ -45,7 +48,7 @@ impl RegionCode {
     /// # Errors
     /// If a tensor is missing or of another shape, or the grid has no cell.
     pub fn new(config: &FiltrationConfig, vb: &VarBuilder<'_>) -> Result<Option<Self>> {
-        let Some(RegionCodeConfig { grid, width }) = config.region_code else {
+        let Some(RegionCodeConfig { grid, width, masks }) = config.region_code else {
             return Ok(None);
         };
         let &[fine, middle, _] = config.level_in_dims.as_slice() else {
@@ -55,7 +58,7 @@ impl RegionCode {
             bail!("a region code needs a grid and a width");
         }
         let mut convs = Vec::with_capacity(CHANNELS.len());
-        let (mut width_in, mut side) = (fine + middle, grid);
+        let (mut width_in, mut side) = (fine + middle + usize::from(masks), grid);
         for (i, (channels, stride)) in CHANNELS.into_iter().zip(STRIDES).enumerate() {
             let vb = vb.pp(format!("conv.{i}"));
             convs.push(Conv2d::new(width_in, channels, 3, stride, 1, vb)?);
@@ -66,19 +69,39 @@ impl RegionCode {
             out: Linear::new(width_in * side * side + FORM, width, vb.pp("out"))?,
             norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
             grid,
+            masks,
         }))
     }
 
-    /// Codes `(rois, width)` of regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8;
+    /// Codes `(rois, width)` of regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8, and
+    /// from what is painted in each region, logits `(rois, 1, h, w)`, if it reads that;
     /// each value has mean 0 and variance 1 within a code but for the norm's own scale.
     ///
     /// # Errors
-    /// If widths do not fit or a region names an image that is not there.
-    pub fn forward(&self, maps: [&Tensor; 2], rois: &[Roi], rows: usize) -> Result<Tensor> {
-        let mut grids = Vec::with_capacity(maps.len());
+    /// If widths do not fit, a region names an image that is not there, or masks that it reads are not given.
+    pub fn forward(
+        &self,
+        maps: [&Tensor; 2],
+        masks: Option<&Tensor>,
+        rois: &[Roi],
+        rows: usize,
+    ) -> Result<Tensor> {
+        let mut grids = Vec::with_capacity(maps.len() + 1);
+        let scale = |map: &Tensor| Ok::<_, candle_core::Error>(map.dim(2)? as f32 / rows as f32);
         for map in maps {
-            let scale = map.dim(2)? as f32 / rows as f32;
-            grids.push(ops::roi_align(map, rois, scale, self.grid)?);
+            grids.push(ops::roi_align(map, rois, scale(map)?, self.grid)?);
+        }
+        match (self.masks, masks) {
+            (false, _) => {}
+            (true, Some(masks)) => {
+                // Each region has a map of its own.
+                let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
+                let own: Vec<Roi> = rois.iter().enumerate().map(own).collect();
+                let painted = ((masks / SURE)?.tanh()? * f64::from(LOUDNESS))?;
+                let painted = ops::roi_align(&painted, &own, scale(masks)?, self.grid)?;
+                grids.push(painted.to_dtype(grids[0].dtype())?);
+            }
+            (true, None) => bail!("this region code reads masks, and there are none"),
         }
         let mut x = Tensor::cat(&grids, 1)?;
         for conv in &self.convs {
@@ -88,17 +111,22 @@ impl RegionCode {
         self.norm.forward(&self.out.forward(&x)?)
     }
 
-    /// Codes `(m, width)` of boxes `(m, 4)` in fractions of an image of `(rows, columns)` pixels; without it, of four times
-    /// the finest level's.
+    /// Codes `(m, width)` of boxes `(m, 4)` in fractions of an image of `(rows, columns)` pixels, with what is painted in them;
+    /// without a size, of four times the finest level's.
     pub(super) fn of(
         &self,
-        boxes: &Tensor,
+        (boxes, masks): (&Tensor, Option<&Tensor>),
         pyramid: &Pyramid,
         image: Option<(usize, usize)>,
     ) -> Result<Tensor> {
         let (_, _, h, w) = pyramid[0].dims4()?;
         let image = image.unwrap_or((4 * h, 4 * w));
-        self.forward([&pyramid[0], &pyramid[1]], &rois(boxes, image)?, image.0)
+        self.forward(
+            [&pyramid[0], &pyramid[1]],
+            masks,
+            &rois(boxes, image)?,
+            image.0,
+        )
     }
 
     /// Where `first`, the proposals of one frame, have gone by the later frames: `(m, later · travel::WIDTH)`.
@@ -125,7 +153,7 @@ impl RegionCode {
         Ok(Sighting {
             boxes: boxes.iter().map(|b| [b[0], b[1], b[2], b[3]]).collect(),
             codes: self
-                .of(&proposals.boxes, pyramid, None)?
+                .of((&proposals.boxes, proposals.masks.as_ref()), pyramid, None)?
                 .to_dtype(DType::F32)?
                 .to_vec2()?,
             objectness: proposals.scores.to_dtype(DType::F32)?.to_vec1()?,
@@ -184,7 +212,7 @@ mod tests {
             roi(80.0, 60.0, 40.0),
             roi(80.0, 60.0, 20.0),
         ];
-        let codes = code.forward([&fine, &middle], &rois, 128)?;
+        let codes = code.forward([&fine, &middle], None, &rois, 128)?;
         assert_eq!(codes.dims(), [5, 12]);
         let rows = codes.to_vec2::<f32>()?;
         let apart = |a: usize, b: usize| -> f32 {
@@ -195,7 +223,7 @@ mod tests {
         assert!(apart(0, 2) > 0.1, "{}", apart(0, 2));
         assert!(apart(3, 4) > 0.1, "{}", apart(3, 4));
         assert_eq!(
-            code.forward([&fine, &middle], &[], 128)?.dims(),
+            code.forward([&fine, &middle], None, &[], 128)?.dims(),
             [0, 12],
             "no proposal, no code"
         );

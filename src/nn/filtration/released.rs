@@ -55,7 +55,11 @@ impl Selector {
         let dtype = candidates.features.dtype();
         let mut known = vec![candidates.placed(self.waves)?];
         if let Some(code) = &self.region_code {
-            let code = code.of(candidates.boxes, pyramid, candidates.image)?;
+            let code = code.of(
+                (candidates.boxes, candidates.masks),
+                pyramid,
+                candidates.image,
+            )?;
             known.push(code.to_dtype(dtype)?);
         }
         if self.later > 0 {

@@ -92,6 +92,7 @@ impl Setup {
             valid,
             image: Some(self.image),
             travel: None,
+            masks: None,
         }
     }
 

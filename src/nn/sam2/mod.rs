@@ -18,7 +18,7 @@ pub mod video;
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 pub use bank::FrameInfo;
@@ -147,6 +147,31 @@ impl Sam2 {
     /// The embedding that is decoded where no memory is: `(b, d, h, w)` → the same shape.
     pub fn add_no_mem(&self, embed: &Tensor) -> Result<Tensor> {
         embed.broadcast_add(&self.no_mem_embed.reshape((1, (), 1, 1))?)
+    }
+
+    /// What is painted in each of `k` boxes, corners as fractions of the image: logits `(k, 1, h, w)` of mask 0 at a quarter of
+    /// the image, without a gradient. `maps` are the two high-resolution maps and the embedding that is decoded.
+    pub fn paint(&self, maps: &[Tensor; 3], boxes: &Tensor) -> Result<Tensor> {
+        let [high0, high1, embed] = maps;
+        let (_, _, h, w) = high0.dims4()?;
+        let k = boxes.dim(0)?;
+        if k == 0 {
+            return Tensor::zeros((0, 1, h, w), high0.dtype(), high0.device());
+        }
+        let image_size = 4 * h;
+        let corners = (boxes.detach().to_dtype(DType::F32)? * image_size as f64)?;
+        let prompts = Prompts {
+            boxes: Some(corners),
+            ..Prompts::default()
+        };
+        let options = DecodeOptions {
+            multimask: false,
+            train: true,
+            image_size,
+        };
+        let [high0, high1, embed] = [high0, high1, embed].map(Tensor::detach);
+        let out = self.decode(&embed, &[high0, high1], &prompts, options)?;
+        Ok(out.low_res.narrow(1, 0, 1)?.contiguous()?.detach())
     }
 
     /// Decodes `k` prompts on an image embedding of one row, which then serves all prompts, or of `k` rows.

@@ -310,6 +310,24 @@ impl Sparrow {
             _ => candle_core::bail!("the proposer was given no image"),
         };
         let config = &self.config.proposer;
-        output.proposals(0, config.topk, config.score_power)
+        let found = output.proposals(0, config.topk, config.score_power)?;
+        match shared {
+            Some(features) => self.painted(found, &self.pyramid(features)?),
+            None => Ok(found),
+        }
+    }
+
+    /// Proposals with what SAM2 paints in them, where the filtration head reads that.
+    ///
+    /// # Errors
+    /// If `pyramid` is not SAM2's.
+    pub fn painted(&self, proposals: Proposals, pyramid: &Pyramid) -> Result<Proposals> {
+        if !self.config.filtration.reads_masks() {
+            return Ok(proposals);
+        }
+        Ok(Proposals {
+            masks: Some(self.sam2.paint(pyramid, &proposals.boxes)?),
+            ..proposals
+        })
     }
 }

@@ -99,6 +99,7 @@ pub(super) struct Eyes {
     pub(super) sam: Sam2,
     pub(super) proposer: Proposer,
     region_code: Option<RegionCode>,
+    reads_masks: bool,
 }
 
 fn modified(path: &PathBuf) -> Option<SystemTime> {
@@ -122,6 +123,7 @@ impl Frozen {
                 sam: Sam2::new(&config.sam2, vb.pp("model.visual_model"))?,
                 proposer: Proposer::new(&config.proposer, vb.pp("detector"))?,
                 region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
+                reads_masks: config.filtration.reads_masks(),
             })
         } else {
             None
@@ -281,12 +283,16 @@ impl Eyes {
         let features = self.sam.encode_image(&input)?;
         let embed = self.sam.add_no_mem(&features.embed)?;
         let config = &info.config.proposer;
-        let found =
+        let mut found =
             self.proposer
                 .forward(&features.fpn)?
                 .proposals(0, config.topk, config.score_power)?;
         let [fine, middle] = features.high_res;
-        Ok((found, [fine, middle, embed]))
+        let pyramid = [fine, middle, embed];
+        if self.reads_masks {
+            found.masks = Some(self.sam.paint(&pyramid, &found.boxes)?);
+        }
+        Ok((found, pyramid))
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) struct Nets {
     pub(super) proposer: Proposer,
     pub(super) heads: AuxHeads,
     pub(super) region_code: Option<RegionCode>,
+    reads_masks: bool,
 }
 
 /// What a stage trains.
@@ -143,6 +144,7 @@ impl Nets {
                 &vb,
             )?,
             region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
+            reads_masks: config.filtration.reads_masks(),
         })
     }
 
@@ -310,13 +312,37 @@ impl Nets {
             return Ok(None);
         }
         let maps = [&features.high_res[0], &features.high_res[1]];
-        let codes = code.forward(maps, &regions, batch.px)?;
+        let masks = self.painted(features, &regions, batch.px)?;
+        let codes = code.forward(maps, masks.as_ref(), &regions, batch.px)?;
         let Some(loss) = self.heads.regions(&codes, names)? else {
             return Ok(None);
         };
         let loss = (loss * REGION_ATTRIBUTES)?;
         terms.push(("region", scalar(&loss)?));
         Ok(Some(loss))
+    }
+
+    /// What the decoder paints in regions, which come image by image, if region codes read that.
+    pub(super) fn painted(
+        &self,
+        features: &ImageFeatures,
+        regions: &[Roi],
+        px: usize,
+    ) -> Result<Option<Tensor>> {
+        if !self.reads_masks {
+            return Ok(None);
+        }
+        let mut masks = Vec::new();
+        for same in regions.chunk_by(|a, b| a.image == b.image) {
+            let row = |t: &Tensor| t.narrow(0, same[0].image, 1);
+            let [high0, high1] = &features.high_res;
+            let embed = self.sam.add_no_mem(&row(&features.embed)?)?;
+            let corners: Vec<f32> = same.iter().flat_map(|r| r.bounds).collect();
+            let boxes = Tensor::from_vec(corners, (same.len(), 4), embed.device())?;
+            let boxes = (boxes / px as f64)?;
+            masks.push(self.sam.paint(&[row(high0)?, row(high1)?, embed], &boxes)?);
+        }
+        Tensor::cat(&masks, 0).map(Some)
     }
 
     fn mask_losses(

@@ -84,7 +84,8 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
             if let Some(code) = &nets.region_code {
                 let rois = rois(&proposals.boxes, (px, px))?;
                 let maps = [&features.high_res[0], &features.high_res[1]];
-                let codes = code.forward(maps, &rois, px)?;
+                let masks = nets.painted(&features, &rois, px)?;
+                let codes = code.forward(maps, masks.as_ref(), &rois, px)?;
                 out.region_shapes = nets.heads.read_regions(&codes)?;
             }
         }
