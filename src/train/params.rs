@@ -234,6 +234,13 @@ mod tests {
             .unwrap();
         let w: Vec<Vec<f32>> = params.get("w").unwrap().to_vec2().unwrap();
         assert_eq!(w, [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]);
+        params.var_builder().get((1, 2, 1, 2), "kernel").unwrap();
+        let old = Tensor::new(&[[[[3_f32, 4.0]]]], &Device::Cpu).unwrap();
+        params
+            .fill(&HashMap::from([("kernel".to_owned(), old)]))
+            .unwrap();
+        let kernel = params.get("kernel").unwrap().flatten_all().unwrap();
+        assert_eq!(kernel.to_vec1::<f32>().unwrap(), [3.0, 4.0, 0.0, 0.0]);
         let taller = Tensor::zeros((3, 3), DType::F32, &Device::Cpu).unwrap();
         let refused = params.fill(&HashMap::from([("w".to_owned(), taller)]));
         assert!(refused.is_err());

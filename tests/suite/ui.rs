@@ -263,6 +263,35 @@ fn clicks_make_an_object_that_is_an_anchor() {
 }
 
 #[test]
+fn a_correction_says_what_the_object_looks_like_elsewhere() {
+    let mut window = open();
+    window.press(egui::Key::Escape);
+    window.press(egui::Key::Q);
+    let click = |window: &mut Window, frame: u32| {
+        let label = format!("Canvas, frame {frame}");
+        let middle = window.harness.get_by_label(&label).rect().center();
+        window.harness.hover_at(middle);
+        window.harness.step();
+        window.harness.drag_at(middle);
+        window.harness.drop_at(middle);
+        window.settle();
+    };
+    for frame in 0..4 {
+        click(&mut window, frame);
+        window.press(egui::Key::Enter);
+        window.press(egui::Key::ArrowRight);
+    }
+    assert_eq!(window.doc().objects.len(), 1);
+    let known: Vec<f32> = window.doc().objects[0]
+        .frames
+        .values()
+        .map(|m| m.iou)
+        .collect();
+    // The nearest two anchors at most, never the frame's own.
+    assert_eq!(known, [0.0, 0.1, 0.2, 0.2]);
+}
+
+#[test]
 fn painting_makes_one_step_per_stroke() {
     let mut window = open();
     window.press(egui::Key::Escape);

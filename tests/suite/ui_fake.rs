@@ -195,12 +195,19 @@ impl Backend for FakeEngine {
                     masks,
                 });
             })),
-            Request::Segment { frame, object, .. } => pending.push_back(Box::new(move |out| {
+            Request::Segment {
+                frame,
+                object,
+                prompt,
+            } => pending.push_back(Box::new(move |out| {
+                let mut mask = ball_mask(frame.0, Provenance::Model);
+                // The answer tells how much was known of the object.
+                mask.iou = prompt.known.len() as f32 / 10.0;
                 out.send(Update::Segmented {
                     job: out.job(),
                     object,
                     frame,
-                    mask: Box::new(ball_mask(frame.0, Provenance::Model)),
+                    mask: Box::new(mask),
                 });
             })),
             Request::Propagate {

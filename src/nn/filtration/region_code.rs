@@ -229,4 +229,44 @@ mod tests {
         );
         Ok(())
     }
+
+    #[test]
+    fn a_code_that_reads_masks_tells_outlines_apart_and_asks_for_them() -> Result<()> {
+        let sizes = serde_json::json!({
+            "seg_dim": 6, "prop_dim": 5, "selector_hidden": 4, "roi_hidden": 8, "roi_size": 3,
+            "level_in_dims": [2, 3, 6], "gamma": 0.1, "score_threshold": 0.4, "max_selected": 4,
+            "region_code": { "grid": 7, "width": 12, "masks": true },
+        });
+        let config: FiltrationConfig = serde_json::from_value(sizes).expect("the fields are right");
+        assert!(config.reads_masks());
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
+        let fine = Tensor::zeros((1, 2, 32, 32), DType::F32, &Device::Cpu)?;
+        let middle = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
+        // The same region three times: painted whole, painted whole again, painted in its left half.
+        let painted = |to: usize| (0..32 * 32).map(move |i| if i % 32 < to { 6_f32 } else { -6.0 });
+        let logits: Vec<f32> = painted(32).chain(painted(32)).chain(painted(16)).collect();
+        let masks = Tensor::from_vec(logits, (3, 1, 32, 32), &Device::Cpu)?;
+        let region = Roi {
+            image: 0,
+            bounds: [32.0, 32.0, 96.0, 96.0],
+        };
+        let rois = [region; 3];
+        let rows = code
+            .forward([&fine, &middle], Some(&masks), &rois, 128)?
+            .to_vec2::<f32>()?;
+        let apart = |a: usize, b: usize| -> f32 {
+            let pairs = rows[a].iter().zip(&rows[b]);
+            pairs.map(|(a, b)| (a - b).abs()).sum()
+        };
+        assert!(
+            apart(0, 1) < 1e-5 && apart(0, 2) > 0.1,
+            "{} {}",
+            apart(0, 1),
+            apart(0, 2)
+        );
+        assert!(code.forward([&fine, &middle], None, &rois, 128).is_err());
+        Ok(())
+    }
 }

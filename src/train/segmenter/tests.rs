@@ -1,6 +1,6 @@
 //! The stage as a whole, at toy sizes.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::{
     MEMORY, REGIONS,
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     infer::model::ModelInfo,
+    nn::ops::Roi,
     train::{AdamConfig, AdamW, Group, Params, synth::SynthOptions},
 };
 
@@ -121,6 +122,42 @@ fn region_codes_learn_alone() {
         }
     }
     assert!(learnt > 0, "the model has region codes");
+}
+
+#[test]
+fn a_region_is_painted_on_its_own_image() {
+    let mut info = ModelInfo::by_id("nano").unwrap();
+    if let Some(code) = &mut info.config.filtration.region_code {
+        code.masks = true;
+    }
+    let params = Params::new(3, &Device::Cpu);
+    let nets = Nets::new(&info.config, &params).unwrap();
+    let batch = make(5, &toy(1));
+    let images = Tensor::from_slice(&batch.images, (2, 3, 64, 64), &Device::Cpu).unwrap();
+    let features = nets.sam.encode_image(&images).unwrap();
+    let region = |image: usize, x: f32| Roi {
+        image,
+        bounds: [x, 8.0, x + 30.0, 50.0],
+    };
+    let painted = |regions: &[Roi]| -> Vec<Vec<f32>> {
+        let masks = nets.painted(&features, regions, 64).unwrap().unwrap();
+        assert_eq!(masks.dims(), [regions.len(), 1, 16, 16]);
+        masks.flatten_from(1).unwrap().to_vec2().unwrap()
+    };
+    let together = painted(&[region(0, 4.0), region(0, 20.0), region(1, 20.0)]);
+    let apart = |a: &[f32], b: &[f32]| -> f32 {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    for (i, alone) in [region(0, 4.0), region(0, 20.0), region(1, 20.0)]
+        .into_iter()
+        .enumerate()
+    {
+        let alone = &painted(&[alone])[0];
+        assert!(apart(&together[i], alone) < 1e-4, "{i}");
+    }
+    assert!(apart(&together[0], &together[1]) > 1e-3, "the box counts");
+    assert!(apart(&together[1], &together[2]) > 1e-3, "the image counts");
 }
 
 #[test]
