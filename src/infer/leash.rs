@@ -49,6 +49,11 @@ impl Leash {
         if let Some([x1, y1, x2, y2]) = self.last {
             confine(mask, [x1 - reach, y1 - reach, x2 + reach, y2 + reach]);
         }
+        self.seen(mask)
+    }
+
+    /// Remembers where the object is on the next frame. Says whether it is anywhere.
+    pub(super) fn seen(&mut self, mask: &LowRes) -> bool {
         let Some(now) = tight(mask) else {
             self.unseen += 1;
             return false;

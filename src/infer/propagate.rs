@@ -463,13 +463,17 @@ impl Engine {
         if let (Some(config), false) = (self.model().info.appearance, appearances.is_empty())
             && let Some(canvas) = self.canvas(clip, FrameIndex(frame))?
         {
-            for (mask, appearance) in masks.iter_mut().zip(&mut appearances) {
-                if let Some(before) = appearance {
-                    let (now, divided) = before.carry(&canvas, mask, &config);
-                    *before = now;
-                    if let Some(divided) = divided {
-                        *mask = divided;
+            for (row, (mask, appearance)) in masks.iter_mut().zip(&mut appearances).enumerate() {
+                let Some(before) = appearance else { continue };
+                let (now, divided) = before.carry(&canvas, mask, &config);
+                *before = now;
+                if let Some(divided) = divided {
+                    // The object is where the colours say, not where the decoder has painted.
+                    if let Some(leash) = leashes.get_mut(row) {
+                        *leash = active.leashes[row];
+                        leash.seen(&divided);
                     }
+                    *mask = divided;
                 }
             }
         }
