@@ -311,6 +311,21 @@ impl Engine {
         let canvas = self.canvas(clip, frame)?;
         let known = self.colours(clip, &prompt.known)?;
         let (canvas, known) = (canvas.as_deref(), known.as_ref());
+        if let (Some(before), None, Some(canvas), Some(config)) = (
+            &prompt.mask,
+            prompt.box_px,
+            canvas,
+            self.model().info.appearance,
+        ) && !self.model().info.mask_prompts
+        {
+            // The decoder could only be shown the mask's box; the picture itself says more.
+            return Ok(by_hand(mended(
+                canvas,
+                before,
+                &clicks(prompt, size),
+                &config,
+            )));
+        }
         let low_res = if prompt.points.is_empty() && prompt.mask.is_none() {
             let side = self.config().sam2.image_size;
             let boxes: Vec<_> = prompt
@@ -375,14 +390,7 @@ impl Engine {
         let Some(b) = prompt.box_px.or(in_place_of_mask) else {
             return Ok(mask);
         };
-        let clicks: Vec<Click> = prompt
-            .points
-            .iter()
-            .map(|(p, on)| {
-                let (w, h) = (size.width.max(1) as f32, size.height.max(1) as f32);
-                ([p.x / w, p.y / h], *on)
-            })
-            .collect();
+        let clicks = clicks(prompt, size);
         let mut bounds = box_to_norm(b.clamped(size), size);
         // A click that says "this, too" stretches the box.
         for ([x, y], _) in clicks.iter().filter(|(_, on)| *on) {
@@ -426,6 +434,46 @@ impl Engine {
         let shape = (masks.len(), 1, side, side);
         Ok(Tensor::from_vec(all, shape, &self.model().device)?)
     }
+}
+
+/// The prompt's clicks in parts of the image.
+fn clicks(prompt: &Prompt, size: Size) -> Vec<Click> {
+    let (w, h) = (size.width.max(1) as f32, size.height.max(1) as f32);
+    let points = prompt.points.iter();
+    points.map(|(p, on)| ([p.x / w, p.y / h], *on)).collect()
+}
+
+/// A person's mask with clicks on it. It may be finer than the grid that is divided: only where cells have changed, and right
+/// beside them, do its pixels become theirs.
+fn mended(canvas: &Canvas, before: &Rle, clicks: &[Click], config: &AppearanceConfig) -> Rle {
+    let (size, side) = (before.size, config.grid);
+    let was: Vec<bool> = mask_coverage(before, side)
+        .iter()
+        .map(|c| *c >= 0.5)
+        .collect();
+    let is = appearance::mended(canvas, &was, clicks, config);
+    let mut beside = vec![false; side * side];
+    for i in (0..is.len()).filter(|i| is[*i] != was[*i]) {
+        let (x, y) = (i % side, i / side);
+        for y in y.saturating_sub(1)..(y + 2).min(side) {
+            beside[y * side + x.saturating_sub(1)..y * side + (x + 2).min(side)].fill(true);
+        }
+    }
+    let logits: Vec<f32> = is
+        .iter()
+        .map(|m| if *m { DIVIDED } else { -DIVIDED })
+        .collect();
+    let after = mask_from_logits(&logits, side, side, size).to_bitmap();
+    let mut pixels = before.to_bitmap();
+    let columns = size.width.max(1) as usize;
+    for (at, (now, new)) in pixels.data.iter_mut().zip(&after.data).enumerate() {
+        let (x, y) = (at % columns, at / columns);
+        let cell = y * side / size.height.max(1) as usize * side + x * side / columns;
+        if beside[cell] {
+            *now = *new;
+        }
+    }
+    Rle::from_bitmap(&pixels)
 }
 
 /// Joins the masks of `k` boxes (corners in parts of the image; none where text alone prompted) by the maximum of their
@@ -534,4 +582,48 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{project::Bitmap, video::RgbFrame};
+
+    #[test]
+    fn a_click_leaves_what_is_finer_than_the_grid_as_it_was_painted() {
+        let config: AppearanceConfig = serde_json::from_value(serde_json::json!({
+            "grid": 32, "colours": 3, "colour": 5.0, "decoder": 1.0, "place": 4.0, "border": 20.0,
+            "reach": 0.12, "slack": 0.0, "trust": 0.9,
+        }))
+        .unwrap();
+        // A white square on black, eight pixels to a cell; of the mask, a hair reaches far to the left.
+        let size = Size::new(256, 256);
+        let square = |x: usize, y: usize| (96..160).contains(&x) && (96..160).contains(&y);
+        let small = |i: usize| square(i % 32 * 8, i / 32 * 8);
+        let data = (0..32 * 32).flat_map(|i| [if small(i) { 240 } else { 10 }; 3]);
+        let frame = RgbFrame {
+            size: Size::new(32, 32),
+            data: data.collect(),
+        };
+        let mut painted = Bitmap::new(size);
+        for i in 0..256 * 256 {
+            let (x, y) = (i % 256, i / 256);
+            // The square lacks its right half.
+            let hair = x < 96 && y == 130;
+            painted.data[i] = u8::from((square(x, y) && x < 128) || hair);
+        }
+        let before = Rle::from_bitmap(&painted);
+        let canvas = Canvas::new(&frame, 32);
+        let click = ([144.0 / 256.0, 128.0 / 256.0], true);
+        let after = mended(&canvas, &before, &[click], &config).to_bitmap();
+        let at = |x: usize, y: usize| after.data[y * 256 + x] == 1;
+        assert!((100..156).all(|x| at(x, 130)), "the square is whole");
+        assert!(!at(170, 130) && !at(130, 80));
+        assert!(
+            (0..80).all(|x| at(x, 130) && !at(x, 129) && !at(x, 131)),
+            "the hair is as thin as it was"
+        );
+        // Without clicks nothing changes at all.
+        assert_eq!(mended(&canvas, &before, &[], &config), before);
+    }
 }

@@ -113,9 +113,14 @@ impl Engine {
             side as f32 * 0.75,
         ];
         let canvas = self.canvas(clip, FrameIndex(0))?;
-        let mask = quickest(stages, "mask decoder", || {
-            self.decode_boxes(&features, (canvas.as_deref(), None), &[middle], None)
+        let mut mask = quickest(stages, "mask decoder", || {
+            self.decode_boxes(&features, (None, None), &[middle], None)
         })?;
+        if let Some(canvas) = canvas.as_deref() {
+            mask = quickest(stages, "mask decoder and division by colour", || {
+                self.decode_boxes(&features, (Some(canvas), None), &[middle], None)
+            })?;
+        }
         let size = clip.size();
         quickest(stages, "mask to run lengths", || {
             Ok(mask.to_mask(size, Provenance::Model))

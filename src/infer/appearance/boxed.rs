@@ -1,12 +1,11 @@
 //! Masks of boxes: what a person or the proposer drew a box around. Colours inside and around it are learnt and the box is
 //! divided, by turns. Leaves the next frames to [`super::carried`].
 
-use std::collections::BTreeMap;
-
 use super::{
     AppearanceConfig, NEVER, barrier,
     canvas::{Area, Canvas},
     carried::Colours,
+    clicks::{Click, said},
     count,
     mixture::{Mixture, Rgb},
 };
@@ -30,12 +29,6 @@ const CORE: f32 = 0.7;
 const UNUSUAL: f32 = 0.05;
 /// What the middle of a box says for the object.
 const CENTRED: f32 = 0.5;
-/// Cells around a click, each way, that it speaks of.
-const CLICK: isize = 2;
-
-/// A person's word on a place in parts of the image: the object, or not.
-pub(in crate::infer) type Click = ([f32; 2], bool);
-
 /// What a person asked for: a box, in parts of the image, and clicks.
 #[derive(Clone, Copy)]
 pub(in crate::infer) struct Asked<'a> {
@@ -43,28 +36,6 @@ pub(in crate::infer) struct Asked<'a> {
     pub(in crate::infer) clicks: &'a [Click],
     /// What the object looks like on other frames.
     pub(in crate::infer) known: Option<&'a Colours>,
-}
-
-impl Asked<'_> {
-    /// What the clicks say of each pixel near them: the nearest click counts, of equally near ones the last.
-    fn said(&self, side: usize) -> Vec<(usize, bool)> {
-        let mut said: BTreeMap<usize, (isize, bool)> = BTreeMap::new();
-        let at = |v: f32| ((v * side as f32) as isize).clamp(0, side as isize - 1);
-        for &([x, y], on) in self.clicks {
-            for (dx, dy) in (-CLICK..=CLICK).flat_map(|y| (-CLICK..=CLICK).map(move |x| (x, y))) {
-                let (x, y, far) = (at(x) + dx, at(y) + dy, dx * dx + dy * dy);
-                let inside = |v: isize| (0..side as isize).contains(&v);
-                if inside(x) && inside(y) {
-                    let cell = said.entry(y as usize * side + x as usize);
-                    let nearest = cell.or_insert((far, on));
-                    if far <= nearest.0 {
-                        *nearest = (far, on);
-                    }
-                }
-            }
-        }
-        said.into_iter().map(|(i, (_, on))| (i, on)).collect()
-    }
 }
 
 /// The mask of a box. `None` where colours do not tell: the decoder's mask is the better one.
@@ -184,7 +155,7 @@ impl<'a> Scene<'a> {
             area,
             ring,
             logits: decoded.spread(side),
-            said: asked.said(side),
+            said: said(asked.clicks, side),
             fences: match &around {
                 Some(_) => fences(canvas, area, ring),
                 None => vec![0.0; side * side],

@@ -227,6 +227,15 @@ impl Area {
         }
     }
 
+    /// Around both.
+    pub(super) fn joined(self, other: Self) -> Self {
+        let join = |a: (usize, usize), b: (usize, usize)| (a.0.min(b.0), a.1.max(b.1));
+        Self {
+            x: join(self.x, other.x),
+            y: join(self.y, other.y),
+        }
+    }
+
     /// Grown by [`RING`].
     pub(super) fn surroundings(&self, side: usize) -> Self {
         let by = |n: usize| (n as f32 * RING).ceil() as usize + 4;

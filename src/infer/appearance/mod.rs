@@ -9,15 +9,19 @@ mod barrier;
 mod boxed;
 mod canvas;
 mod carried;
+mod clicks;
 mod cut;
+mod mended;
 mod mixture;
 
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
-    boxed::{Asked, Click, in_box},
+    boxed::{Asked, in_box},
     canvas::Canvas,
     carried::{Appearance, Colours, Known},
+    clicks::Click,
+    mended::mended,
 };
 
 /// How masks are divided by colour. Evidence is in natural logarithms of odds.

@@ -396,3 +396,40 @@ fn what_goes_on_beyond_a_box_is_reached_without_a_step() {
     assert!((20.0..at(35, 45)).contains(&parted), "{parted}");
     assert!(threshold(&[3.0, 4.0, 5.0]) >= 24.0, "noise has no parts");
 }
+
+#[test]
+fn a_click_mends_the_surface_it_lies_on_and_nothing_else() {
+    let spot: Place = [24, 34, 30, 40];
+    let picture = dog();
+    let cells = |on: &dyn Fn(usize) -> bool| -> Vec<bool> { (0..SIDE * SIDE).map(on).collect() };
+    let whole = cells(&|i| inside(i, DOG));
+    let lacking = cells(&|i| inside(i, DOG) && !inside(i, spot));
+    let at = |x: usize, y: usize| {
+        [
+            (x as f32 + 0.5) / SIDE as f32,
+            (y as f32 + 0.5) / SIDE as f32,
+        ]
+    };
+    let click = |on: bool| [(at(27, 37), on)];
+    assert_eq!(mended(&picture, &lacking, &click(true), &CONFIG), whole);
+    assert_eq!(mended(&picture, &whole, &click(false), &CONFIG), lacking);
+    // A person may have painted what no edge bears out: far from a click it stays.
+    let far: Place = [2, 56, 8, 62];
+    let painted = cells(&|i| inside(i, DOG) || inside(i, far));
+    let after = mended(&picture, &painted, &click(false), &CONFIG);
+    let wanted = cells(&|i| (inside(i, DOG) && !inside(i, spot)) || inside(i, far));
+    assert_eq!(after, wanted);
+    assert_eq!(mended(&picture, &painted, &[], &CONFIG), painted);
+}
+
+#[test]
+fn a_click_does_not_spread_over_a_surface_that_goes_on_elsewhere() {
+    // The sky reaches far beyond the click: it is not all of it that is meant.
+    let whole: Vec<bool> = (0..SIDE * SIDE).map(|i| inside(i, DOG)).collect();
+    let at = [30.5 / SIDE as f32, 27.5 / SIDE as f32];
+    let after = mended(&dog(), &whole, &[(at, true)], &CONFIG);
+    assert!(after[27 * SIDE + 30], "what was clicked on is heeded");
+    let added = (0..SIDE * SIDE).filter(|i| after[*i] && !whole[*i]).count();
+    assert!(added < 60, "{added}");
+    assert!((0..SIDE * SIDE).all(|i| after[i] || !whole[i]));
+}
