@@ -167,6 +167,7 @@ impl Engine {
         let proposer = &self.config().proposer;
         let boxes = offered.proposals(0, proposer.topk, proposer.score_power)?;
         let pyramid = n.pyramid(&features)?;
+        let boxes = n.painted(boxes, &pyramid)?;
         quickest(stages, "filtration", || {
             Ok(n.filtration.score(&query, &boxes, &pyramid)?)
         })?;

@@ -193,12 +193,16 @@ impl Bench<'_> {
                 [at, 0.7 - at, at + 0.25, 0.95 - at]
             })
             .collect();
+        let grid = self.config.sam2.image_size / 4;
+        let masks = config
+            .reads_masks()
+            .then(|| self.noise(&[m, 1, grid, grid]));
         let proposals = Proposals {
             boxes: Tensor::from_vec(corners, (m, 4), self.device)?,
             scores: Tensor::ones(m, candle_core::DType::F32, self.device)?,
             features: self.noise(&[m, config.prop_dim])?,
             indices: (0..m as u32).collect(),
-            masks: None,
+            masks: masks.transpose()?,
         };
         let queries = self.noise(&[1, config.seg_dim])?;
         let features = self.features()?;
