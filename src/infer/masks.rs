@@ -19,7 +19,7 @@ use super::{
     leash::{self, LeashConfig},
     model::Pixels,
     preprocess::{
-        box_to_model, box_to_norm, mask_coverage, mask_from_logits, point_to_model, sam_input, taps,
+        box_to_model, box_to_norm, mask_cells, mask_from_logits, point_to_model, sam_input, taps,
     },
     released,
 };
@@ -57,9 +57,8 @@ impl LowRes {
 
     /// A mask of a finer grid of `side × side`, with the same scores.
     pub(super) fn divided(&self, mask: &[bool], side: usize) -> Self {
-        let logit = |m: &bool| if *m { DIVIDED } else { -DIVIDED };
         Self {
-            logits: mask.iter().map(logit).collect(),
+            logits: logits_of(mask, DIVIDED).collect(),
             rows: side,
             columns: side,
             ..*self
@@ -102,6 +101,11 @@ impl LowRes {
         }
         sums.iter().map(|(sum, n)| sum / n.max(1.0)).collect()
     }
+}
+
+/// A mask as logits: `sure` inside, as much against it outside.
+fn logits_of(mask: &[bool], sure: f32) -> impl Iterator<Item = f32> {
+    mask.iter().map(move |m| if *m { sure } else { -sure })
 }
 
 pub(super) fn sigmoid(x: f32) -> f32 {
@@ -190,7 +194,7 @@ impl Engine {
         let mut known = Vec::new();
         for (frame, mask) in masks {
             if let Some(canvas) = self.canvas(clip, frame)? {
-                known.push((canvas, mask_coverage(mask, config.grid)));
+                known.push((canvas, mask_cells(mask, config.grid)));
             }
         }
         Ok(known)
@@ -306,26 +310,26 @@ impl Engine {
             return Ok(by_hand(mask.clone()));
         }
         progress.step(0, 2, "encoding the frame")?;
-        let features = self.features(clip, frame)?;
-        progress.step(1, 2, "decoding the mask")?;
-        let canvas = self.canvas(clip, frame)?;
-        let known = self.colours(clip, &prompt.known)?;
-        let (canvas, known) = (canvas.as_deref(), known.as_ref());
-        if let (Some(before), None, Some(canvas), Some(config)) = (
+        let (canvas, info) = (self.canvas(clip, frame)?, &self.model().info);
+        if let (Some(before), None, Some(canvas), Some(config), false) = (
             &prompt.mask,
             prompt.box_px,
-            canvas,
-            self.model().info.appearance,
-        ) && !self.model().info.mask_prompts
-        {
+            &canvas,
+            &info.appearance,
+            info.mask_prompts,
+        ) {
             // The decoder could only be shown the mask's box; the picture itself says more.
-            return Ok(by_hand(mended(
-                canvas,
-                before,
-                &clicks(prompt, size),
-                &config,
-            )));
+            let clicks = clicks(prompt, size);
+            return Ok(by_hand(mended(canvas, before, &clicks, config)));
         }
+        let features = self.features(clip, frame)?;
+        progress.step(1, 2, "decoding the mask")?;
+        let known = match prompt.box_px {
+            Some(_) => self.colours(clip, &prompt.known)?,
+            // Without a box nothing is divided.
+            None => None,
+        };
+        let (canvas, known) = (canvas.as_deref(), known.as_ref());
         let low_res = if prompt.points.is_empty() && prompt.mask.is_none() {
             let side = self.config().sam2.image_size;
             let boxes: Vec<_> = prompt
@@ -387,7 +391,7 @@ impl Engine {
         let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
         let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
         let mut mask = best(&out)?;
-        let Some(b) = prompt.box_px.or(in_place_of_mask) else {
+        let Some(b) = prompt.box_px else {
             return Ok(mask);
         };
         let clicks = clicks(prompt, size);
@@ -401,22 +405,16 @@ impl Engine {
                 bounds[3].max(*y),
             ];
         }
-        if let (Some(leash), Some(_)) = (model.info.leash, prompt.box_px) {
+        if let Some(leash) = model.info.leash {
             leash::within_box(&mut mask, bounds, leash);
         }
         if let (Some(config), Some(canvas)) = (model.info.appearance, canvas) {
-            // A box drawn is as tight as it was drawn; one around a mask that is to be mended is too tight where it lacks.
-            let config = if prompt.box_px.is_some() {
-                config.tight()
-            } else {
-                config
-            };
             let asked = Asked {
                 bounds,
                 clicks: &clicks,
                 known,
             };
-            mask = appearance::in_box(canvas, &mask, asked, &config).unwrap_or(mask);
+            mask = appearance::in_box(canvas, &mask, asked, &config.tight()).unwrap_or(mask);
         }
         Ok(mask)
     }
@@ -425,11 +423,7 @@ impl Engine {
     pub(super) fn mask_logits(&self, masks: &[&Rle], side: usize) -> InferResult<Tensor> {
         let mut all = Vec::with_capacity(masks.len() * side * side);
         for mask in masks {
-            all.extend(
-                mask_coverage(mask, side)
-                    .into_iter()
-                    .map(|share| if share >= 0.5 { CERTAIN } else { -CERTAIN }),
-            );
+            all.extend(logits_of(&mask_cells(mask, side), CERTAIN));
         }
         let shape = (masks.len(), 1, side, side);
         Ok(Tensor::from_vec(all, shape, &self.model().device)?)
@@ -447,10 +441,7 @@ fn clicks(prompt: &Prompt, size: Size) -> Vec<Click> {
 /// beside them, do its pixels become theirs.
 fn mended(canvas: &Canvas, before: &Rle, clicks: &[Click], config: &AppearanceConfig) -> Rle {
     let (size, side) = (before.size, config.grid);
-    let was: Vec<bool> = mask_coverage(before, side)
-        .iter()
-        .map(|c| *c >= 0.5)
-        .collect();
+    let was = mask_cells(before, side);
     let is = appearance::mended(canvas, &was, clicks, config);
     let mut beside = vec![false; side * side];
     for i in (0..is.len()).filter(|i| is[*i] != was[*i]) {
@@ -459,10 +450,7 @@ fn mended(canvas: &Canvas, before: &Rle, clicks: &[Click], config: &AppearanceCo
             beside[y * side + x.saturating_sub(1)..y * side + (x + 2).min(side)].fill(true);
         }
     }
-    let logits: Vec<f32> = is
-        .iter()
-        .map(|m| if *m { DIVIDED } else { -DIVIDED })
-        .collect();
+    let logits: Vec<f32> = logits_of(&is, DIVIDED).collect();
     let after = mask_from_logits(&logits, side, side, size).to_bitmap();
     let mut pixels = before.to_bitmap();
     let columns = size.width.max(1) as usize;
@@ -574,8 +562,8 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
             "a click lies outside the frame: click inside it".into(),
         ));
     }
-    let given = prompt.mask.iter().chain(prompt.known.iter().map(|k| &k.1));
-    if let Some(mask) = given.into_iter().find(|m| m.size != size) {
+    let mut given = prompt.mask.iter().chain(prompt.known.iter().map(|k| &k.1));
+    if let Some(mask) = given.find(|m| m.size != size) {
         return Err(InferError::Prompt(format!(
             "the mask is {}×{} pixels, the video {}×{}",
             mask.size.width, mask.size.height, size.width, size.height

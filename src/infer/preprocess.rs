@@ -282,6 +282,14 @@ pub fn mask_from_logits(logits: &[f32], rows: usize, columns: usize, size: Size)
     Rle { size, counts }
 }
 
+/// The cells of a `side × side` grid over the frame that the mask covers by half or more, row-major.
+pub fn mask_cells(mask: &Rle, side: usize) -> Vec<bool> {
+    mask_coverage(mask, side)
+        .iter()
+        .map(|c| *c >= 0.5)
+        .collect()
+}
+
 /// Share of each cell of a `side × side` grid over the frame that the mask covers, 0..=1, row-major.
 pub fn mask_coverage(mask: &Rle, side: usize) -> Vec<f32> {
     let (w, h) = (mask.size.width as usize, mask.size.height as usize);

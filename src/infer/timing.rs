@@ -172,6 +172,8 @@ impl Engine {
             Ok(n.filtration.score(&query, &boxes, &pyramid)?)
         })?;
         quickest(stages, "proposer and filtration", || {
+            // Kept since the phrase was asked: looked up, the proposer would cost nothing.
+            clip.offered = None;
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
             let travel = self.travel(clip, FrameIndex(0), &features, &offered, progress)?;
             self.score(

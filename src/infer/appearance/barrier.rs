@@ -1,5 +1,5 @@
-//! How well each pixel is fenced off from known background: the least that colours must change on any way to it. A wall that
-//! goes on beyond a box is reached without a step, whatever its colour; what stands before the wall is not. After the minimum
+//! How well each pixel is fenced off from known ones: the least that colours must change on any way to it. A wall that
+//! goes on beyond a box is reached from there without a step, whatever its colour; what stands before the wall is not. After the minimum
 //! barrier distance of Strand et al. (CVIU 2013), in the raster passes of Zhang et al. (ICCV 2015).
 
 use super::canvas::{Area, Canvas};
@@ -12,7 +12,7 @@ const BINS: usize = 64;
 const NOISE: f32 = 24.0;
 
 /// For every pixel of the grid the height of the lowest barrier on a way from `known`, summed over channels, 0..=765; only
-/// within `area`, infinite elsewhere.
+/// within `area`. Infinite elsewhere, and everywhere if nothing in it is known.
 pub(super) fn barriers(canvas: &Canvas, area: Area, known: impl Fn(usize) -> bool) -> Vec<f32> {
     let mut total = vec![f32::INFINITY; canvas.pixels.len()];
     let pixels: Vec<usize> = area.pixels(canvas.side).collect();
@@ -56,7 +56,7 @@ pub(super) fn barriers(canvas: &Canvas, area: Area, known: impl Fn(usize) -> boo
     total
 }
 
-/// What parts low barriers from high ones best (Otsu 1979).
+/// What parts low barriers from high ones best (Otsu 1979), [`NOISE`] at least.
 pub(super) fn threshold(barriers: &[f32]) -> f32 {
     let top = barriers.iter().copied().fold(1.0, f32::max);
     let mut counts = [0_f32; BINS];

@@ -4,8 +4,8 @@
 use super::{
     AppearanceConfig, NEVER, barrier,
     canvas::{Area, Canvas},
-    carried::Colours,
     clicks::{Click, said},
+    colours::Colours,
     count,
     mixture::{Mixture, Rgb},
 };
@@ -13,7 +13,7 @@ use crate::infer::{masks::LowRes, preprocess::Bounds};
 
 /// Rounds of dividing and of learning colours anew.
 const ROUNDS: usize = 4;
-/// A division into less than this part of the box has lost the object, mostly.
+/// Less than this part of a box is too little to be its object: for [`PLAIN`] divisions, and for what the decoder paints.
 const LEAST: f32 = 0.15;
 /// As much of a box must look like the object does elsewhere.
 const RECOGNISED: f32 = 0.02;
@@ -29,6 +29,7 @@ const CORE: f32 = 0.7;
 const UNUSUAL: f32 = 0.05;
 /// What the middle of a box says for the object.
 const CENTRED: f32 = 0.5;
+
 /// What a person asked for: a box, in parts of the image, and clicks.
 #[derive(Clone, Copy)]
 pub(in crate::infer) struct Asked<'a> {

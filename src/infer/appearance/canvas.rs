@@ -75,20 +75,8 @@ impl Canvas {
         let mut grid = Grid::new(columns, rows);
         for (k, i) in area.pixels(self.side).enumerate() {
             grid.prefer(k, (evidence[i].clamp(-NEVER, NEVER) * UNIT) as i32);
-            // Every other direction names each border once.
-            for direction in (0..NEIGHBOURS.len()).step_by(2) {
-                let (dx, dy) = NEIGHBOURS[direction];
-                let step = dy * self.side as isize + dx;
-                let Some(other) = i.checked_add_signed(step).and_then(|j| self.pixels.get(j))
-                else {
-                    continue;
-                };
-                let length = if dx != 0 && dy != 0 {
-                    std::f32::consts::SQRT_2
-                } else {
-                    1.0
-                };
-                let likeness = self.likeness(self.pixels[i], *other);
+            for (direction, other, length) in self.borders(i) {
+                let likeness = self.likeness(self.pixels[i], self.pixels[other]);
                 grid.border(k, direction, (border / length * likeness * UNIT) as i32);
             }
         }
@@ -103,26 +91,27 @@ impl Canvas {
     pub(super) fn weakness(&self, area: Area, mask: &[bool]) -> f32 {
         let (mut weak, mut length) = (0.0, 0.0);
         for i in area.pixels(self.side) {
-            for direction in (0..NEIGHBOURS.len()).step_by(2) {
-                let (dx, dy) = NEIGHBOURS[direction];
-                let (x, y) = (
-                    (i % self.side)
-                        .checked_add_signed(dx)
-                        .filter(|x| *x < self.side),
-                    (i / self.side)
-                        .checked_add_signed(dy)
-                        .filter(|y| *y < self.side),
-                );
-                let (Some(x), Some(y)) = (x, y) else { continue };
-                let other = y * self.side + x;
+            for (_, other, apart) in self.borders(i) {
                 if mask[i] != mask[other] {
-                    let part = 1.0 / (dx as f32).hypot(dy as f32);
-                    weak += part * self.likeness(self.pixels[i], self.pixels[other]);
-                    length += part;
+                    weak += self.likeness(self.pixels[i], self.pixels[other]) / apart;
+                    length += 1.0 / apart;
                 }
             }
         }
         weak / f32::max(length, 1.0)
+    }
+
+    /// Borders of a pixel, so that those of all pixels are every border once: direction, pixel beyond, distance of the two.
+    fn borders(&self, i: usize) -> impl Iterator<Item = (usize, usize, f32)> {
+        let side = self.side;
+        (0..NEIGHBOURS.len())
+            .step_by(2)
+            .filter_map(move |direction| {
+                let (dx, dy) = NEIGHBOURS[direction];
+                let x = (i % side).checked_add_signed(dx).filter(|x| *x < side)?;
+                let y = (i / side).checked_add_signed(dy).filter(|y| *y < side)?;
+                Some((direction, y * side + x, (dx as f32).hypot(dy as f32)))
+            })
     }
 
     /// 1 for neighbours of one colour, towards 0 the more they differ for this picture.

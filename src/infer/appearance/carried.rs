@@ -6,45 +6,14 @@ use std::sync::Arc;
 use super::{
     AppearanceConfig, NEVER,
     canvas::{Area, Canvas},
+    colours::{Colours, Known},
     count,
-    mixture::{Mixture, Rgb},
+    mixture::Mixture,
 };
 use crate::infer::masks::LowRes;
 
 /// As much of a mask must be left by the next frame.
 const LEAST: f32 = 0.3;
-/// An object that is known from several frames may look different on each; so many of them get groups of colours of their own.
-const SIDES: usize = 2;
-
-/// A frame and, for each cell of the grid, how much of it is an object.
-pub(in crate::infer) type Known = (Arc<Canvas>, Vec<f32>);
-
-fn is_object(covered: f32) -> bool {
-    covered >= 0.5
-}
-
-/// What an object looks like on frames where its mask is known.
-#[derive(Clone)]
-pub(in crate::infer) struct Colours {
-    pub(super) object: Arc<Mixture>,
-    /// All that was not the object there.
-    pub(super) elsewhere: Arc<Mixture>,
-}
-
-impl Colours {
-    /// `None` if there is too little of the object, or of anything else.
-    pub(in crate::infer) fn learn(known: &[Known], config: &AppearanceConfig) -> Option<Self> {
-        let colours = |object: bool| -> Vec<Rgb> {
-            let of = |(canvas, covered): &Known| canvas.of(|i| is_object(covered[i]) == object);
-            known.iter().flat_map(of).collect()
-        };
-        let sides = known.len().clamp(1, SIDES);
-        Some(Self {
-            object: Arc::new(Mixture::fit(&colours(true), sides * config.colours)?),
-            elsewhere: Arc::new(Mixture::fit(&colours(false), sides * config.around())?),
-        })
-    }
-}
 
 /// One object that is carried: its colours, and where it was last.
 #[derive(Clone)]
@@ -59,24 +28,22 @@ pub(in crate::infer) struct Appearance {
 }
 
 impl Appearance {
-    /// Learns from known masks: frames, and for each cell of the grid how much of it is the object. The object starts from the
-    /// one numbered `start`; what was learnt of it elsewhere it keeps in mind. `None` if there is too little of it, or of
-    /// anything else.
+    /// Learns from known masks. The object starts from the one numbered `start`; what was learnt of it elsewhere it keeps in
+    /// mind. `None` if there is too little of it, or of anything else.
     pub(in crate::infer) fn learn(
         known: &[Known],
         start: usize,
         config: &AppearanceConfig,
     ) -> Option<Self> {
         let colours = Colours::learn(known, config)?;
-        let (canvas, covered) = known.get(start)?;
-        let mask: Vec<bool> = covered.iter().map(|c| is_object(*c)).collect();
+        let (canvas, mask) = known.get(start)?;
         Some(
             Self {
                 around: Arc::clone(&colours.elsewhere),
                 colours,
                 last: Arc::clone(canvas),
                 lost: !mask.contains(&true),
-                mask,
+                mask: mask.clone(),
             }
             .with_surroundings(config),
         )

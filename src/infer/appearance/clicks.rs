@@ -10,8 +10,8 @@ const CLICK: isize = 2;
 pub(in crate::infer) type Click = ([f32; 2], bool);
 
 /// The cell that a click lies on.
-pub(super) fn cell([x, y]: [f32; 2], side: usize) -> (isize, isize) {
-    let at = |v: f32| ((v * side as f32) as isize).clamp(0, side as isize - 1);
+pub(super) fn cell([x, y]: [f32; 2], side: usize) -> (usize, usize) {
+    let at = |v: f32| ((v * side as f32) as usize).min(side - 1);
     (at(x), at(y))
 }
 
@@ -21,14 +21,13 @@ pub(super) fn said(clicks: &[Click], side: usize) -> Vec<(usize, bool)> {
     for &(place, on) in clicks {
         let (cx, cy) = cell(place, side);
         for (dx, dy) in (-CLICK..=CLICK).flat_map(|y| (-CLICK..=CLICK).map(move |x| (x, y))) {
-            let (x, y, far) = (cx + dx, cy + dy, dx * dx + dy * dy);
-            let inside = |v: isize| (0..side as isize).contains(&v);
-            if inside(x) && inside(y) {
-                let cell = said.entry(y as usize * side + x as usize);
-                let nearest = cell.or_insert((far, on));
-                if far <= nearest.0 {
-                    *nearest = (far, on);
-                }
+            let far = dx * dx + dy * dy;
+            let x = cx.checked_add_signed(dx).filter(|x| *x < side);
+            let y = cy.checked_add_signed(dy).filter(|y| *y < side);
+            let (Some(x), Some(y)) = (x, y) else { continue };
+            let nearest = said.entry(y * side + x).or_insert((far, on));
+            if far <= nearest.0 {
+                *nearest = (far, on);
             }
         }
     }

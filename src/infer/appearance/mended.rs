@@ -29,41 +29,14 @@ pub(in crate::infer) fn mended(
     let side = canvas.side;
     let longest = Area::around(mask, side).map_or(side / 4, |a| a.width().max(a.height()));
     let reach = (REACH * longest as f32).clamp(LEAST_REACH, side as f32);
-    let holds = |i: usize, by: f32| if mask[i] { by } else { -by };
-    let mut evidence: Vec<f32> = (0..mask.len()).map(|i| holds(i, NEVER)).collect();
-    // How near the nearest click is: 0 out of reach, 1 beside it.
-    let mut near = vec![0_f32; mask.len()];
-    let mut spoken = vec![0_f32; mask.len()];
+    // How near the nearest click is, and what all of them say.
+    let (mut near, mut spoken) = (vec![0_f32; mask.len()], vec![0_f32; mask.len()]);
     let mut all: Option<Area> = None;
-    for &(place, on) in clicks {
-        let (x, y) = cell(place, side);
-        let (x, y) = (x as usize, y as usize);
-        let window = Area {
-            x: (x, x + 1),
-            y: (y, y + 1),
-        }
-        .grown(reach as usize, reach as usize, side);
-        let high = barriers(canvas, window, |i| i == y * side + x);
-        let within: Vec<f32> = window.pixels(side).map(|i| high[i]).collect();
-        let edge = threshold(&within);
-        let far = |i: usize| {
-            let (dx, dy) = ((i % side).abs_diff(x), (i / side).abs_diff(y));
-            (dx as f32 / reach).hypot(dy as f32 / reach)
-        };
-        // What is out of reach and of the other kind: a surface that goes on there is not the one that is meant.
-        let other = barriers(canvas, window.grown(2, 2, side), |i| {
-            mask[i] != on && far(i) > 1.0
-        });
-        for i in window.pixels(side) {
-            let heard = ((1.0 - far(i)) / (1.0 - SURE)).clamp(0.0, 1.0);
+    for &click in clicks {
+        let (window, heard) = surface(canvas, mask, click, reach);
+        for (i, heard, same) in heard {
             near[i] = near[i].max(heard);
-            let same = 2.0 * (edge - high[i]) / edge;
-            let apart = match other[i].is_finite() {
-                true => 2.0 * (other[i] - high[i]) / (other[i] + high[i]).max(1.0),
-                false => 1.0,
-            };
-            let same = same.min(apart).clamp(0.0, 1.0) * heard;
-            spoken[i] += if on { same } else { -same };
+            spoken[i] += if click.1 { same } else { -same };
         }
         all = Some(all.map_or(window, |a| a.joined(window)));
     }
@@ -71,16 +44,58 @@ pub(in crate::infer) fn mended(
         return mask.to_vec();
     };
     let area = area.grown(1, 1, side);
-    for i in area.pixels(side).filter(|i| near[*i] > 0.0) {
-        evidence[i] = holds(i, (PRIOR / near[i]).min(NEVER)) + SURFACE * spoken[i].clamp(-1.0, 1.0);
+    let mut evidence = vec![0.0; mask.len()];
+    for i in area.pixels(side) {
+        let prior = (PRIOR / near[i]).min(NEVER);
+        let held = if mask[i] { prior } else { -prior };
+        evidence[i] = held + SURFACE * spoken[i].clamp(-1.0, 1.0);
     }
     for (i, on) in said(clicks, side) {
         evidence[i] = if on { NEVER } else { -NEVER };
     }
     let divided = canvas.divide(area, &evidence, config.border);
-    let now = |(i, before): (usize, &bool)| match area.contains(i, side) {
-        true => divided[i],
-        false => *before,
+    let mut after = mask.to_vec();
+    for i in area.pixels(side) {
+        after[i] = divided[i];
+    }
+    after
+}
+
+/// The window of a click, and for each pixel in it how near it is, 0 out of `reach` to 1 beside the click, and how surely it lies
+/// on the click's surface, 0 to as much.
+fn surface(
+    canvas: &Canvas,
+    mask: &[bool],
+    (place, on): Click,
+    reach: f32,
+) -> (Area, Vec<(usize, f32, f32)>) {
+    let side = canvas.side;
+    let (x, y) = cell(place, side);
+    let window = Area {
+        x: (x, x + 1),
+        y: (y, y + 1),
+    }
+    .grown(reach as usize, reach as usize, side);
+    let far = |i: usize| {
+        let (dx, dy) = ((i % side).abs_diff(x), (i / side).abs_diff(y));
+        (dx as f32 / reach).hypot(dy as f32 / reach)
     };
-    mask.iter().enumerate().map(now).collect()
+    let high = barriers(canvas, window, |i| i == y * side + x);
+    let within: Vec<f32> = window.pixels(side).map(|i| high[i]).collect();
+    let edge = threshold(&within);
+    // What is out of reach and of the other kind: a surface that goes on there is not the one that is meant.
+    let other = barriers(canvas, window.grown(2, 2, side), |i| {
+        mask[i] != on && far(i) > 1.0
+    });
+    let hear = |i: usize| {
+        let heard = ((1.0 - far(i)) / (1.0 - SURE)).clamp(0.0, 1.0);
+        let same = 2.0 * (edge - high[i]) / edge;
+        let apart = if other[i].is_finite() {
+            2.0 * (other[i] - high[i]) / (other[i] + high[i]).max(1.0)
+        } else {
+            1.0
+        };
+        (i, heard, same.min(apart).clamp(0.0, 1.0) * heard)
+    };
+    (window, window.pixels(side).map(hear).collect())
 }

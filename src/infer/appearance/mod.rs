@@ -10,6 +10,7 @@ mod boxed;
 mod canvas;
 mod carried;
 mod clicks;
+mod colours;
 mod cut;
 mod mended;
 mod mixture;
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     boxed::{Asked, in_box},
     canvas::Canvas,
-    carried::{Appearance, Colours, Known},
+    carried::Appearance,
     clicks::Click,
+    colours::{Colours, Known},
     mended::mended,
 };
 

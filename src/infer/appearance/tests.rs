@@ -157,8 +157,8 @@ fn a_box_of_one_colour_or_around_everything_is_no_reason_to_fail() {
 }
 
 fn known(canvas: Canvas, place: Place) -> Known {
-    let covered = |i: usize| if inside(i, place) { 1.0 } else { 0.0 };
-    (Arc::new(canvas), (0..SIDE * SIDE).map(covered).collect())
+    let mask = (0..SIDE * SIDE).map(|i| inside(i, place)).collect();
+    (Arc::new(canvas), mask)
 }
 
 fn learnt(canvas: Canvas, place: Place) -> Appearance {
@@ -209,8 +209,8 @@ fn what_the_decoder_does_not_see_is_not_looked_for_until_it_does() {
 #[test]
 fn nothing_is_learnt_from_an_empty_mask_or_from_a_whole_frame() {
     let frame = Arc::new(dog());
-    for covered in [0.0, 1.0] {
-        let known = [(Arc::clone(&frame), vec![covered; SIDE * SIDE])];
+    for all in [false, true] {
+        let known = [(Arc::clone(&frame), vec![all; SIDE * SIDE])];
         assert!(Appearance::learn(&known, 0, &CONFIG).is_none());
     }
 }
@@ -432,4 +432,15 @@ fn a_click_does_not_spread_over_a_surface_that_goes_on_elsewhere() {
     let added = (0..SIDE * SIDE).filter(|i| after[*i] && !whole[*i]).count();
     assert!(added < 60, "{added}");
     assert!((0..SIDE * SIDE).all(|i| after[i] || !whole[i]));
+}
+
+#[test]
+fn clicks_at_the_frames_edge_and_on_nothing_are_heeded() {
+    let nothing = vec![false; SIDE * SIDE];
+    for (place, i) in [([0.0, 0.0], 0), ([1.0, 1.0], SIDE * SIDE - 1)] {
+        let after = mended(&dog(), &nothing, &[(place, true)], &CONFIG);
+        assert!(after[i]);
+        let after = mended(&dog(), &vec![true; SIDE * SIDE], &[(place, false)], &CONFIG);
+        assert!(!after[i]);
+    }
 }

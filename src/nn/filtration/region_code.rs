@@ -73,6 +73,11 @@ impl RegionCode {
         }))
     }
 
+    /// Whether it reads what is painted in regions.
+    pub fn reads_masks(&self) -> bool {
+        self.masks
+    }
+
     /// Codes `(rois, width)` of regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8, and
     /// from what is painted in each region, logits `(rois, 1, h, w)`, if it reads that;
     /// each value has mean 0 and variance 1 within a code but for the norm's own scale.
@@ -184,14 +189,18 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_code_tells_where_in_its_box_something_is_and_not_where_the_box_is() -> Result<()> {
+    fn config(masks: bool) -> FiltrationConfig {
         let sizes = serde_json::json!({
             "seg_dim": 6, "prop_dim": 5, "selector_hidden": 4, "roi_hidden": 8, "roi_size": 3,
             "level_in_dims": [2, 3, 6], "gamma": 0.1, "score_threshold": 0.4, "max_selected": 4,
-            "region_code": { "grid": 7, "width": 12 },
+            "region_code": { "grid": 7, "width": 12, "masks": masks },
         });
-        let config: FiltrationConfig = serde_json::from_value(sizes).expect("the fields are right");
+        serde_json::from_value(sizes).expect("the fields are right")
+    }
+
+    #[test]
+    fn a_code_tells_where_in_its_box_something_is_and_not_where_the_box_is() -> Result<()> {
+        let config = config(false);
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
@@ -232,12 +241,7 @@ mod tests {
 
     #[test]
     fn a_code_that_reads_masks_tells_outlines_apart_and_asks_for_them() -> Result<()> {
-        let sizes = serde_json::json!({
-            "seg_dim": 6, "prop_dim": 5, "selector_hidden": 4, "roi_hidden": 8, "roi_size": 3,
-            "level_in_dims": [2, 3, 6], "gamma": 0.1, "score_threshold": 0.4, "max_selected": 4,
-            "region_code": { "grid": 7, "width": 12, "masks": true },
-        });
-        let config: FiltrationConfig = serde_json::from_value(sizes).expect("the fields are right");
+        let config = config(true);
         assert!(config.reads_masks());
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);

@@ -99,7 +99,6 @@ pub(super) struct Eyes {
     pub(super) sam: Sam2,
     pub(super) proposer: Proposer,
     region_code: Option<RegionCode>,
-    reads_masks: bool,
 }
 
 fn modified(path: &PathBuf) -> Option<SystemTime> {
@@ -123,7 +122,6 @@ impl Frozen {
                 sam: Sam2::new(&config.sam2, vb.pp("model.visual_model"))?,
                 proposer: Proposer::new(&config.proposer, vb.pp("detector"))?,
                 region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
-                reads_masks: config.filtration.reads_masks(),
             })
         } else {
             None
@@ -289,7 +287,11 @@ impl Eyes {
                 .proposals(0, config.topk, config.score_power)?;
         let [fine, middle] = features.high_res;
         let pyramid = [fine, middle, embed];
-        if self.reads_masks {
+        if self
+            .region_code
+            .as_ref()
+            .is_some_and(RegionCode::reads_masks)
+        {
             found.masks = Some(self.sam.paint(&pyramid, &found.boxes)?);
         }
         Ok((found, pyramid))

@@ -50,7 +50,6 @@ pub(super) struct Nets {
     pub(super) proposer: Proposer,
     pub(super) heads: AuxHeads,
     pub(super) region_code: Option<RegionCode>,
-    reads_masks: bool,
 }
 
 /// What a stage trains.
@@ -144,7 +143,6 @@ impl Nets {
                 &vb,
             )?,
             region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
-            reads_masks: config.filtration.reads_masks(),
         })
     }
 
@@ -329,7 +327,11 @@ impl Nets {
         regions: &[Roi],
         px: usize,
     ) -> Result<Option<Tensor>> {
-        if !self.reads_masks {
+        if !self
+            .region_code
+            .as_ref()
+            .is_some_and(RegionCode::reads_masks)
+        {
             return Ok(None);
         }
         let mut masks = Vec::new();

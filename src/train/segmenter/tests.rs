@@ -126,12 +126,7 @@ fn region_codes_learn_alone() {
 
 #[test]
 fn a_region_is_painted_on_its_own_image() {
-    let mut info = ModelInfo::by_id("nano").unwrap();
-    if let Some(code) = &mut info.config.filtration.region_code {
-        code.masks = true;
-    }
-    let params = Params::new(3, &Device::Cpu);
-    let nets = Nets::new(&info.config, &params).unwrap();
+    let (_, nets) = nets();
     let batch = make(5, &toy(1));
     let images = Tensor::from_slice(&batch.images, (2, 3, 64, 64), &Device::Cpu).unwrap();
     let features = nets.sam.encode_image(&images).unwrap();
