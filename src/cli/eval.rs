@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    eval::{self, EngineSubject, Task},
+    eval::{self, EngineSubject, Given, Task},
     infer::{
         Engine,
         model::{ModelSource, device},
@@ -44,7 +44,7 @@ pub(super) struct EvalArgs {
     /// rvos: also ask every phrase without [BOX], and with target-specific tokens of anchors.
     #[arg(long)]
     ablate: bool,
-    /// vos: what prompts the first frame; there is the box alone so far.
+    /// vos: what prompts the first frame.
     #[arg(long, value_enum, default_value_t = PromptArg::Box)]
     prompt: PromptArg,
     /// vos: true boxes given on each object's worst frame after the first pass.
@@ -69,7 +69,7 @@ pub(super) struct EvalArgs {
 enum TaskArg {
     /// Phrases: referring video object segmentation.
     Rvos,
-    /// Boxes of the first frame: video object segmentation.
+    /// Boxes or clicks on the first frame: video object segmentation.
     Vos,
     /// Class-agnostic proposals.
     Proposals,
@@ -80,6 +80,8 @@ enum TaskArg {
 enum PromptArg {
     /// The true mask's bounding box.
     Box,
+    /// One click, on the pixel that lies deepest in the true mask.
+    Click,
 }
 
 /// `--mode`.
@@ -92,7 +94,6 @@ enum ModeArg {
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
-    let PromptArg::Box = args.prompt;
     require_input(&args.data, "a dataset's folder")?;
     let json = JsonTarget::claim(args.json.as_deref(), args.force)?;
     let to_stdout = matches!(json, Some(JsonTarget::Stdout));
@@ -112,6 +113,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             ModeArg::Framewise => Mode::Framewise,
         },
         ablate: args.ablate,
+        given: match args.prompt {
+            PromptArg::Box => Given::Box,
+            PromptArg::Click => Given::Click,
+        },
         corrections: args.corrections,
     };
     let reporter = Reporter::new();

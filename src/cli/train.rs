@@ -7,7 +7,10 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
-    train::{Budget, Exported, Job, export, language, segmenter, synth::Vocabulary, towers, whole},
+    train::{
+        Budget, Exported, Job, denormals, export, language, segmenter, synth::Vocabulary, towers,
+        whole,
+    },
 };
 
 /// What can be trained.
@@ -103,6 +106,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         args.steps.is_some() || args.minutes.is_some(),
         "say how long to train: --steps N or --minutes M"
     );
+    denormals::flush();
     let mut job = Job {
         budget: Budget::new(args.steps, args.minutes),
         out: args.out,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     infer::{Clip, Engine, InferError, PropagateOptions},
-    project::{BoxPx, FrameIndex, FrameMask, Object, ObjectId, Proposal},
+    project::{FrameIndex, FrameMask, Object, ObjectId, Proposal},
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video,
 };
@@ -84,17 +84,11 @@ impl Subject for EngineSubject<'_> {
     fn segment(
         &mut self,
         frame: FrameIndex,
-        box_px: BoxPx,
-        known: &BTreeMap<FrameIndex, FrameMask>,
+        prompt: &Prompt,
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError> {
         let (engine, clip) = self.parts()?;
-        let prompt = Prompt {
-            box_px: Some(box_px),
-            known: known.iter().map(|(f, m)| (*f, m.rle.clone())).collect(),
-            ..Prompt::default()
-        };
-        Ok(engine.segment(clip, frame, &prompt, progress)?)
+        Ok(engine.segment(clip, frame, prompt, progress)?)
     }
 
     fn carry(

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 pub mod gcg;
 pub mod grounding;
+mod innermost;
 pub mod measure;
 pub mod parity;
 pub mod report;
@@ -22,4 +23,4 @@ mod tests;
 
 pub use engine::EngineSubject;
 pub use error::EvalError;
-pub use run::{Report, Request, Task, run};
+pub use run::{Given, Report, Request, Task, run};

@@ -16,10 +16,19 @@ use crate::task::{Mode, Progress};
 pub enum Task {
     /// Referring video object segmentation: phrases.
     Rvos,
-    /// Video object segmentation from the boxes of the first frame.
+    /// Video object segmentation from a box or a click per object on the first frame.
     Vos,
     /// Class-agnostic proposals.
     Proposals,
+}
+
+/// How a person says which object is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// The true mask's bounding box.
+    Box,
+    /// One click on the pixel that lies deepest in the true mask.
+    Click,
 }
 
 impl FromStr for Task {
@@ -52,6 +61,8 @@ pub struct Request {
     pub mode: Mode,
     /// Also ask every phrase without boxes and with anchors ([`Task::Rvos`]).
     pub ablate: bool,
+    /// What prompts the first frame ([`Task::Vos`]).
+    pub given: Given,
     /// Boxes given per object on its worst frame after the first pass ([`Task::Vos`]): 0 or 1.
     pub corrections: u32,
 }
@@ -101,7 +112,7 @@ pub fn run(
             Report::Masks(Box::new(rvos(subject, &sequences, how, progress)?))
         }
         Task::Vos => {
-            let how = (request.mode, request.corrections > 0);
+            let how = (request.given, request.mode, request.corrections > 0);
             Report::Masks(Box::new(vos(subject, &sequences, how, progress)?))
         }
         Task::Proposals => Report::Proposals(Box::new(proposals(subject, &sequences, progress)?)),

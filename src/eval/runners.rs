@@ -6,11 +6,13 @@ use std::{collections::BTreeMap, time::Instant};
 use super::{
     dataset::{Query, Sequence, Truth},
     error::EvalError,
+    innermost::innermost,
     measure::region,
     report::{
         Ablation, Baselines, Failure, KindScore, MaskReport, NoMatch, ProposalReport,
         SequenceScore, mean,
     },
+    run::Given,
     sequence::PerFrame,
     subject::{Answer, Ask, Opened, Subject, Track},
 };
@@ -19,7 +21,7 @@ use crate::{
         Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
         Provenance, Rle, Size,
     },
-    task::{Mode, Progress},
+    task::{Mode, Progress, Prompt},
 };
 
 /// The frame that prompts speak of.
@@ -345,7 +347,7 @@ fn mask_report(
     }
 }
 
-/// Semi-supervised segmentation from boxes: each object of the first frame is prompted with its true box, and its mask is
+/// Semi-supervised segmentation from prompts: each object of the first frame is given by its true box or by a click, and its mask is
 /// carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
 /// than three frames, all are). Also measured is what filling boxes would reach, and, with `correct`, what it brings to
 /// give the true box of the object's worst frame and carry on from both.
@@ -355,7 +357,7 @@ fn mask_report(
 pub fn vos(
     subject: &mut dyn Subject,
     sequences: &[Sequence],
-    (mode, correct): (Mode, bool),
+    (given, mode, correct): (Given, Mode, bool),
     progress: &mut Progress<'_>,
 ) -> Result<MaskReport, EvalError> {
     let started = Instant::now();
@@ -366,10 +368,10 @@ pub fn vos(
         let scored = if n < 3 { 0..n } else { 1..n - 1 };
         for label in first.objects() {
             let true_mask = first.mask(&[label]);
-            let Some(prompt) = box_of(&true_mask) else {
+            let Some((true_box, prompt)) = prompt(&true_mask, given) else {
                 continue;
             };
-            let mask = subject.segment(PROMPTED, prompt, &BTreeMap::new(), &mut inner(progress))?;
+            let mask = subject.segment(PROMPTED, &prompt, &mut inner(progress))?;
             let prediction = mask.rle.to_bitmap();
             let answer = box_answer(mask);
             let prompted = &answer.masks[0];
@@ -401,7 +403,7 @@ pub fn vos(
                 set_iou: None,
                 j_corrected: corrected,
             });
-            fills.push(fill_boxes(sequence, label, prompt, scored.clone())?);
+            fills.push(fill_boxes(sequence, label, true_box, scored.clone())?);
         }
         Ok(())
     })?;
@@ -413,6 +415,22 @@ pub fn vos(
         still_box_j: mean(fills.iter().map(|b| b.still_box_j)),
     });
     Ok(report)
+}
+
+/// The box of a mask that is not empty, and what a person gives for it.
+fn prompt(mask: &Bitmap, given: Given) -> Option<(BoxPx, Prompt)> {
+    let around = box_of(mask)?;
+    let prompt = match given {
+        Given::Box => Prompt {
+            box_px: Some(around),
+            ..Prompt::default()
+        },
+        Given::Click => Prompt {
+            points: vec![(innermost(mask)?, true)],
+            ..Prompt::default()
+        },
+    };
+    Some((around, prompt))
 }
 
 /// J over the scored frames after the true box of the worst of them was given as a correction.
@@ -439,7 +457,12 @@ fn after_correction(
     }
     let mut anchors = BTreeMap::from([(PROMPTED, prompted.clone())]);
     if let Some((_, frame, wanted)) = worst {
-        let mask = subject.segment(FrameIndex(frame), wanted, &anchors, &mut inner(progress))?;
+        let prompt = Prompt {
+            box_px: Some(wanted),
+            known: vec![(PROMPTED, prompted.rle.clone())],
+            ..Prompt::default()
+        };
+        let mask = subject.segment(FrameIndex(frame), &prompt, &mut inner(progress))?;
         anchors.insert(FrameIndex(frame), by_person(mask));
     }
     let track = subject.carry_between(&anchors, &mut inner(progress))?;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::error::EvalError;
 use crate::{
     project::{BoxPx, Emission, FrameIndex, FrameMask, Proposal, Rle, Size},
-    task::{Mode, Progress},
+    task::{Mode, Progress, Prompt},
 };
 
 /// The clip that was opened.
@@ -62,15 +62,14 @@ pub trait Subject {
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError>;
 
-    /// The mask for a box; `known` are masks of the same object on other frames.
+    /// The mask for a person's prompt.
     ///
     /// # Errors
     /// [`EvalError`] if the model fails or was stopped.
     fn segment(
         &mut self,
         frame: FrameIndex,
-        box_px: BoxPx,
-        known: &BTreeMap<FrameIndex, FrameMask>,
+        prompt: &Prompt,
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError>;
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::{
     dataset::{Sequence, open},
     error::EvalError,
+    run::Given,
     runners::{proposals, rvos, vos},
     subject::{Answer, Ask, Opened, Subject, Track},
 };
@@ -14,7 +15,7 @@ use crate::{
         Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
         Provenance, Rle, Size,
     },
-    task::{CancelToken, Mode, Progress},
+    task::{CancelToken, Mode, Progress, Prompt},
 };
 
 const S: Size = Size {
@@ -171,11 +172,15 @@ impl Subject for Model {
     fn segment(
         &mut self,
         frame: FrameIndex,
-        box_px: BoxPx,
-        _known: &BTreeMap<FrameIndex, FrameMask>,
+        prompt: &Prompt,
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError> {
         progress.step(0, 1, "segmenting")?;
+        if let [(at, true)] = prompt.points[..] {
+            let label = frame_labels(frame.0)[at.y as usize * S.width as usize + at.x as usize];
+            return Ok(mask_of(&label_mask(frame.0, label)));
+        }
+        let box_px = prompt.box_px.unwrap();
         let filled = Bitmap::from_box(S, box_px);
         if self.habit == Habit::Stubborn {
             return Ok(mask_of(&filled));
@@ -322,17 +327,20 @@ fn a_clip_that_fails_is_listed_and_the_rest_is_measured() {
 }
 
 #[test]
-fn boxes_as_prompts_and_what_filling_them_would_reach() {
+fn boxes_or_clicks_as_prompts_and_what_filling_boxes_would_reach() {
     let (_dir, all) = sequences();
-    let run = |habit| {
+    let given = |habit, given| {
         vos(
             &mut Model { habit },
             &all,
-            (Mode::Track, true),
+            (given, Mode::Track, true),
             &mut Progress::silent(),
         )
         .unwrap()
     };
+    let run = |habit| given(habit, Given::Box);
+    let report = given(Habit::Stubborn, Given::Click);
+    assert_eq!(report.j_prompted, 1.0, "each click lies on its object");
     let report = run(Habit::Oracle);
     assert_eq!((report.j, report.j_prompted), (1.0, 1.0));
     assert_eq!(report.sequences.len(), 6);

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 use candle_core::Tensor;
 
 use crate::{
-    nn::{deformable_detr::Proposals, phi3::KvCache, sam2::ImageFeatures},
+    nn::{deformable_detr::Proposals, filtration::Followed, phi3::KvCache, sam2::ImageFeatures},
     project::{FrameIndex, Size, VideoInfo},
     video::{Frame, FrameSource, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
 };
@@ -57,8 +57,8 @@ pub struct Clip {
     pub(super) emitted: VecDeque<Emitted>,
     /// What a proposer with its own image encoder saw of the frame asked about last.
     pub(super) proposer_maps: Option<(FrameIndex, Arc<Vec<Tensor>>)>,
-    /// Where the proposals of the frame asked about last go, no drawn box among them.
-    pub(super) travel: Option<(FrameIndex, Tensor)>,
+    /// What becomes of the proposals of the frame asked about last, no drawn box among them.
+    pub(super) followed: Option<(FrameIndex, Followed)>,
     /// What the proposer offers on the frame asked about last, no drawn box among it.
     pub(super) offered: Option<(FrameIndex, Proposals)>,
     /// The engine that made what is cached.
@@ -77,7 +77,7 @@ impl Clip {
             prefixes: ByteCache::new(PREFIX_BYTES),
             emitted: VecDeque::new(),
             proposer_maps: None,
-            travel: None,
+            followed: None,
             offered: None,
             engine: None,
         }
@@ -156,7 +156,7 @@ impl Clip {
         self.prefixes.clear();
         self.emitted.clear();
         self.proposer_maps = None;
-        self.travel = None;
+        self.followed = None;
         self.offered = None;
         self.engine = None;
     }

@@ -9,7 +9,11 @@ use std::{sync::Arc, time::Instant};
 use candle_core::Tensor;
 
 use crate::{
-    nn::{deformable_detr::Proposals, filtration::Candidates, sam2::ImageFeatures},
+    nn::{
+        deformable_detr::Proposals,
+        filtration::{Candidates, Followed},
+        sam2::ImageFeatures,
+    },
     project::{
         BoxPx, Choosing, Emission, FrameIndex, FrameMask, Proposal, Provenance, Size, Thresholds,
         kept,
@@ -54,7 +58,7 @@ pub(super) type Kept = Option<Vec<[f32; 4]>>;
 /// Boxes to choose from.
 pub(super) struct Offered {
     /// The proposer's, then those that a person drew.
-    all: Proposals,
+    pub(super) all: Proposals,
     /// How many a person drew.
     drawn: usize,
 }
@@ -169,11 +173,11 @@ impl Engine {
         if offered.drawn == 0 {
             clip.offered = Some((frame, offered.all.clone()));
         }
-        let travel = match queries.is_empty() {
-            false => self.travel(clip, frame, &features, &offered, progress)?,
+        let followed = match queries.is_empty() {
+            false => self.follow(clip, frame, &features, &offered, progress)?,
             true => None,
         };
-        let mut scored = self.score(&features, &offered, travel.as_ref(), queries)?;
+        let mut scored = self.score(&features, &offered, followed.as_ref(), queries)?;
         let share = spoken.presence.powf(self.model().thresholds.presence_power);
         for c in scored.confidence.iter_mut().flatten() {
             *c *= share;
@@ -421,26 +425,26 @@ impl Engine {
         })
     }
 
-    /// Where the boxes go by the later frames that the towers see; `None` if the model does not ask.
-    pub(super) fn travel(
+    /// What becomes of the boxes on the later frames that the towers see; `None` if the model does not ask.
+    pub(super) fn follow(
         &self,
         clip: &mut Clip,
         frame: FrameIndex,
         features: &ImageFeatures,
         offered: &Offered,
         progress: &Progress<'_>,
-    ) -> InferResult<Option<Tensor>> {
+    ) -> InferResult<Option<Followed>> {
         let later = self.config().filtration.travel;
         let frames = self.encoder_frames(clip, frame);
         // On the last frame, and in a picture, nothing is known of motion, which is not the same as that all stands still.
         if later == 0 || frames.iter().all(|f| *f == frame) {
             return Ok(None);
         }
-        if let Some((at, travel)) = &clip.travel
+        if let Some((at, followed)) = &clip.followed
             && *at == frame
             && offered.drawn == 0
         {
-            return Ok(Some(travel.clone()));
+            return Ok(Some(followed.clone()));
         }
         let n = &self.model().networks;
         let mut seen = Vec::with_capacity(later);
@@ -451,21 +455,21 @@ impl Engine {
             seen.push((offered.all, n.pyramid(&features)?));
         }
         let seen: Vec<_> = seen.iter().map(|(p, m)| (p, m)).collect();
-        let travel = n
+        let followed = n
             .filtration
-            .travel((&offered.all, &n.pyramid(features)?), &seen)?;
+            .follow((&offered.all, &n.pyramid(features)?), &seen)?;
         if offered.drawn == 0 {
-            clip.travel = travel.clone().map(|t| (frame, t));
+            clip.followed = followed.clone().map(|f| (frame, f));
         }
-        Ok(travel)
+        Ok(followed)
     }
 
-    /// Scores boxes for each query, `(1, d)` each; `travel` from [`Engine::travel`].
+    /// Scores boxes for each query, `(1, d)` each; `followed` from [`Engine::follow`].
     pub(super) fn score(
         &self,
         features: &ImageFeatures,
         offered: &Offered,
-        travel: Option<&Tensor>,
+        followed: Option<&Followed>,
         queries: &[Tensor],
     ) -> InferResult<Scored> {
         let n = &self.model().networks;
@@ -489,7 +493,7 @@ impl Engine {
         }
         let queries = Tensor::cat(queries, 0)?;
         let candidates = Candidates {
-            travel,
+            followed,
             ..Candidates::all_valid(all)?
         };
         let scores = n

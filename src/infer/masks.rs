@@ -1,5 +1,5 @@
-//! Prompts on one frame become masks: image features (kept per frame), boxes, clicks, masks and text into SAM2's decoder,
-//! logits into run lengths. Dividing masks by colour is left to [`super::appearance`].
+//! Prompts on one frame become masks: image features (kept per frame), boxes, masks and text into SAM2's decoder, logits into
+//! run lengths. Clicks are left to [`super::clicked`], dividing masks by colour to [`super::appearance`].
 
 use std::sync::Arc;
 
@@ -12,15 +12,14 @@ use crate::{
 };
 
 use super::{
-    appearance::{self, AppearanceConfig, Asked, Canvas, Click, Colours, Known},
+    appearance::{self, AppearanceConfig, Asked, Canvas, Colours, Known},
+    clicked,
     clip::Clip,
     engine::Engine,
     error::{InferError, InferResult},
     leash::{self, LeashConfig},
     model::Pixels,
-    preprocess::{
-        box_to_model, box_to_norm, mask_cells, mask_from_logits, point_to_model, sam_input, taps,
-    },
+    preprocess::{box_to_model, mask_cells, mask_from_logits, sam_input, taps},
     released,
 };
 
@@ -28,7 +27,7 @@ use super::{
 pub(super) const CERTAIN: f32 = 10.0;
 
 /// Logit of a cell of a mask that was divided by colour.
-const DIVIDED: f32 = 6.0;
+pub(super) const DIVIDED: f32 = 6.0;
 
 /// Low-resolution logits of one mask with what the decoder says of it.
 #[derive(Clone, Debug)]
@@ -104,7 +103,7 @@ impl LowRes {
 }
 
 /// A mask as logits: `sure` inside, as much against it outside.
-fn logits_of(mask: &[bool], sure: f32) -> impl Iterator<Item = f32> {
+pub(super) fn logits_of(mask: &[bool], sure: f32) -> impl Iterator<Item = f32> {
     mask.iter().map(move |m| if *m { sure } else { -sure })
 }
 
@@ -319,14 +318,14 @@ impl Engine {
             info.mask_prompts,
         ) {
             // The decoder could only be shown the mask's box; the picture itself says more.
-            let clicks = clicks(prompt, size);
-            return Ok(by_hand(mended(canvas, before, &clicks, config)));
+            let clicks = clicked::places(prompt, size);
+            return Ok(by_hand(clicked::mended(canvas, before, &clicks, config)));
         }
         let features = self.features(clip, frame)?;
         progress.step(1, 2, "decoding the mask")?;
         let known = match prompt.box_px {
             Some(_) => self.colours(clip, &prompt.known)?,
-            // Without a box nothing is divided.
+            // What clicks alone mean is searched for among the proposals; nothing is known of it.
             None => None,
         };
         let (canvas, known) = (canvas.as_deref(), known.as_ref());
@@ -338,84 +337,13 @@ impl Engine {
                 .into_iter()
                 .collect();
             self.decode_boxes(&features, (canvas, known), &boxes, None)?
+        } else if prompt.box_px.is_none() && prompt.mask.is_none() {
+            self.decode_clicks_alone(clip, frame, (&features, canvas), prompt)?
         } else {
             self.decode_clicks((&features, canvas, known), prompt, size)?
         };
         let mut mask = low_res.to_mask(size, Provenance::Human);
         mask.anchor = true;
-        Ok(mask)
-    }
-
-    /// Clicks, with or without a box (whose corners are then points of labels 2 and 3) and a mask to refine.
-    fn decode_clicks(
-        &self,
-        (features, canvas, known): (&ImageFeatures, Option<&Canvas>, Option<&Colours>),
-        prompt: &Prompt,
-        size: Size,
-    ) -> InferResult<LowRes> {
-        let model = self.model();
-        let config = &self.config().sam2;
-        let side = config.image_size;
-        let (mut xy, mut labels): (Vec<[f32; 2]>, Vec<f32>) = (Vec::new(), Vec::new());
-        let mask = prompt.mask.as_ref();
-        let takes_masks = model.info.mask_prompts;
-        // A model that knows no mask prompts is shown the mask's box.
-        let in_place_of_mask = mask.filter(|_| !takes_masks).and_then(Rle::bounding_box);
-        if let Some(b) = prompt.box_px.or(in_place_of_mask) {
-            let [x1, y1, x2, y2] = box_to_model(b.clamped(size), size, side);
-            xy.extend([[x1, y1], [x2, y2]]);
-            labels.extend([2.0, 3.0]);
-        }
-        for &(point, on) in &prompt.points {
-            xy.push(point_to_model(point, size, side));
-            labels.push(if on { 1.0 } else { 0.0 });
-        }
-        let ambiguous = labels.len() == 1 && mask.is_none();
-        let points = match xy.as_slice() {
-            [] => None,
-            xy => Some((
-                rows_tensor(xy, &model.device)?.unsqueeze(0)?,
-                Tensor::new(labels.as_slice(), &model.device)?.unsqueeze(0)?,
-            )),
-        };
-        let prompts = Prompts {
-            points,
-            mask: match mask.filter(|_| takes_masks) {
-                None => None,
-                Some(mask) => Some(self.mask_logits(&[mask], side / 4)?),
-            },
-            ..Prompts::default()
-        };
-        let sam2 = &model.networks.sam2;
-        let embed = sam2.add_no_mem(&features.embed)?;
-        let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
-        let out = sam2.decode(&embed, &features.high_res, &prompts, options)?;
-        let mut mask = best(&out)?;
-        let Some(b) = prompt.box_px else {
-            return Ok(mask);
-        };
-        let clicks = clicks(prompt, size);
-        let mut bounds = box_to_norm(b.clamped(size), size);
-        // A click that says "this, too" stretches the box.
-        for ([x, y], _) in clicks.iter().filter(|(_, on)| *on) {
-            bounds = [
-                bounds[0].min(*x),
-                bounds[1].min(*y),
-                bounds[2].max(*x),
-                bounds[3].max(*y),
-            ];
-        }
-        if let Some(leash) = model.info.leash {
-            leash::within_box(&mut mask, bounds, leash);
-        }
-        if let (Some(config), Some(canvas)) = (model.info.appearance, canvas) {
-            let asked = Asked {
-                bounds,
-                clicks: &clicks,
-                known,
-            };
-            mask = appearance::in_box(canvas, &mask, asked, &config.tight()).unwrap_or(mask);
-        }
         Ok(mask)
     }
 
@@ -428,40 +356,6 @@ impl Engine {
         let shape = (masks.len(), 1, side, side);
         Ok(Tensor::from_vec(all, shape, &self.model().device)?)
     }
-}
-
-/// The prompt's clicks in parts of the image.
-fn clicks(prompt: &Prompt, size: Size) -> Vec<Click> {
-    let (w, h) = (size.width.max(1) as f32, size.height.max(1) as f32);
-    let points = prompt.points.iter();
-    points.map(|(p, on)| ([p.x / w, p.y / h], *on)).collect()
-}
-
-/// A person's mask with clicks on it. It may be finer than the grid that is divided: only where cells have changed, and right
-/// beside them, do its pixels become theirs.
-fn mended(canvas: &Canvas, before: &Rle, clicks: &[Click], config: &AppearanceConfig) -> Rle {
-    let (size, side) = (before.size, config.grid);
-    let was = mask_cells(before, side);
-    let is = appearance::mended(canvas, &was, clicks, config);
-    let mut beside = vec![false; side * side];
-    for i in (0..is.len()).filter(|i| is[*i] != was[*i]) {
-        let (x, y) = (i % side, i / side);
-        for y in y.saturating_sub(1)..(y + 2).min(side) {
-            beside[y * side + x.saturating_sub(1)..y * side + (x + 2).min(side)].fill(true);
-        }
-    }
-    let logits: Vec<f32> = logits_of(&is, DIVIDED).collect();
-    let after = mask_from_logits(&logits, side, side, size).to_bitmap();
-    let mut pixels = before.to_bitmap();
-    let columns = size.width.max(1) as usize;
-    for (at, (now, new)) in pixels.data.iter_mut().zip(&after.data).enumerate() {
-        let (x, y) = (at % columns, at / columns);
-        let cell = y * side / size.height.max(1) as usize * side + x * side / columns;
-        if beside[cell] {
-            *now = *new;
-        }
-    }
-    Rle::from_bitmap(&pixels)
 }
 
 /// Joins the masks of `k` boxes (corners in parts of the image; none where text alone prompted) by the maximum of their
@@ -505,7 +399,7 @@ fn merged(
                 known,
             };
             one = appearance::in_box(canvas, &one, asked, config)
-                .unwrap_or_else(|| one.enlarged(config.grid));
+                .map_or_else(|| one.enlarged(config.grid), |d| d.mask);
         }
         parts.push(one);
     }
@@ -519,27 +413,6 @@ fn merged(
         }
     }
     Ok(joined)
-}
-
-/// Of several masks of one prompt, the one with the largest predicted IoU.
-fn best(out: &MaskOutput) -> InferResult<LowRes> {
-    let (_, _, rows, columns) = out.low_res.dims4()?;
-    let ious = values(&out.ious)?;
-    let mut at = 0;
-    for (i, &iou) in ious.iter().enumerate() {
-        if iou > ious[at] {
-            at = i;
-        }
-    }
-    let logits = values(&out.low_res.narrow(1, at, 1)?.contiguous()?)?;
-    let score = values(&out.object_score)?.first().copied().unwrap_or(0.0);
-    Ok(LowRes {
-        logits,
-        rows,
-        columns,
-        score: sigmoid(score),
-        iou: ious.get(at).copied().unwrap_or(0.0).clamp(0.0, 1.0),
-    })
 }
 
 fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
@@ -570,48 +443,4 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
         )));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{project::Bitmap, video::RgbFrame};
-
-    #[test]
-    fn a_click_leaves_what_is_finer_than_the_grid_as_it_was_painted() {
-        let config: AppearanceConfig = serde_json::from_value(serde_json::json!({
-            "grid": 32, "colours": 3, "colour": 5.0, "decoder": 1.0, "place": 4.0, "border": 20.0,
-            "reach": 0.12, "slack": 0.0, "trust": 0.9,
-        }))
-        .unwrap();
-        // A white square on black, eight pixels to a cell; of the mask, a hair reaches far to the left.
-        let size = Size::new(256, 256);
-        let square = |x: usize, y: usize| (96..160).contains(&x) && (96..160).contains(&y);
-        let small = |i: usize| square(i % 32 * 8, i / 32 * 8);
-        let data = (0..32 * 32).flat_map(|i| [if small(i) { 240 } else { 10 }; 3]);
-        let frame = RgbFrame {
-            size: Size::new(32, 32),
-            data: data.collect(),
-        };
-        let mut painted = Bitmap::new(size);
-        for i in 0..256 * 256 {
-            let (x, y) = (i % 256, i / 256);
-            // The square lacks its right half.
-            let hair = x < 96 && y == 130;
-            painted.data[i] = u8::from((square(x, y) && x < 128) || hair);
-        }
-        let before = Rle::from_bitmap(&painted);
-        let canvas = Canvas::new(&frame, 32);
-        let click = ([144.0 / 256.0, 128.0 / 256.0], true);
-        let after = mended(&canvas, &before, &[click], &config).to_bitmap();
-        let at = |x: usize, y: usize| after.data[y * 256 + x] == 1;
-        assert!((100..156).all(|x| at(x, 130)), "the square is whole");
-        assert!(!at(170, 130) && !at(130, 80));
-        assert!(
-            (0..80).all(|x| at(x, 130) && !at(x, 129) && !at(x, 131)),
-            "the hair is as thin as it was"
-        );
-        // Without clicks nothing changes at all.
-        assert_eq!(mended(&canvas, &before, &[], &config), before);
-    }
 }

@@ -6,6 +6,7 @@ pub mod appearance;
 pub mod bench;
 mod cache;
 pub mod checkpoint;
+mod clicked;
 pub mod clip;
 mod compat;
 pub mod engine;

@@ -175,11 +175,11 @@ impl Engine {
             // Kept since the phrase was asked: looked up, the proposer would cost nothing.
             clip.offered = None;
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
-            let travel = self.travel(clip, FrameIndex(0), &features, &offered, progress)?;
+            let followed = self.follow(clip, FrameIndex(0), &features, &offered, progress)?;
             self.score(
                 &features,
                 &offered,
-                travel.as_ref(),
+                followed.as_ref(),
                 std::slice::from_ref(&query),
             )
         })?;

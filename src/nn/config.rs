@@ -232,6 +232,10 @@ pub struct FiltrationConfig {
     /// 0, as released: none.
     #[serde(default)]
     pub travel: usize,
+    /// Whether proposals are compared with their rivals, so that phrases can ask for the leftmost and the biggest of what they
+    /// name; as released: not.
+    #[serde(default)]
+    pub rivals: bool,
 }
 
 /// What the filtration head's region code is made of.

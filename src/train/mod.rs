@@ -8,6 +8,7 @@
 mod attributes;
 mod boxes;
 pub mod checkpoint;
+pub mod denormals;
 mod export;
 mod fused;
 mod job;

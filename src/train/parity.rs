@@ -266,7 +266,7 @@ fn filtration(case: &Case, report: &mut Report) -> Outcome {
         boxes: &boxes,
         valid: everyone.clone(),
         image: Some((side, side)),
-        travel: None,
+        followed: None,
         masks: None,
     };
     let out = f.head.score(&f.queries, &candidates, &pyramid)?;

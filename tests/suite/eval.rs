@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use candle_core::Device;
 use sparrow::{
-    eval::{EngineSubject, EvalError, Report, Request, Task, run},
+    eval::{EngineSubject, EvalError, Given, Report, Request, Task, run},
     formats::labels,
     infer::{Engine, LoadedModel, model::ModelInfo},
     project::{Bitmap, BoxPx, Size},
@@ -66,6 +66,7 @@ fn every_task_runs_with_the_real_engine() {
         limit: None,
         mode,
         ablate: true,
+        given: Given::Box,
         corrections: 1,
     };
     let unit = 0.0..=1.0;

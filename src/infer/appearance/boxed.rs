@@ -49,10 +49,10 @@ pub(in crate::infer) fn in_box(
     decoded: &LowRes,
     asked: Asked<'_>,
     config: &AppearanceConfig,
-) -> Option<LowRes> {
+) -> Option<Divided> {
     let scene = Scene::new(canvas, decoded, &asked, config);
     let rim = scene.area.grown(1, 1, canvas.side);
-    let (_, mask) = [PLAIN, FENCED, KNOWN]
+    let (weakness, mask) = [PLAIN, FENCED, KNOWN]
         .iter()
         .filter_map(|start| Some((start.seed, scene.divided(start, config)?)))
         .map(|(seed, mask)| {
@@ -64,7 +64,18 @@ pub(in crate::infer) fn in_box(
     let overruled = scene.said.is_empty()
         && decoded.iou >= config.trust
         && alike(&mask, |i| scene.inside(i) && scene.logits[i] > 0.0) < ALIKE;
-    (!overruled).then(|| decoded.divided(&mask, canvas.side))
+    (!overruled).then(|| Divided {
+        mask: decoded.divided(&mask, canvas.side),
+        weakness,
+    })
+}
+
+/// A mask of a box.
+#[derive(Debug)]
+pub(in crate::infer) struct Divided {
+    pub(in crate::infer) mask: LowRes,
+    /// How badly its border follows the picture's edges, 0 … 1.
+    pub(in crate::infer) weakness: f32,
 }
 
 /// A way of beginning.

@@ -18,7 +18,7 @@ mod mixture;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
-    boxed::{Asked, in_box},
+    boxed::{Asked, Divided, in_box},
     canvas::Canvas,
     carried::Appearance,
     clicks::Click,

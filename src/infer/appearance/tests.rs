@@ -96,7 +96,9 @@ fn the_object_of_a_box_is_cut_from_what_goes_on_around_it() {
         known: None,
     };
     // The decoder paints the whole box, as nano does of what it has never seen.
-    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG)
+        .unwrap()
+        .mask;
     assert!(overlap(&mask, &[DOG]) > 0.95, "{}", overlap(&mask, &[DOG]));
     assert!(
         (mask.score, mask.iou) == (0.9, 0.6),
@@ -127,7 +129,9 @@ fn clicks_outweigh_colours() {
         clicks: &off,
         known: None,
     };
-    let mask = in_box(&dog(), &decoded(&[BOX], 0.95), asked, &CONFIG).unwrap();
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.95), asked, &CONFIG)
+        .unwrap()
+        .mask;
     let left = (0..SIDE * SIDE).filter(|i| inside(*i, spot) && mask.logits[*i] > 0.0);
     assert_eq!(left.count(), 0, "the spot is no part of it");
     let on = [(at(18, 27), true)];
@@ -136,7 +140,9 @@ fn clicks_outweigh_colours() {
         clicks: &on,
         known: None,
     };
-    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG)
+        .unwrap()
+        .mask;
     assert!(mask.logits[27 * SIDE + 18] > 0.0, "the sky there is");
 }
 
@@ -151,7 +157,7 @@ fn a_box_of_one_colour_or_around_everything_is_no_reason_to_fail() {
         };
         for canvas in [&plain, &dog()] {
             let mask = in_box(canvas, &decoded(&[place], 0.5), asked, &CONFIG);
-            assert!(mask.is_none_or(|m| m.logits.len() == SIDE * SIDE));
+            assert!(mask.is_none_or(|m| m.mask.logits.len() == SIDE * SIDE));
         }
     }
 }
@@ -251,7 +257,9 @@ fn a_click_is_not_undone_by_one_beside_it() {
         clicks: &clicks,
         known: None,
     };
-    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG).unwrap();
+    let mask = in_box(&dog(), &decoded(&[BOX], 0.6), asked, &CONFIG)
+        .unwrap()
+        .mask;
     assert!(mask.logits[30 * SIDE + 30] > 0.0);
     assert!(mask.logits[30 * SIDE + 32] < 0.0);
 }
@@ -271,7 +279,7 @@ fn clicks_on_something_thin_are_kept() {
         asked,
         &CONFIG,
     );
-    assert!(mask.is_some_and(|m| m.logits[38 * SIDE + 30] > 0.0));
+    assert!(mask.is_some_and(|m| m.mask.logits[38 * SIDE + 30] > 0.0));
 }
 
 #[test]
@@ -323,7 +331,7 @@ fn of_two_things_in_a_box_the_one_that_is_known_is_meant() {
         known: colours,
     };
     let painted = decoded(&[BOX], 0.6);
-    let mask = in_box(&both, &painted, asked(None), &CONFIG).unwrap();
+    let mask = in_box(&both, &painted, asked(None), &CONFIG).unwrap().mask;
     assert!(
         overlap(&mask, &[left, right]) > 0.9,
         "nothing else is known"
@@ -331,7 +339,9 @@ fn of_two_things_in_a_box_the_one_that_is_known_is_meant() {
     // On another frame the brown one was the object, and the white one was elsewhere.
     let there = known(canvas(&[(DOG, FUR), ([50, 10, 60, 20], SPOT)]), DOG);
     let colours = Colours::learn(&[there], &CONFIG).unwrap();
-    let mask = in_box(&both, &painted, asked(Some(&colours)), &CONFIG).unwrap();
+    let mask = in_box(&both, &painted, asked(Some(&colours)), &CONFIG)
+        .unwrap()
+        .mask;
     assert!(overlap(&mask, &[left]) > 0.9, "{}", overlap(&mask, &[left]));
 }
 

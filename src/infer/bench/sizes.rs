@@ -242,6 +242,7 @@ fn released() -> SparrowConfig {
             place_waves: 0,
             region_code: None,
             travel: 0,
+            rivals: false,
         },
         visual: VisualTokenConfig {
             num_frames: 16,

@@ -11,6 +11,7 @@ mod paper;
 pub mod prior;
 mod region_code;
 mod released;
+mod rivals;
 pub(crate) mod roi;
 pub mod select;
 pub mod travel;
@@ -32,6 +33,8 @@ pub struct FilterOutput {
     pub matches: Tensor,
     /// `(n, m)`: logit of the final confidence; −∞ where a proposal is not valid.
     pub logits: Tensor,
+    /// `(n, m)`: logit that the phrase, without its superlative, could mean a proposal, if the head compares rivals.
+    pub could_be: Option<Tensor>,
     /// `(n, m)`: final confidence 0..1.
     pub confidence: Tensor,
     /// `(n, m, 4)`: x1, y1, x2, y2 as fractions; the proposals' own unless the head refines them.
@@ -58,18 +61,17 @@ impl FiltrationHead {
         Ok(Self::Released(ReleasedHead::new(config, vb)?))
     }
 
-    /// Where `first`, the proposals of one frame, have gone by later frames, `(m, later · travel::WIDTH)`; `None` if the
-    /// head does not ask.
+    /// What became of `first`, the proposals of one frame, on later frames; `None` if the head does not ask.
     ///
     /// # Errors
     /// If widths do not fit, or there are not as many later frames as the configuration names.
-    pub fn travel(
+    pub fn follow(
         &self,
         first: (&Proposals, &Pyramid),
         later: &[(&Proposals, &Pyramid)],
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Followed>> {
         match self {
-            Self::Released(head) => head.travel(first, later),
+            Self::Released(head) => head.follow(first, later),
             Self::Paper(_) => Ok(None),
         }
     }
@@ -110,6 +112,17 @@ impl FiltrationHead {
 /// times slower than the colours.
 const LOUDNESS: f32 = 4.0;
 
+/// What became of a frame's proposals on later frames, where they were found again.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// `(m, later · travel::WIDTH)`: where they went; where it is not known, zeros are read.
+    pub travel: Tensor,
+    /// `(m, width)`: their region codes on their own frame.
+    pub code: Tensor,
+    /// `(m, width)`: those averaged over all frames.
+    pub looks: Tensor,
+}
+
 /// Proposals with all that scoring needs.
 #[derive(Clone, Debug)]
 pub struct Candidates<'a> {
@@ -123,9 +136,8 @@ pub struct Candidates<'a> {
     pub valid: Vec<bool>,
     /// Rows and columns of the image in pixels; `None`: four times those of the pyramid's finest level.
     pub image: Option<(usize, usize)>,
-    /// `(m, later · travel::WIDTH)`: where they have gone by later frames, see [`FiltrationHead::travel`]; `None`: not
-    /// known, which reads as zeros.
-    pub travel: Option<&'a Tensor>,
+    /// What became of them on later frames, see [`FiltrationHead::follow`]; `None`: not known.
+    pub followed: Option<&'a Followed>,
     /// `(m, 1, h, w)`: what is painted in each box, see [`Proposals::masks`].
     pub masks: Option<&'a Tensor>,
 }
@@ -143,7 +155,7 @@ impl<'a> Candidates<'a> {
             boxes: &proposals.boxes,
             valid: vec![true; m],
             image: None,
-            travel: None,
+            followed: None,
             masks: proposals.masks.as_ref(),
         })
     }

@@ -74,6 +74,7 @@ impl PaperHead {
         let logits = (log_p - log_q)?;
         let logits = logits.broadcast_add(&candidates.barrier(&logits)?)?;
         Ok(FilterOutput {
+            could_be: None,
             confidence: sigmoid(&logits)?,
             matches,
             logits,
@@ -149,7 +150,7 @@ mod tests {
             boxes: &boxes,
             valid: vec![true, false],
             image: None,
-            travel: None,
+            followed: None,
             masks: None,
         };
         let out = head.score(&noise(&[3, 6])?, &candidates, &pyramid)?;

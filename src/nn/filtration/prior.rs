@@ -33,7 +33,8 @@ pub fn credibility(bounds: [f32; 4], mask: &[bool], (h, w): (usize, usize)) -> f
     }
 }
 
-fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
+/// Intersection over union of boxes given by their corners, 0..1.
+pub(super) fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
     let area = |r: [f32; 4]| (r[2] - r[0]).max(0.0) * (r[3] - r[1]).max(0.0);
     let common = area([
         a[0].max(b[0]),

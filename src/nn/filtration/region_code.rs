@@ -9,9 +9,9 @@ use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::{
-    Pyramid,
+    Followed, Pyramid,
     roi::rois,
-    travel::{Sighting, WIDTH, describe},
+    travel::{Sighting, WIDTH, describe, follow},
 };
 use crate::nn::{
     config::{FiltrationConfig, RegionCodeConfig},
@@ -134,23 +134,31 @@ impl RegionCode {
         )
     }
 
-    /// Where `first`, the proposals of one frame, have gone by the later frames: `(m, later · travel::WIDTH)`.
+    /// What became of `first`, the proposals of one frame, on the later frames.
     ///
     /// # Errors
     /// If widths do not fit.
-    pub fn travel(
+    pub fn follow(
         &self,
         first: (&Proposals, &Pyramid),
         later: &[(&Proposals, &Pyramid)],
-    ) -> Result<Tensor> {
+    ) -> Result<Followed> {
         let start = self.sighting(first)?;
         let later: Vec<Sighting> = later
             .iter()
             .map(|&l| self.sighting(l))
             .collect::<Result<_>>()?;
-        let values: Vec<f32> = describe(&start, &later).into_iter().flatten().collect();
-        let shape = (start.boxes.len(), later.len() * WIDTH);
-        Tensor::from_vec(values, shape, first.0.boxes.device())
+        let ways = follow(&start, &later);
+        let (m, device) = (start.boxes.len(), first.0.boxes.device());
+        let travel: Vec<f32> = describe(&start, &ways).into_iter().flatten().collect();
+        let width = start.codes.first().map_or(0, Vec::len);
+        let code: Vec<f32> = start.codes.into_iter().flatten().collect();
+        let looks: Vec<f32> = ways.into_iter().flat_map(|w| w.looks).collect();
+        Ok(Followed {
+            travel: Tensor::from_vec(travel, (m, later.len() * WIDTH), device)?,
+            code: Tensor::from_vec(code, (m, width), device)?,
+            looks: Tensor::from_vec(looks, (m, width), device)?,
+        })
     }
 
     fn sighting(&self, (proposals, pyramid): (&Proposals, &Pyramid)) -> Result<Sighting> {

@@ -1,11 +1,12 @@
 //! The released form: `proposal_selector`, `roi_helper`, `roi_fusion_gamma`.
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder, ops::sigmoid};
 
 use super::{
-    Candidates, FilterOutput, Pyramid,
+    Candidates, FilterOutput, Followed, Pyramid,
     region_code::RegionCode,
+    rivals::{SIDES, extents, standing},
     roi::{RegionTokens, attend, pairs},
     travel::WIDTH,
 };
@@ -25,16 +26,18 @@ struct Selector {
     waves: usize,
     later: usize,
     region_code: Option<Box<RegionCode>>,
+    rivals: Option<Linear>,
 }
 
 impl Selector {
     fn new(c: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let hidden = c.selector_hidden;
         let head = vb.pp("box_head");
-        let known = c.prop_dim
-            + 4 * c.place_waves
-            + c.region_code.map_or(0, |r| r.width)
-            + c.travel * WIDTH;
+        let region = c.region_code.map_or(0, |r| match c.travel {
+            0 => r.width,
+            later => 2 * r.width + later * WIDTH,
+        });
+        let known = c.prop_dim + 4 * c.place_waves + region;
         Ok(Self {
             seg_proj: Linear::new(c.seg_dim, hidden, vb.pp("seg_proj"))?,
             prop_proj: Linear::new(known, hidden, vb.pp("prop_proj"))?,
@@ -47,27 +50,63 @@ impl Selector {
             waves: c.place_waves,
             later: c.travel,
             region_code: RegionCode::new(c, &vb.pp("region_code"))?.map(Box::new),
+            rivals: match c.rivals {
+                true => Some(Linear::new(c.seg_dim, SIDES, vb.pp("rivals"))?),
+                false => None,
+            },
         })
     }
 
-    /// All that is known of each proposal by itself: its features, where it is, what it looks like, where it goes.
+    /// `(n, m)`: what each phrase makes of how proposals stand among those that `could_be (n, m)`, logits, lets it mean; `None` if
+    /// the head does not compare.
+    fn compare(
+        &self,
+        queries: &Tensor,
+        could_be: &Tensor,
+        candidates: &Candidates<'_>,
+    ) -> Result<Option<Tensor>> {
+        let Some(read) = &self.rivals else {
+            return Ok(None);
+        };
+        let (n, m) = could_be.dims2()?;
+        if m == 0 {
+            return Ok(None);
+        }
+        let extents = extents(candidates)?;
+        let rows = sigmoid(&could_be.detach().to_dtype(DType::F32)?)?.to_vec2::<f32>()?;
+        let sides: Vec<f32> = rows
+            .iter()
+            .flat_map(|row| standing(&extents, row))
+            .flatten()
+            .collect();
+        let sides = Tensor::from_vec(sides, (n, m, SIDES), queries.device())?;
+        let asked = read.forward(queries)?.unsqueeze(1)?;
+        let sides = sides.to_dtype(asked.dtype())?;
+        Ok(Some(sides.broadcast_mul(&asked)?.sum(D::Minus1)?))
+    }
+
+    /// All that is known of each proposal by itself: its features, where it is, what it looks like, where it goes and what
+    /// it looks like there.
     fn describe(&self, candidates: &Candidates<'_>, pyramid: &Pyramid) -> Result<Tensor> {
         let dtype = candidates.features.dtype();
         let mut known = vec![candidates.placed(self.waves)?];
         if let Some(code) = &self.region_code {
-            let code = code.of(
-                (candidates.boxes, candidates.masks),
-                pyramid,
-                candidates.image,
-            )?;
-            known.push(code.to_dtype(dtype)?);
-        }
-        if self.later > 0 {
-            let shape = (candidates.boxes.dim(0)?, self.later * WIDTH);
-            known.push(match candidates.travel {
-                Some(travel) => travel.to_dtype(dtype)?,
-                None => Tensor::zeros(shape, dtype, candidates.features.device())?,
-            });
+            let (boxes, masks) = (candidates.boxes, candidates.masks);
+            let own = match candidates.followed {
+                Some(followed) => followed.code.clone(),
+                None => code.of((boxes, masks), pyramid, candidates.image)?,
+            };
+            let own = own.to_dtype(dtype)?;
+            known.push(own.clone());
+            match candidates.followed {
+                _ if self.later == 0 => {}
+                Some(f) => known.extend([f.travel.to_dtype(dtype)?, f.looks.to_dtype(dtype)?]),
+                None => {
+                    let shape = (boxes.dim(0)?, self.later * WIDTH);
+                    // Of one frame, the mean is what is seen on it.
+                    known.extend([Tensor::zeros(shape, dtype, own.device())?, own]);
+                }
+            }
         }
         Tensor::cat(&known, 1)
     }
@@ -160,11 +199,11 @@ impl ReleasedHead {
         Self { gamma, ..self }
     }
 
-    pub(super) fn travel(
+    pub(super) fn follow(
         &self,
         first: (&Proposals, &Pyramid),
         later: &[(&Proposals, &Pyramid)],
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Followed>> {
         let s = &self.selector;
         let Some(code) = s.region_code.as_ref().filter(|_| s.later > 0) else {
             return Ok(None);
@@ -172,7 +211,7 @@ impl ReleasedHead {
         if later.len() != s.later {
             bail!("{} later frames, not {}", later.len(), s.later);
         }
-        code.travel(first, later).map(Some)
+        code.follow(first, later).map(Some)
     }
 
     pub(crate) fn score(
@@ -189,7 +228,14 @@ impl ReleasedHead {
             matches = (matches + &share)?;
             logits = (logits + share)?;
         }
+        let mut could_be = None;
+        if let Some(rank) = self.selector.compare(queries, &logits, candidates)? {
+            matches = (matches + &rank)?;
+            let ranked = (&logits + rank)?;
+            could_be = Some(std::mem::replace(&mut logits, ranked));
+        }
         Ok(FilterOutput {
+            could_be,
             confidence: sigmoid(&logits)?,
             matches,
             logits,

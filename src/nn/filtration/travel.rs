@@ -61,64 +61,81 @@ fn likeness(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-6)
 }
 
-/// Where each of the first frame's proposals is on each later frame: one row per proposal. A frame without proposals
-/// leaves everything where it was.
-pub fn follow(first: &Sighting, later: &[Sighting]) -> Vec<Vec<Place>> {
+/// What became of one proposal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Way {
+    /// Where it is on each later frame.
+    pub places: Vec<Place>,
+    /// The mean of its codes on all frames: what hides a form on one frame shows it on another.
+    pub looks: Vec<f32>,
+}
+
+/// Where each of the first frame's proposals is on each later frame, and what it looks like on all of them. A frame
+/// without proposals leaves everything where it was.
+pub fn follow(first: &Sighting, later: &[Sighting]) -> Vec<Way> {
     let one = |(start, code): (&[f32; 4], &Vec<f32>)| {
         let mut at = Place::of(*start);
-        later
-            .iter()
-            .map(|there| {
-                at = next(at, code, there);
-                at
-            })
-            .collect()
+        let mut looks = code.clone();
+        let mut places = Vec::with_capacity(later.len());
+        for there in later {
+            let (to, seen) = next(at, code, there);
+            at = to;
+            places.push(to);
+            looks.iter_mut().zip(&seen).for_each(|(sum, v)| *sum += v);
+        }
+        let frames = (1 + later.len()) as f32;
+        looks.iter_mut().for_each(|v| *v /= frames);
+        Way { places, looks }
     };
     first.boxes.iter().zip(&first.codes).map(one).collect()
 }
 
-/// The mean of a frame's proposals, weighted by how well each goes on from `at`: several lie on one thing.
-fn next(at: Place, code: &[f32], there: &Sighting) -> Place {
+/// The mean of a frame's proposals and of their codes, weighted by how well each goes on from `at`: several lie on one thing.
+fn next(at: Place, code: &[f32], there: &Sighting) -> (Place, Vec<f32>) {
     let candidates = there.boxes.iter().zip(&there.codes).zip(&there.objectness);
-    let scored: Vec<(Place, f32)> = candidates
+    let scored: Vec<(Place, f32, &Vec<f32>)> = candidates
         .map(|((b, other), objectness)| {
             let to = Place::of(*b);
             let far = ((to.x - at.x).powi(2) + (to.y - at.y).powi(2)) / REACH.powi(2);
             let score = LIKE * likeness(code, other) - far - GROWTH * (to.size - at.size).abs()
                 + OBJECTNESS * objectness.max(1e-3).ln();
-            (to, score)
+            (to, score, other)
         })
         .collect();
     let best = scored.iter().map(|s| s.1).fold(f32::MIN, f32::max);
     let mut sum = Place::default();
+    let mut looks = vec![0.0; code.len()];
     let mut total = 0.0;
-    for (to, score) in scored {
+    for (to, score, other) in scored {
         let w = (score - best).exp();
         if w.is_finite() {
             sum.x += w * to.x;
             sum.y += w * to.y;
             sum.size += w * to.size;
+            looks.iter_mut().zip(other).for_each(|(s, v)| *s += w * v);
             total += w;
         }
     }
     if total > 0.0 {
-        Place {
+        let place = Place {
             x: sum.x / total,
             y: sum.y / total,
             size: sum.size / total,
-        }
+        };
+        looks.iter_mut().for_each(|v| *v /= total);
+        (place, looks)
     } else {
-        at
+        (at, code.to_vec())
     }
 }
 
 /// Each proposal's way in numbers that a linear layer can read, `later · WIDTH` of them: how far to the right, down and
 /// how much larger, each with its sign, without it, and whether it is next to nothing.
-pub fn describe(first: &Sighting, later: &[Sighting]) -> Vec<Vec<f32>> {
-    let ways = follow(first, later);
-    let row = |(start, way): (&[f32; 4], Vec<Place>)| {
+pub fn describe(first: &Sighting, ways: &[Way]) -> Vec<Vec<f32>> {
+    let row = |(start, way): (&[f32; 4], &Way)| {
         let start = Place::of(*start);
-        way.iter()
+        way.places
+            .iter()
             .flat_map(|to| {
                 [
                     (to.x - start.x) / FAR,
@@ -178,6 +195,9 @@ mod tests {
             Sighting::default(),
         ];
         let ways = follow(&first, &later);
+        // Seen twice as itself and once not at all, where it keeps what it was.
+        assert!(ways[0].looks[0] > 1.9 && ways[1].looks[1] > 1.9, "{ways:?}");
+        let ways: Vec<&Vec<Place>> = ways.iter().map(|w| &w.places).collect();
         let near = |a: f32, b: f32| (a - b).abs() < 0.02;
         assert!(
             near(ways[0][0].x, 0.62) && near(ways[1][0].x, 0.38),
@@ -198,7 +218,7 @@ mod tests {
             (square(0.5, 0.5, 0.2), 0),
             (square(0.7, 0.2, 0.2), 1),
         ])];
-        let rows = describe(&first, &later);
+        let rows = describe(&first, &follow(&first, &later));
         assert_eq!((rows.len(), rows[0].len()), (2, WIDTH));
         let moved: Vec<f32> = rows[0].iter().map(|v| v / LOUDNESS).collect();
         assert!((moved[0] - 1.0).abs() < 0.05 && (moved[1] - 1.0).abs() < 0.05 && moved[2] < 0.1);

@@ -91,7 +91,7 @@ impl Setup {
             boxes: &self.boxes,
             valid,
             image: Some(self.image),
-            travel: None,
+            followed: None,
             masks: None,
         }
     }

@@ -43,6 +43,15 @@ impl Part {
         }
     }
 
+    /// Part of the phrases without a referent that are answered all the same: what is not there is told from what is by the
+    /// filtration at least as much as by the answer, and learns of it only then.
+    fn forced(self) -> f64 {
+        match self {
+            Self::Language => 0.5,
+            Self::Filtration => 0.8,
+        }
+    }
+
     fn schedule(self) -> Schedule {
         Schedule {
             peak: match self {
@@ -269,7 +278,10 @@ fn train(
             Part::Language if progress < BLIND_UNTIL => BLIND.0,
             _ => BLIND.1,
         };
-        let how = How { blind, forced: 0.5 };
+        let how = How {
+            blind,
+            forced: part.forced(),
+        };
         let loss = model.loss(&batch, &pool.frozen, how, &mut rng, &mut tally)?;
         if !tally.is_finite() {
             return Err(TrainError::Diverged { step });

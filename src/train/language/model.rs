@@ -605,7 +605,7 @@ impl Model {
             let queries = boxes.narrow(0, at, mine.len())?;
             at += mine.len();
             let candidates = Candidates {
-                travel: seen.travel.as_ref(),
+                followed: seen.followed.as_ref(),
                 ..Candidates::all_valid(&seen.proposals)?
             };
             let scored = self
@@ -618,6 +618,11 @@ impl Model {
                 .filter_map(|o| Some((o.id, scene.corners(o.id)?)))
                 .collect();
             let phrase = |s: &Said| &scene.phrases[s.phrase].phrase;
+            // Before rivals are compared, all that the rest of the phrase fits is meant.
+            let passed: Vec<Vec<u8>> = mine
+                .iter()
+                .map(|s| phrase(s).could_mean(&scene.objects))
+                .collect();
             let meant = Meant {
                 proposals: &seen.corners,
                 objects: &objects,
@@ -644,6 +649,13 @@ impl Model {
                 .others
                 .add(meant.choices(&detached, |i| !is_attribute(i))?);
             total = (total + meant.loss(&logits)?)?;
+            if let Some(could_be) = scored.could_be {
+                let meant = Meant {
+                    referents: passed.iter().map(Vec::as_slice).collect(),
+                    ..meant
+                };
+                total = (total + meant.loss(&could_be)?)?;
+            }
         }
         Ok((total / batch.len() as f64)?)
     }

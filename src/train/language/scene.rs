@@ -14,7 +14,7 @@ use crate::{
     },
     nn::{
         deformable_detr::{Proposals, Proposer},
-        filtration::{Pyramid, RegionCode},
+        filtration::{Followed, Pyramid, RegionCode},
         sam2::Sam2,
         weights::WeightStore,
     },
@@ -48,8 +48,8 @@ pub(super) struct Seen {
     pub(super) proposals: Proposals,
     /// The proposals' corners as fractions.
     pub(super) corners: Vec<[f32; 4]>,
-    /// Where they have gone by later frames, if the model asks.
-    pub(super) travel: Option<Tensor>,
+    /// What became of them on later frames, if the model asks.
+    pub(super) followed: Option<Followed>,
     /// Each object's mask on the decoder's grid, as the part of each cell that is covered.
     pub(super) masks: Vec<Vec<f32>>,
 }
@@ -243,10 +243,10 @@ impl Eyes {
             .take(later)
             .map(|&frame| self.offered(clip, frame, info, job))
             .collect::<TrainResult<_>>()?;
-        let travel = match &self.region_code {
+        let followed = match &self.region_code {
             Some(code) if !later.is_empty() => {
                 let later: Vec<_> = later.iter().map(|(p, m)| (p, m)).collect();
-                Some(code.travel((&found, &pyramid), &later)?)
+                Some(code.follow((&found, &pyramid), &later)?)
             }
             _ => None,
         };
@@ -263,7 +263,7 @@ impl Eyes {
                 .map(|o| coverage(clip, o.id, (h, w)))
                 .collect(),
             pyramid,
-            travel,
+            followed,
             proposals: found,
         })
     }

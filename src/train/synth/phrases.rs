@@ -64,6 +64,20 @@ pub struct Phrase {
     pub slots: Slots,
 }
 
+impl Phrase {
+    /// Ids of the objects that it would mean without its superlative, ascending.
+    pub fn could_mean(&self, objects: &[ObjectInfo]) -> Vec<u8> {
+        match self.slots.superlative {
+            None => self.referents.clone(),
+            Some(_) => objects
+                .iter()
+                .filter(|o| o.is_referable() && is_true_of(&self.slots, o))
+                .map(|o| o.id)
+                .collect(),
+        }
+    }
+}
+
 /// How phrases are drawn: probabilities, 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LanguageOptions {
