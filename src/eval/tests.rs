@@ -12,8 +12,8 @@ use super::{
 use crate::{
     formats::labels,
     project::{
-        Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
-        Provenance, Rle, Size,
+        Bitmap, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
+        Size,
     },
     task::{CancelToken, Mode, Progress, Prompt},
 };
