@@ -19,6 +19,8 @@ mod formats;
 mod gpu;
 /// Rooms only look down.
 mod layering;
+/// What the bundled weights are relied on for.
+mod nano;
 /// Peculiarities of the released code, by number.
 mod oddities;
 /// Stored cases of the released code.

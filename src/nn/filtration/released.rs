@@ -306,3 +306,90 @@ impl ReleasedHead {
         Tensor::cat(&[a.minimum(&b)?, a.maximum(&b)?], D::Minus1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_superlative_lifts_what_has_no_rival_on_its_side() -> Result<()> {
+        let device = &Device::Cpu;
+        let sizes = serde_json::json!({
+            "seg_dim": 2, "prop_dim": 2, "selector_hidden": 2, "roi_hidden": 0, "roi_size": 3,
+            "level_in_dims": [2, 3, 6], "gamma": 0.0, "score_threshold": 0.4, "max_selected": 4, "rivals": true,
+        });
+        let mut config: FiltrationConfig =
+            serde_json::from_value(sizes).expect("the fields are right");
+        let one = |rows: &[[f32; 2]]| Tensor::from_vec(rows.concat(), (rows.len(), 2), device);
+        let row = |n: usize| Tensor::zeros(n, DType::F32, device);
+        // Both layers hand on what they are given; the second number of a query asks for what is farthest left.
+        let mut read = vec![[0.0_f32, 0.0]; SIDES];
+        read[0] = [0.0, -2.0];
+        let weights: HashMap<String, Tensor> = [
+            ("seg_proj.weight", one(&[[1.0, 0.0], [0.0, 0.0]])?),
+            ("seg_proj.bias", row(2)?),
+            ("prop_proj.weight", one(&[[1.0, 0.0], [0.0, 1.0]])?),
+            ("prop_proj.bias", row(2)?),
+            ("fuse_proj.weight", one(&[[0.0, 0.0], [0.0, 0.0]])?),
+            ("fuse_proj.bias", row(2)?),
+            (
+                "box_head.0.weight",
+                Tensor::zeros((2, 4), DType::F32, device)?,
+            ),
+            ("box_head.0.bias", row(2)?),
+            (
+                "box_head.2.weight",
+                Tensor::zeros((4, 2), DType::F32, device)?,
+            ),
+            ("box_head.2.bias", row(4)?),
+            ("rivals.weight", one(&read)?),
+            ("rivals.bias", row(SIDES)?),
+        ]
+        .map(|(name, t)| (format!("proposal_selector.{name}"), t))
+        .into();
+        let head = |config: &FiltrationConfig| {
+            ReleasedHead::new(
+                config,
+                VarBuilder::from_tensors(weights.clone(), DType::F32, device),
+            )
+        };
+        // From left to right: something else, and two of the kind that is asked for.
+        let square = |x: f32| [x, 0.4, x + 0.1, 0.5];
+        let proposals = Proposals {
+            boxes: Tensor::new(&[square(0.1), square(0.4), square(0.7)], device)?,
+            scores: Tensor::new(&[0.9_f32, 0.9, 0.9], device)?,
+            features: one(&[[-8.0, 0.0], [8.0, 0.0], [8.0, 0.0]])?,
+            indices: vec![0, 1, 2],
+            masks: None,
+        };
+        let map = |c: usize, side: usize| Tensor::zeros((1, c, side, side), DType::F32, device);
+        let pyramid = [map(2, 16)?, map(3, 8)?, map(6, 4)?];
+        let candidates = Candidates::all_valid(&proposals)?;
+        let queries = one(&[[1.0, 0.0], [1.0, 1.0]])?;
+        let out = head(&config)?.score(&queries, &candidates, &pyramid)?;
+        let logits = out.logits.to_vec2::<f32>()?;
+        let before = out.could_be.expect("it compares").to_vec2::<f32>()?;
+        assert_eq!(
+            logits[0], before[0],
+            "without a superlative nothing changes"
+        );
+        assert!(logits[0][1] > 5.0 && logits[0][2] == logits[0][1]);
+        assert!(
+            logits[1][1] > 5.0 && logits[1][2] < logits[1][1] - 5.0,
+            "{logits:?}"
+        );
+        assert!(
+            logits[1][0] < 0.0,
+            "what lies farther left is of another kind"
+        );
+        config.rivals = false;
+        let alone = head(&config)?.score(&queries, &candidates, &pyramid)?;
+        assert!(alone.could_be.is_none());
+        assert_eq!(alone.logits.to_vec2::<f32>()?, before);
+        Ok(())
+    }
+}
