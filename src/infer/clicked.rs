@@ -92,7 +92,9 @@ impl Engine {
             let decoded = self.clicked(features, &within, size)?;
             let (mask, divided) = self.in_bounds((canvas, None), decoded, bounds, &clicks);
             // A border that was not divided is taken for the weakest.
-            let (mask, weakness) = divided.map_or((mask, 1.0), |d| (d.mask, d.weakness));
+            let (mut mask, weakness) = divided.map_or((mask, 1.0), |d| (d.mask, d.weakness));
+            // What looks like it elsewhere in the box is another thing until it is clicked on, too.
+            leash::holding(&mut mask, &on);
             Ok((mask, weakness - OBJECTNESS * objectness.ln()))
         });
         let tried: Vec<(LowRes, f32)> = tried.collect::<InferResult<_>>()?;

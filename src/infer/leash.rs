@@ -116,6 +116,23 @@ fn confine(mask: &mut LowRes, [x1, y1, x2, y2]: Bounds) {
     }
 }
 
+/// Leaves the connected pieces of a mask that hold one of `places`, in parts of the image; all, where none does.
+pub(super) fn holding(mask: &mut LowRes, places: &[[f32; 2]]) {
+    let (rows, columns) = (mask.rows, mask.columns);
+    let cell = |v: f32, n: usize| ((v.max(0.0) * n as f32) as usize).min(n.saturating_sub(1));
+    let held: Vec<usize> = places
+        .iter()
+        .map(|[x, y]| cell(*y, rows) * columns + cell(*x, columns))
+        .collect();
+    let pieces = pieces(mask);
+    let holds = |piece: &Vec<usize>| held.iter().any(|i| piece.contains(i));
+    if pieces.iter().any(holds) {
+        for &i in pieces.iter().filter(|p| !holds(p)).flatten() {
+            mask.logits[i] = -CERTAIN;
+        }
+    }
+}
+
 /// The connected pieces of a mask, as the cells of each; cells touch along their sides.
 fn pieces(mask: &LowRes) -> Vec<Vec<usize>> {
     let columns = mask.columns;
@@ -249,6 +266,23 @@ mod tests {
         let mut alone = mask(&[lawn]);
         within_box(&mut alone, drawn, CONFIG);
         assert!(tight(&alone).is_some(), "something was drawn around");
+    }
+
+    #[test]
+    fn of_a_mask_in_pieces_those_stay_that_were_clicked_on() {
+        let (left, right, far) = (
+            [0.1, 0.1, 0.3, 0.3],
+            [0.5, 0.1, 0.7, 0.3],
+            [0.5, 0.6, 0.9, 0.9],
+        );
+        let mut m = mask(&[left, right, far]);
+        holding(&mut m, &[[0.2, 0.2], [0.6, 0.2]]);
+        assert!(near(tight(&m), [0.1, 0.1, 0.7, 0.3]), "{:?}", tight(&m));
+        // A click beside everything says nothing of the pieces.
+        holding(&mut m, &[[0.4, 0.5], [1.0, 1.0]]);
+        assert!(near(tight(&m), [0.1, 0.1, 0.7, 0.3]));
+        holding(&mut m, &[]);
+        assert!(near(tight(&m), [0.1, 0.1, 0.7, 0.3]));
     }
 
     #[test]
