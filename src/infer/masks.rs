@@ -323,6 +323,27 @@ impl Engine {
         }
         let features = self.features(clip, frame)?;
         progress.step(1, 2, "decoding the mask")?;
+        let first = prompt.points.iter().find(|(_, on)| *on);
+        if let (Some(first), true, None, None, Some(canvas), Some(config)) = (
+            first,
+            prompt.points.len() > 1,
+            prompt.box_px,
+            &prompt.mask,
+            &canvas,
+            &info.appearance,
+        ) {
+            // What the first click found stays, and the others mend it: asked all at once, what one means could be lost to
+            // what another does.
+            let alone = Prompt {
+                points: vec![*first],
+                ..Prompt::default()
+            };
+            let found = (&*features, Some(&**canvas));
+            let found = self.decode_clicks_alone(clip, frame, found, &alone)?;
+            let found = found.to_mask(size, Provenance::Human).rle;
+            let clicks = clicked::places(prompt, size);
+            return Ok(by_hand(clicked::mended(canvas, &found, &clicks, config)));
+        }
         let known = match prompt.box_px {
             Some(_) => self.colours(clip, &prompt.known)?,
             // What clicks alone mean is searched for among the proposals; nothing is known of it.

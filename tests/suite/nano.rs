@@ -1,7 +1,16 @@
 //! What the bundled weights are relied on for, asked as a person would: few questions with answers that leave no doubt. How
 //! good they are on many is `sparrow eval`'s to say.
 
+use std::path::Path;
+
+use candle_core::Device;
 use serde_json::Value;
+use sparrow::{
+    infer::{Clip, Engine, LoadedModel, model::ModelSource},
+    project::{FrameIndex, PointPx},
+    task::{Progress, Prompt},
+    video,
+};
 
 use crate::cli::{place, sparrow};
 
@@ -76,4 +85,28 @@ fn a_click_alone_is_enough_to_cut_things_out() {
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
     let j = report["j_prompted"].as_f64().unwrap();
     assert!(j > 0.75, "masks of clicks overlap true ones by {j}");
+}
+
+#[test]
+fn what_the_first_click_found_stays_when_more_follow() {
+    let source = ModelSource::find("nano").unwrap();
+    let engine = Engine::new(LoadedModel::load(&source, &Device::Cpu).unwrap());
+    let mut clip = Clip::new(video::open(Path::new(SAMPLE)).unwrap());
+    let mut mask = |points: &[(f32, f32)]| {
+        let points = points.iter().map(|&(x, y)| (PointPx { x, y }, true));
+        let prompt = Prompt {
+            points: points.collect(),
+            ..Prompt::default()
+        };
+        let progress = &mut Progress::silent();
+        let found = engine.segment(&mut clip, FrameIndex(0), &prompt, progress);
+        found.unwrap().rle.to_bitmap()
+    };
+    // The heart, and the circle beside it.
+    let (heart, circle) = ((88.0, 72.0), (191.0, 167.0));
+    let (one, both) = (mask(&[heart]), mask(&[heart, circle]));
+    let at = |(x, y): (f32, f32)| y as usize * one.size.width as usize + x as usize;
+    assert!(one.area() > 1000 && one.data[at(heart)] == 1 && one.data[at(circle)] == 0);
+    assert!(one.data.iter().zip(&both.data).all(|(a, b)| a <= b));
+    assert!(both.data[at(circle)] == 1 && both.area() > one.area() + 20);
 }
