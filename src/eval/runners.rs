@@ -513,7 +513,7 @@ fn by_person(mut mask: FrameMask) -> FrameMask {
     mask
 }
 
-/// A person's mask as an answer that can be carried.
+/// A mask from a person's prompt as an answer that can be carried.
 fn box_answer(mask: FrameMask) -> Answer {
     let mask = by_person(mask);
     Answer {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::{
     nn::sam2::{ImageFeatures, MaskOutput, Prompts},
     project::{FrameIndex, Provenance, Rle, Size},
-    task::Prompt,
+    task::{Progress, Prompt},
 };
 
 use super::{
@@ -59,6 +59,7 @@ impl Engine {
         frame: FrameIndex,
         (features, canvas): (&ImageFeatures, Option<&Canvas>),
         prompt: &Prompt,
+        progress: &Progress<'_>,
     ) -> InferResult<LowRes> {
         let size = clip.size();
         let guess = self.clicked(features, prompt, size)?;
@@ -72,7 +73,10 @@ impl Engine {
             .map(|b| (box_to_norm(b, size), GUESS))
             .into_iter()
             .collect();
+        progress.cancel.check()?;
         let offered = self.offered(clip, frame, features, &[])?.all;
+        // Further clicks on the frame, and phrases about it, find it there.
+        clip.offered = Some((frame, offered.clone()));
         let corners = offered.boxes.to_vec2::<f32>()?;
         for (b, objectness) in corners.iter().zip(values(&offered.scores)?) {
             let bounds = [b[0], b[1], b[2], b[3]].map(|v| v.clamp(0.0, 1.0));
@@ -84,7 +88,9 @@ impl Engine {
             }
         }
         boxes.truncate(TRIED);
+        let cancel = progress.cancel.clone();
         let tried = boxes.par_iter().map(|&(bounds, objectness)| {
+            cancel.check()?;
             let within = Prompt {
                 box_px: Some(box_from_norm(bounds, size)),
                 ..prompt.clone()

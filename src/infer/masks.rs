@@ -339,14 +339,14 @@ impl Engine {
                 ..Prompt::default()
             };
             let found = (&*features, Some(&**canvas));
-            let found = self.decode_clicks_alone(clip, frame, found, &alone)?;
+            let found = self.decode_clicks_alone(clip, frame, found, &alone, progress)?;
             let found = found.to_mask(size, Provenance::Human).rle;
             let clicks = clicked::places(prompt, size);
             return Ok(by_hand(clicked::mended(canvas, &found, &clicks, config)));
         }
         let known = match prompt.box_px {
             Some(_) => self.colours(clip, &prompt.known)?,
-            // What clicks alone mean is searched for among the proposals; nothing is known of it.
+            // Clicks alone are searched for among the proposals by what is on this frame.
             None => None,
         };
         let (canvas, known) = (canvas.as_deref(), known.as_ref());
@@ -359,7 +359,7 @@ impl Engine {
                 .collect();
             self.decode_boxes(&features, (canvas, known), &boxes, None)?
         } else if prompt.box_px.is_none() && prompt.mask.is_none() {
-            self.decode_clicks_alone(clip, frame, (&features, canvas), prompt)?
+            self.decode_clicks_alone(clip, frame, (&features, canvas), prompt, progress)?
         } else {
             self.decode_clicks((&features, canvas, known), prompt, size)?
         };

@@ -173,7 +173,7 @@ impl Engine {
         })?;
         quickest(stages, "proposer and filtration", || {
             // Kept since the phrase was asked: looked up, the proposer would cost nothing.
-            clip.offered = None;
+            (clip.offered, clip.followed) = (None, None);
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
             let followed = self.follow(clip, FrameIndex(0), &features, &offered, progress)?;
             self.score(

@@ -228,8 +228,8 @@ pub struct FiltrationConfig {
     /// A vector per proposal of what its pixels look like together, beside the proposal features; as released: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region_code: Option<RegionCodeConfig>,
-    /// Later encoder frames on which proposals are found again by their region codes, so that phrases can ask for motion;
-    /// 0, as released: none.
+    /// Later encoder frames on which proposals are found again by their region codes, so that phrases can ask for motion,
+    /// and the mean of their codes joins the features; 0, as released: none.
     #[serde(default)]
     pub travel: usize,
     /// Whether proposals are compared with their rivals, so that phrases can ask for the leftmost and the biggest of what they

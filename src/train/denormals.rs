@@ -1,8 +1,8 @@
 //! Numbers too small for their format are taken as zero while training: gradients of sharp attention are full of them, and a
 //! processor takes a hundred times as long for each as for any other number. Leaves inference as it is, where there are few.
 
-/// From now on this thread and those of the shared pool read and write denormal numbers as zeros. Threads made later do
-/// not, and processors other than x86-64 and arm64 stay as they are.
+/// From now on this thread and those of the shared pool read and write denormal numbers as zeros. Threads that these
+/// make inherit it on some systems; processors other than x86-64 and arm64 stay as they are.
 pub fn flush() {
     set();
     rayon::broadcast(|_| set());
@@ -14,8 +14,9 @@ fn set() {
     const BITS: u32 = 1 << 15 | 1 << 6;
     let mut control = 0_u32;
     #[expect(unsafe_code, reason = "no safe way to the control register")]
-    // SAFETY: both instructions touch four bytes of `control` and the thread's own register, of which only how denormal
-    // numbers are rounded changes; no exception is unmasked.
+    // SAFETY: both instructions touch four bytes of `control` and the thread's own register, and no exception is unmasked. The
+    // compiler takes the register for unchanged, so what it folds beforehand may keep a denormal number that the processor
+    // would drop; training does not depend on either. Nothing but training calls this.
     unsafe {
         core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control, options(nostack, preserves_flags));
         control |= BITS;

@@ -52,14 +52,17 @@ pub(in crate::infer) fn in_box(
 ) -> Option<Divided> {
     let scene = Scene::new(canvas, decoded, &asked, config);
     let rim = scene.area.grown(1, 1, canvas.side);
-    let (weakness, mask) = [PLAIN, FENCED, KNOWN]
+    let (_, weakness, mask) = [PLAIN, FENCED, KNOWN]
         .iter()
         .filter_map(|start| Some((start.seed, scene.divided(start, config)?)))
-        .map(|(seed, mask)| {
-            let favour = if seed == Seed::Known { FAVOUR } else { 0.0 };
-            (canvas.weakness(rim, &mask) - favour, mask)
-        })
-        .min_by(|a, b| a.0.total_cmp(&b.0))?;
+        .map(|(seed, mask)| (seed, canvas.weakness(rim, &mask), mask))
+        .min_by(|a, b| {
+            let cost = |(seed, weakness): (Seed, f32)| match seed {
+                Seed::Known => weakness - FAVOUR,
+                Seed::Unusual(_) => weakness,
+            };
+            cost((a.0, a.1)).total_cmp(&cost((b.0, b.1)))
+        })?;
     // Two opinions that differ much: a decoder that is sure of itself is mostly right, on what it was trained on.
     let overruled = scene.said.is_empty()
         && decoded.iou >= config.trust

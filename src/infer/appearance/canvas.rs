@@ -87,7 +87,8 @@ impl Canvas {
         mask
     }
 
-    /// How much of a mask's border within `area` runs where the picture has no edge: 0 along edges, 1 through one colour.
+    /// How much of a mask's border within `area` runs where the picture has no edge: 0 along edges, 1 through one colour, and 1
+    /// for a mask without a border, which divides nothing.
     pub(super) fn weakness(&self, area: Area, mask: &[bool]) -> f32 {
         let (mut weak, mut length) = (0.0, 0.0);
         for i in area.pixels(self.side) {
@@ -98,7 +99,7 @@ impl Canvas {
                 }
             }
         }
-        weak / f32::max(length, 1.0)
+        if length > 0.0 { weak / length } else { 1.0 }
     }
 
     /// Borders of a pixel, so that those of all pixels are every border once: direction, pixel beyond, distance of the two.

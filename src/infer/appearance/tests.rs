@@ -378,7 +378,10 @@ fn a_border_is_weak_where_the_picture_has_no_edge() {
     // Half along the dog, half through the sky.
     let half = weak([20, 10, 40, 50]);
     assert!((0.2..0.8).contains(&half), "{half}");
-    assert_eq!(picture.weakness(all, &[false; SIDE * SIDE]), 0.0);
+    // A mask of nothing or of everything has no border to be praised for.
+    for everywhere in [false, true] {
+        assert_eq!(picture.weakness(all, &[everywhere; SIDE * SIDE]), 1.0);
+    }
 }
 
 #[test]

@@ -29,11 +29,13 @@ pub type Pyramid = [Tensor; 3];
 /// What a head says about `n` queries and `m` proposals.
 #[derive(Clone, Debug)]
 pub struct FilterOutput {
-    /// `(n, m)`: the match of phrase and proposal alone, as a logit; the objectness is left out.
+    /// `(n, m)`: the match of phrase and proposal, as a logit; the proposal's own objectness is left out (that of its rivals
+    /// counts, if the head compares them).
     pub matches: Tensor,
     /// `(n, m)`: logit of the final confidence; −∞ where a proposal is not valid.
     pub logits: Tensor,
-    /// `(n, m)`: logit that the phrase, without its superlative, could mean a proposal, if the head compares rivals.
+    /// `(n, m)`: logit that the phrase, without its superlative, could mean a proposal, if the head compares rivals
+    /// and there are proposals.
     pub could_be: Option<Tensor>,
     /// `(n, m)`: final confidence 0..1.
     pub confidence: Tensor,
