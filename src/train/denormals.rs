@@ -49,10 +49,13 @@ mod tests {
         let half = || std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5);
         assert!(half() > 0.0);
         // On a thread of its own: others' tests shall not notice.
-        let flushed = std::thread::spawn(move || {
-            super::set();
-            half()
-        });
+        let flushed = std::thread::Builder::new()
+            .name("flushed".into())
+            .spawn(move || {
+                super::set();
+                half()
+            })
+            .unwrap();
         assert_eq!(flushed.join().ok(), Some(0.0));
     }
 }
