@@ -15,7 +15,7 @@ pub(super) fn innermost(mask: &Bitmap) -> Option<PointPx> {
         .collect();
     for &i in &places {
         let before = [i - 1, i - wide - 1, i - wide, i - wide + 1].map(|c| depth[c]);
-        depth[i] = 1 + before.into_iter().fold(u32::MAX - 1, u32::min);
+        depth[i] = 1 + before.into_iter().min().unwrap_or(0);
     }
     for &i in places.iter().rev() {
         let behind = [i + 1, i + wide - 1, i + wide, i + wide + 1].map(|c| depth[c]);

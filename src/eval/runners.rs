@@ -347,8 +347,8 @@ fn mask_report(
     }
 }
 
-/// Semi-supervised segmentation from prompts: each object of the first frame is given by its true box or by a click, and its mask is
-/// carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
+/// Semi-supervised segmentation from prompts: each object of the first frame is given by its true box or by a click, and its
+/// mask is carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
 /// than three frames, all are). Also measured is what filling boxes would reach, and, with `correct`, what it brings to
 /// give the true box of the object's worst frame and carry on from both.
 ///

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::{
     nn::sam2::{ImageFeatures, MaskOutput, Prompts},
-    project::{FrameIndex, Provenance, Rle, Size},
+    project::{FrameIndex, FrameMask, Rle, Size},
     task::{Progress, Prompt},
 };
 
@@ -16,21 +16,21 @@ use super::{
     engine::Engine,
     error::InferResult,
     leash,
-    masks::{DIVIDED, LowRes, logits_of, rows_tensor, sigmoid, values},
+    masks::{DIVIDED, LowRes, by_hand, logits_of, rows_tensor, sigmoid, values},
     preprocess::{
         Bounds, box_from_norm, box_to_model, box_to_norm, mask_cells, mask_from_logits,
         point_to_model,
     },
 };
 
-/// Boxes that are tried for clicks alone. Each costs a division.
+/// Boxes that are tried for a click alone. Each costs a division.
 const TRIED: usize = 6;
 /// Proposals less likely than this to be anything are not tried.
 const LEAST: f32 = 0.02;
 /// The box of what the decoder makes of the clicks counts as a proposal of this objectness.
 const GUESS: f32 = 0.5;
 /// What a natural logarithm of the objectness weighs against the weakness of a border, 0 … 1. With 0, the border alone, masks
-/// of drawn and of real clips are worse by 0.03 to 0.04 (`sparrow eval vos --prompt click`).
+/// of drawn and of real clips were worse by 0.02 to 0.04 (the card says on which; `sparrow eval vos --prompt click`).
 const OBJECTNESS: f32 = 0.03;
 
 impl Engine {
@@ -50,25 +50,52 @@ impl Engine {
         Ok(divided.map_or(mask, |d| d.mask))
     }
 
-    /// Clicks and nothing else. What the decoder makes of a click is often a part of the object, or what looks like it all over the frame;
-    /// so boxes are tried that the clicks could mean, proposals and the decoder's guess, and the one is taken in which a
-    /// mask's border follows the picture's edges best, likely objects before unlikely ones.
-    pub(super) fn decode_clicks_alone(
+    /// Clicks and nothing else. What the first click on the object finds stays, and the others mend it: asked all at once, what
+    /// one means could be lost to what another does.
+    pub(super) fn segment_clicks(
         &self,
         clip: &mut Clip,
         frame: FrameIndex,
         (features, canvas): (&ImageFeatures, Option<&Canvas>),
         prompt: &Prompt,
         progress: &Progress<'_>,
+    ) -> InferResult<FrameMask> {
+        let size = clip.size();
+        let first = prompt.points.iter().find(|(_, on)| *on);
+        let (Some(canvas), Some(config), Some(first)) =
+            (canvas, self.model().info.appearance, first)
+        else {
+            return Ok(self.clicked(features, prompt, size)?.to_anchor(size));
+        };
+        let alone = Prompt {
+            points: vec![*first],
+            ..Prompt::default()
+        };
+        let found = self.found_by_click(clip, frame, (features, canvas), &alone, progress)?;
+        let found = found.to_anchor(size);
+        if prompt.points.len() == 1 {
+            return Ok(found);
+        }
+        let clicks = places(prompt, size);
+        Ok(by_hand(mended(canvas, &found.rle, &clicks, &config)))
+    }
+
+    /// What a click on an object means. What the decoder makes of it is often a part of the object, or what looks like it all
+    /// over the frame; so boxes are tried that the click could mean, proposals and the decoder's guess, and the one is taken in
+    /// which a mask's border follows the picture's edges best, likely objects before unlikely ones.
+    fn found_by_click(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        (features, canvas): (&ImageFeatures, &Canvas),
+        prompt: &Prompt,
+        progress: &Progress<'_>,
     ) -> InferResult<LowRes> {
         let size = clip.size();
         let guess = self.clicked(features, prompt, size)?;
         let clicks = places(prompt, size);
-        let on: Vec<[f32; 2]> = clicks.iter().filter(|c| c.1).map(|c| c.0).collect();
-        if canvas.is_none() || on.is_empty() {
-            return Ok(guess);
-        }
-        let guessed = guess.to_mask(size, Provenance::Human).rle.bounding_box();
+        let on: Vec<[f32; 2]> = clicks.iter().map(|c| c.0).collect();
+        let guessed = guess.to_anchor(size).rle.bounding_box();
         let mut boxes: Vec<(Bounds, f32)> = guessed
             .map(|b| (box_to_norm(b, size), GUESS))
             .into_iter()
@@ -96,7 +123,7 @@ impl Engine {
                 ..prompt.clone()
             };
             let decoded = self.clicked(features, &within, size)?;
-            let (mask, divided) = self.in_bounds((canvas, None), decoded, bounds, &clicks);
+            let (mask, divided) = self.in_bounds((Some(canvas), None), decoded, bounds, &clicks);
             // A border that was not divided is taken for the weakest.
             let (mut mask, weakness) = divided.map_or((mask, 1.0), |d| (d.mask, d.weakness));
             // What looks like it elsewhere in the box is another thing until it is clicked on, too.
@@ -154,7 +181,8 @@ impl Engine {
         best(&sam2.decode(&embed, &features.high_res, &prompts, options)?)
     }
 
-    /// A decoded mask kept to a box, and what comes of dividing it by colour, if the model's masks are divided and colours tell.
+    /// A decoded mask kept to a box, and what comes of dividing it by colour, if the model's masks are divided and colours
+    /// tell.
     fn in_bounds(
         &self,
         (canvas, known): (Option<&Canvas>, Option<&Colours>),

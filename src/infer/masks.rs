@@ -54,6 +54,14 @@ impl LowRes {
         }
     }
 
+    /// The mask at the video's size, as a person's.
+    pub(super) fn to_anchor(&self, size: Size) -> FrameMask {
+        FrameMask {
+            anchor: true,
+            ..self.to_mask(size, Provenance::Human)
+        }
+    }
+
     /// A mask of a finer grid of `side × side`, with the same scores.
     pub(super) fn divided(&self, mask: &[bool], side: usize) -> Self {
         Self {
@@ -297,14 +305,6 @@ impl Engine {
         self.claim(clip);
         let size = clip.size();
         check_prompt(prompt, size)?;
-        let by_hand = |rle: Rle| FrameMask {
-            rle,
-            score: 1.0,
-            iou: 1.0,
-            provenance: Provenance::Human,
-            anchor: true,
-            drift: DriftSignal::default(),
-        };
         if let (Some(mask), None, true) = (&prompt.mask, prompt.box_px, prompt.points.is_empty()) {
             return Ok(by_hand(mask.clone()));
         }
@@ -323,30 +323,13 @@ impl Engine {
         }
         let features = self.features(clip, frame)?;
         progress.step(1, 2, "decoding the mask")?;
-        let first = prompt.points.iter().find(|(_, on)| *on);
-        if let (Some(first), true, None, None, Some(canvas), Some(config)) = (
-            first,
-            prompt.points.len() > 1,
-            prompt.box_px,
-            &prompt.mask,
-            &canvas,
-            &info.appearance,
-        ) {
-            // What the first click found stays, and the others mend it: asked all at once, what one means could be lost to
-            // what another does.
-            let alone = Prompt {
-                points: vec![*first],
-                ..Prompt::default()
-            };
-            let found = (&*features, Some(&**canvas));
-            let found = self.decode_clicks_alone(clip, frame, found, &alone, progress)?;
-            let found = found.to_mask(size, Provenance::Human).rle;
-            let clicks = clicked::places(prompt, size);
-            return Ok(by_hand(clicked::mended(canvas, &found, &clicks, config)));
+        if prompt.box_px.is_none() && prompt.mask.is_none() {
+            let seen = (&*features, canvas.as_deref());
+            return self.segment_clicks(clip, frame, seen, prompt, progress);
         }
         let known = match prompt.box_px {
             Some(_) => self.colours(clip, &prompt.known)?,
-            // Clicks alone are searched for among the proposals by what is on this frame.
+            // Without a box nothing is divided.
             None => None,
         };
         let (canvas, known) = (canvas.as_deref(), known.as_ref());
@@ -358,14 +341,10 @@ impl Engine {
                 .into_iter()
                 .collect();
             self.decode_boxes(&features, (canvas, known), &boxes, None)?
-        } else if prompt.box_px.is_none() && prompt.mask.is_none() {
-            self.decode_clicks_alone(clip, frame, (&features, canvas), prompt, progress)?
         } else {
             self.decode_clicks((&features, canvas, known), prompt, size)?
         };
-        let mut mask = low_res.to_mask(size, Provenance::Human);
-        mask.anchor = true;
-        Ok(mask)
+        Ok(low_res.to_anchor(size))
     }
 
     /// Masks as logits `(k, 1, side, side)`: certain inside, certain outside.
@@ -434,6 +413,18 @@ fn merged(
         }
     }
     Ok(joined)
+}
+
+/// A mask that a person vouches for as it is.
+pub(super) fn by_hand(rle: Rle) -> FrameMask {
+    FrameMask {
+        rle,
+        score: 1.0,
+        iou: 1.0,
+        provenance: Provenance::Human,
+        anchor: true,
+        drift: DriftSignal::default(),
+    }
 }
 
 fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {

@@ -1,5 +1,5 @@
-//! Numbers too small for their format are taken as zero while training: gradients of sharp attention are full of them, and a
-//! processor takes a hundred times as long for each as for any other number. Leaves inference as it is, where there are few.
+//! Numbers too small for their format are taken as zero while training: gradients of sharp attention are full of them, and
+//! processors are many times slower with each than with any other number. Leaves inference as it is, where there are few.
 
 /// From now on this thread and those of the shared pool read and write denormal numbers as zeros. Threads that these
 /// make inherit it on some systems; processors other than x86-64 and arm64 stay as they are.

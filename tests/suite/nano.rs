@@ -16,18 +16,18 @@ use crate::cli::{place, sparrow};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/sample.mp4");
 
-fn json(args: &[&str]) -> Value {
-    let dir = place();
-    let run = sparrow(dir.path(), args);
+fn json(dir: &Path, args: &[&str]) -> Value {
+    let run = sparrow(dir, args);
     assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
     serde_json::from_str(&run.stdout).unwrap()
 }
 
 /// Centres of the boxes that are kept for a phrase on the sample's first frame.
 fn kept(phrase: &str) -> Vec<(f64, f64)> {
-    let answer = json(&[
+    let args = [
         "ground", SAMPLE, "--phrase", phrase, "--range", "0..0", "--json", "-",
-    ]);
+    ];
+    let answer = json(place().path(), &args);
     let proposals = answer["emissions"][0]["proposals"].as_array().unwrap();
     let of = |p: &Value| {
         let side = |i: usize| p["box"][i].as_f64().unwrap();
@@ -71,15 +71,10 @@ fn a_click_alone_is_enough_to_cut_things_out() {
         ],
     );
     assert_eq!(synth.code, 0, "{}", synth.stderr);
-    let run = sparrow(
-        dir.path(),
-        &[
-            "eval", "vos", "--prompt", "click", "--data", "clips", "--format", "synth", "--json",
-            "-",
-        ],
-    );
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let args = [
+        "eval", "vos", "--prompt", "click", "--data", "clips", "--format", "synth", "--json", "-",
+    ];
+    let report = json(dir.path(), &args);
     let j = report["j_prompted"].as_f64().unwrap();
     assert!(j > 0.75, "masks of clicks overlap true ones by {j}");
 }

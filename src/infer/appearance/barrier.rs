@@ -1,6 +1,6 @@
 //! How well each pixel is fenced off from known ones: the least that colours must change on any way to it. A wall that
-//! goes on beyond a box is reached from there without a step, whatever its colour; what stands before the wall is not. After the minimum
-//! barrier distance of Strand et al. (CVIU 2013), in the raster passes of Zhang et al. (ICCV 2015).
+//! goes on beyond a box is reached from there without a step, whatever its colour; what stands before the wall is not. After
+//! the minimum barrier distance of Strand et al. (CVIU 2013), in the raster passes of Zhang et al. (ICCV 2015).
 
 use super::canvas::{Area, Canvas};
 

@@ -57,8 +57,8 @@ impl Selector {
         })
     }
 
-    /// `(n, m)`: what each phrase makes of how proposals stand among those that `could_be (n, m)`, logits, lets it mean; `None` if
-    /// the head does not compare.
+    /// `(n, m)`: what each phrase makes of how proposals stand among those that `could_be (n, m)`, logits, lets it mean; `None`
+    /// if the head does not compare.
     fn compare(
         &self,
         queries: &Tensor,

@@ -12,7 +12,8 @@ use super::{Candidates, prior::overlap};
 /// Numbers per proposal: the strongest rival farther left, right, up and down, the strongest bigger and smaller one.
 pub(super) const SIDES: usize = 6;
 
-/// Distance of two centres, in parts of the image, from which one lies clearly farther out.
+/// Distance of two centres, in parts of the image, from which one lies clearly farther out; this and the next are the margins
+/// by which the clips' phrases are true (`train/synth/phrases.rs`).
 const FARTHER: f32 = 0.05;
 /// Difference of two areas, as a natural logarithm, from which one is clearly bigger.
 const BIGGER: f32 = 0.3;
@@ -78,8 +79,8 @@ fn painted_inside(logits: &[f32], (h, w): (usize, usize), [x1, y1, x2, y2]: [f32
     count as f32 / (h * w).max(1) as f32
 }
 
-/// How things stand for one phrase: per proposal the [`SIDES`], each 0 … [`LOUDNESS`]. `could_be` is the probability, 0..1, that
-/// the phrase without its superlative means a proposal. The strongest rival counts, not the sum of all: several
+/// How things stand for one phrase: per proposal the [`SIDES`], each 0 … [`LOUDNESS`]. `could_be` is the probability, 0..1,
+/// that the phrase without its superlative means a proposal. The strongest rival counts, not the sum of all: several
 /// proposals lie on one thing.
 pub(super) fn standing(extents: &[Extent], could_be: &[f32]) -> Vec<[f32; SIDES]> {
     let key = |e: &Extent| {

@@ -91,7 +91,7 @@ impl Scene {
 pub(super) struct Frozen {
     towers: Towers,
     pub(super) eyes: Option<Eyes>,
-    followed: Vec<(PathBuf, Option<SystemTime>)>,
+    watched: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
 /// SAM2 and the proposer.
@@ -129,13 +129,13 @@ impl Frozen {
         Ok(Self {
             towers: Towers::build(info, &vb)?,
             eyes,
-            followed: job.init.iter().map(|p| (p.clone(), modified(p))).collect(),
+            watched: job.init.iter().map(|p| (p.clone(), modified(p))).collect(),
         })
     }
 
     /// Whether a file it was loaded from has been written since.
     pub(super) fn is_stale(&self) -> bool {
-        self.followed
+        self.watched
             .iter()
             .any(|(path, then)| modified(path) > *then)
     }

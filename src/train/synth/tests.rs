@@ -109,6 +109,34 @@ fn phrases_mean_what_they_say() {
 }
 
 #[test]
+fn without_its_superlative_a_phrase_could_mean_several_things() {
+    let mut compared = 0;
+    for clip in clips(60, &small(12)) {
+        for phrase in &clip.phrases {
+            let could = phrase.could_mean(&clip.objects);
+            if phrase.slots.superlative.is_none() {
+                assert_eq!(could, phrase.referents);
+                continue;
+            }
+            compared += 1;
+            assert!(
+                could.len() > 1 && could.contains(&phrase.referents[0]),
+                "{phrase:?}"
+            );
+            assert!(could.is_sorted());
+            let said = phrase.slots.colour;
+            let others = clip.objects.iter().filter(|o| could.contains(&o.id));
+            assert!(
+                others
+                    .into_iter()
+                    .all(|o| said.is_none_or(|c| c == o.colour))
+            );
+        }
+    }
+    assert!(compared > 20, "{compared}");
+}
+
+#[test]
 fn straight_motions_go_where_they_say() {
     let options = SynthOptions {
         camera: 0.0,
