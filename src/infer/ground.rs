@@ -418,7 +418,8 @@ impl Engine {
             let found = output.proposals(0, config.topk, config.score_power)?;
             with_drawn(&found, &boxes, &described)?
         };
-        let all = n.painted(all, &n.pyramid(features)?)?;
+        let input = self.crops_from(clip, frame)?;
+        let all = n.cut_out(all, &n.pyramid(features)?, input.as_ref())?;
         Ok(Offered {
             all,
             drawn: corners.len(),
@@ -542,6 +543,7 @@ fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferRes
             .chain(next..next + drawn as u32)
             .collect(),
         masks: None,
+        crops: None,
     })
 }
 

@@ -172,6 +172,18 @@ impl Engine {
         Ok(sam_input(&small, side, norm, &model.device)?)
     }
 
+    /// What crops of proposals are cut from: SAM2's input, if the model looks at pixels.
+    pub(super) fn crops_from(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+    ) -> InferResult<Option<Tensor>> {
+        match self.config().filtration.crop_side() {
+            Some(_) => self.image(clip, frame).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// A frame as masks are divided on; `None` if the model's masks are not.
     pub(super) fn canvas(
         &self,

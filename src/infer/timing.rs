@@ -167,7 +167,8 @@ impl Engine {
         let proposer = &self.config().proposer;
         let boxes = offered.proposals(0, proposer.topk, proposer.score_power)?;
         let pyramid = n.pyramid(&features)?;
-        let boxes = n.painted(boxes, &pyramid)?;
+        let input = self.crops_from(clip, FrameIndex(0))?;
+        let boxes = n.cut_out(boxes, &pyramid, input.as_ref())?;
         quickest(stages, "filtration", || {
             Ok(n.filtration.score(&query, &boxes, &pyramid)?)
         })?;

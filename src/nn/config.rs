@@ -248,12 +248,28 @@ pub struct RegionCodeConfig {
     /// Whether it also reads what SAM2 paints in each proposal's box: the outline is what names of shapes are about.
     #[serde(default)]
     pub masks: bool,
+    /// Whether it also looks at the pixels themselves, on twice the grid: the finest map has a cell for every fourth pixel, too
+    /// few for the outline of something small.
+    #[serde(default)]
+    pub pixels: bool,
+}
+
+impl RegionCodeConfig {
+    /// Side of the crops that it looks at, if it does.
+    pub fn crop_side(&self) -> Option<usize> {
+        self.pixels.then_some(2 * self.grid)
+    }
 }
 
 impl FiltrationConfig {
     /// Whether proposals must come with masks, see [`RegionCodeConfig::masks`].
     pub fn reads_masks(&self) -> bool {
         self.region_code.is_some_and(|r| r.masks)
+    }
+
+    /// Side of the crops that proposals must come with, if they must.
+    pub fn crop_side(&self) -> Option<usize> {
+        self.region_code.and_then(|r| r.crop_side())
     }
 }
 

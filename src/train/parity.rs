@@ -11,7 +11,7 @@ use super::losses::{
 use crate::nn::{
     config::{FiltrationConfig, ProposerConfig},
     deformable_detr::Proposer,
-    filtration::{Candidates, ReleasedHead},
+    filtration::{Candidates, Cuttings, ReleasedHead},
     ops,
     parity::{Case, ParityError, Report, padding_rows},
 };
@@ -267,7 +267,7 @@ fn filtration(case: &Case, report: &mut Report) -> Outcome {
         valid: everyone.clone(),
         image: Some((side, side)),
         followed: None,
-        masks: None,
+        cut: Cuttings::default(),
     };
     let out = f.head.score(&f.queries, &candidates, &pyramid)?;
     let loss = class_loss(&out.logits, &f.targets, &everyone)?;

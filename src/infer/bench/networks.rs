@@ -197,12 +197,16 @@ impl Bench<'_> {
         let masks = config
             .reads_masks()
             .then(|| self.noise(&[m, 1, grid, grid]));
+        let crops = config
+            .crop_side()
+            .map(|side| self.noise(&[m, 3, side, side]));
         let proposals = Proposals {
             boxes: Tensor::from_vec(corners, (m, 4), self.device)?,
             scores: Tensor::ones(m, candle_core::DType::F32, self.device)?,
             features: self.noise(&[m, config.prop_dim])?,
             indices: (0..m as u32).collect(),
             masks: masks.transpose()?,
+            crops: crops.transpose()?,
         };
         let queries = self.noise(&[1, config.seg_dim])?;
         let features = self.features()?;

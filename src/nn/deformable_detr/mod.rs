@@ -84,6 +84,8 @@ pub struct Proposals {
     /// `(k, 1, h, w)`: logits of what SAM2 paints in each box, for a filtration head that reads them; the proposer itself has
     /// none.
     pub masks: Option<Tensor>,
+    /// `(k, 3, s, s)`: pixels in each box as SAM2 is given them, likewise.
+    pub crops: Option<Tensor>,
 }
 
 /// The encoder's tokens with everything that belongs to their places.
@@ -536,6 +538,7 @@ impl ProposerOutput {
             features: self.features.detach().get(image)?.index_select(&pick, 0)?,
             indices,
             masks: None,
+            crops: None,
         })
     }
 }

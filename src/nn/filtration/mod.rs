@@ -19,7 +19,11 @@ pub mod travel;
 use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-pub use self::{paper::PaperHead, region_code::RegionCode, released::ReleasedHead};
+pub use self::{
+    paper::PaperHead,
+    region_code::{Cuttings, RegionCode, crop},
+    released::ReleasedHead,
+};
 use super::{config::FiltrationConfig, deformable_detr::Proposals};
 
 /// The feature pyramid that regions are read from, finest first: SAM2's two high-resolution maps and its image
@@ -140,8 +144,8 @@ pub struct Candidates<'a> {
     pub image: Option<(usize, usize)>,
     /// What became of them on later frames, see [`FiltrationHead::follow`]; `None`: not known.
     pub followed: Option<&'a Followed>,
-    /// `(m, 1, h, w)`: what is painted in each box, see [`Proposals::masks`].
-    pub masks: Option<&'a Tensor>,
+    /// What is cut out for each box.
+    pub cut: Cuttings<'a>,
 }
 
 impl<'a> Candidates<'a> {
@@ -158,7 +162,7 @@ impl<'a> Candidates<'a> {
             valid: vec![true; m],
             image: None,
             followed: None,
-            masks: proposals.masks.as_ref(),
+            cut: Cuttings::of(proposals),
         })
     }
 
@@ -229,6 +233,7 @@ mod tests {
             features: Tensor::new(&[[7_f32, 8.0, 9.0], [1.0, 2.0, 3.0]], device)?,
             indices: vec![0, 1],
             masks: None,
+            crops: None,
         };
         let candidates = Candidates::all_valid(&proposals)?;
         assert_eq!(candidates.placed(0)?.dims(), [2, 3]);

@@ -151,7 +151,7 @@ mod tests {
             valid: vec![true, false],
             image: None,
             followed: None,
-            masks: None,
+            cut: super::Cuttings::default(),
         };
         let out = head.score(&noise(&[3, 6])?, &candidates, &pyramid)?;
         assert_eq!(out.boxes.dims(), [3, 2, 4]);

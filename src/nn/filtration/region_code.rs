@@ -1,5 +1,5 @@
-//! What a proposal looks like as a whole: its pixels on the two finest levels, on one grid, through three
-//! convolutions into one vector.
+//! What a proposal looks like as a whole: the two finest levels, what is painted in its box and its pixels, on one grid,
+//! through three convolutions into one vector.
 //!
 //! Nano's own; the released head has nothing like it. Its region helper projects every cell by itself and mixes them by
 //! attention, and the proposer's decoder reads a few points of the coarsest level: neither can tell a star from a cross,
@@ -24,6 +24,10 @@ use crate::nn::{
 const CHANNELS: [usize; 3] = [48, 64, 96];
 /// The first looks at neighbours on the whole grid, the others halve it.
 const STRIDES: [usize; 3] = [1, 2, 2];
+/// Channels that pixels pass through on twice the grid, before they join the first convolution.
+const FINE_CHANNELS: usize = 24;
+/// Colours of a pixel.
+const RGB: usize = 3;
 
 /// Numbers that say what form a region has.
 const FORM: usize = 2;
@@ -36,21 +40,54 @@ const SURE: f64 = 4.0;
 #[derive(Clone, Debug)]
 pub struct RegionCode {
     convs: Vec<Conv2d>,
+    /// Of pixels and what is painted among them; the second halves the grid.
+    fine: Option<[Conv2d; 2]>,
     out: Linear,
     norm: LayerNorm,
     grid: usize,
     masks: bool,
 }
 
+/// What is cut out for each of some regions, beside the maps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cuttings<'a> {
+    /// `(rois, 1, h, w)`: logits of what is painted in each, on the whole image.
+    pub masks: Option<&'a Tensor>,
+    /// `(rois, 3, s, s)`: its pixels, see [`RegionCodeConfig::crop_side`].
+    pub crops: Option<&'a Tensor>,
+}
+
+impl<'a> Cuttings<'a> {
+    /// What proposals come with.
+    pub fn of(proposals: &'a Proposals) -> Self {
+        Self {
+            masks: proposals.masks.as_ref(),
+            crops: proposals.crops.as_ref(),
+        }
+    }
+}
+
+/// The pixels `(m, 3, side, side)` of boxes `(m, 4)`, fractions of an image `(1, 3, h, w)`, without a gradient.
+///
+/// # Errors
+/// If shapes differ.
+pub fn crop(image: &Tensor, boxes: &Tensor, side: usize) -> Result<Tensor> {
+    let (_, _, h, w) = image.dims4()?;
+    ops::roi_align(&image.detach(), &rois(boxes, (h, w))?, 1.0, side)
+}
+
 impl RegionCode {
-    /// Reads `conv.{0,1,2}`, `out` and `norm`; `None` where the configuration has no such code.
+    /// Reads `conv.{0,1,2}`, `fine.{0,1}` if it looks at pixels, `out` and `norm`; `None` where the configuration has no such code.
     ///
     /// # Errors
     /// If a tensor is missing or of another shape, or the grid has no cell.
     pub fn new(config: &FiltrationConfig, vb: &VarBuilder<'_>) -> Result<Option<Self>> {
-        let Some(RegionCodeConfig { grid, width, masks }) = config.region_code else {
+        let Some(region) = config.region_code else {
             return Ok(None);
         };
+        let RegionCodeConfig {
+            grid, width, masks, ..
+        } = region;
         let &[fine, middle, _] = config.level_in_dims.as_slice() else {
             bail!("regions are read from three levels");
         };
@@ -64,8 +101,19 @@ impl RegionCode {
             convs.push(Conv2d::new(width_in, channels, 3, stride, 1, vb)?);
             (width_in, side) = (channels, side.div_ceil(stride));
         }
+        let fine = match region.crop_side() {
+            None => None,
+            Some(_) => {
+                let (vb, seen) = (vb.pp("fine"), RGB + usize::from(masks));
+                Some([
+                    Conv2d::new(seen, FINE_CHANNELS, 3, 1, 1, vb.pp(0))?,
+                    Conv2d::new(FINE_CHANNELS, CHANNELS[0], 3, 2, 1, vb.pp(1))?,
+                ])
+            }
+        };
         Ok(Some(Self {
             convs,
+            fine,
             out: Linear::new(width_in * side * side + FORM, width, vb.pp("out"))?,
             norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
             grid,
@@ -79,15 +127,14 @@ impl RegionCode {
     }
 
     /// Codes `(rois, width)` of regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8, and
-    /// from what is painted in each region, logits `(rois, 1, h, w)`, if it reads that;
-    /// each value has mean 0 and variance 1 within a code but for the norm's own scale.
+    /// from what is cut out for each region, if it reads that; each value has mean 0 and variance 1 within a code but for the norm's own scale.
     ///
     /// # Errors
-    /// If widths do not fit, a region names an image that is not there, or masks that it reads are not given.
+    /// If widths do not fit, a region names an image that is not there, or a cutting that it reads is not given.
     pub fn forward(
         &self,
         maps: [&Tensor; 2],
-        masks: Option<&Tensor>,
+        cut: Cuttings<'_>,
         rois: &[Roi],
         rows: usize,
     ) -> Result<Tensor> {
@@ -96,31 +143,49 @@ impl RegionCode {
         for map in maps {
             grids.push(ops::roi_align(map, rois, scale(map)?, self.grid)?);
         }
-        match (self.masks, masks) {
-            (false, _) => {}
+        let dtype = grids[0].dtype();
+        // Each region has a map of its own.
+        let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
+        let own: Vec<Roi> = rois.iter().enumerate().map(own).collect();
+        let painted = match (self.masks, cut.masks) {
+            (false, _) => None,
             (true, Some(masks)) => {
-                // Each region has a map of its own.
-                let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
-                let own: Vec<Roi> = rois.iter().enumerate().map(own).collect();
-                let painted = ((masks / SURE)?.tanh()? * f64::from(LOUDNESS))?;
-                let painted = ops::roi_align(&painted, &own, scale(masks)?, self.grid)?;
-                grids.push(painted.to_dtype(grids[0].dtype())?);
+                let sure = ((masks / SURE)?.tanh()? * f64::from(LOUDNESS))?;
+                Some((sure, scale(masks)?))
             }
             (true, None) => bail!("this region code reads masks, and there are none"),
+        };
+        let on_grid = |side: usize| -> Result<Option<Tensor>> {
+            let Some((sure, scale)) = &painted else {
+                return Ok(None);
+            };
+            let grid = ops::roi_align(sure, &own, *scale, side)?;
+            Ok(Some(grid.to_dtype(dtype)?))
+        };
+        grids.extend(on_grid(self.grid)?);
+        let mut x = self.convs[0].forward(&Tensor::cat(&grids, 1)?)?;
+        if let Some([first, second]) = &self.fine {
+            let Some(crops) = cut.crops else {
+                bail!("this region code reads pixels, and there are none");
+            };
+            let mut seen = vec![crops.to_dtype(dtype)?];
+            seen.extend(on_grid(crops.dim(3)?)?);
+            let seen = first.forward(&Tensor::cat(&seen, 1)?)?.relu()?;
+            x = (x + second.forward(&seen)?)?;
         }
-        let mut x = Tensor::cat(&grids, 1)?;
-        for conv in &self.convs {
+        x = x.relu()?;
+        for conv in &self.convs[1..] {
             x = conv.forward(&x)?.relu()?;
         }
         let x = Tensor::cat(&[x.flatten_from(1)?, form(rois, rows, &x)?], 1)?;
         self.norm.forward(&self.out.forward(&x)?)
     }
 
-    /// Codes `(m, width)` of boxes `(m, 4)` in fractions of an image of `(rows, columns)` pixels, with what is painted in them;
+    /// Codes `(m, width)` of boxes `(m, 4)` in fractions of an image of `(rows, columns)` pixels, with what is cut out for them;
     /// without a size, of four times the finest level's.
     pub(super) fn of(
         &self,
-        (boxes, masks): (&Tensor, Option<&Tensor>),
+        (boxes, cut): (&Tensor, Cuttings<'_>),
         pyramid: &Pyramid,
         image: Option<(usize, usize)>,
     ) -> Result<Tensor> {
@@ -128,7 +193,7 @@ impl RegionCode {
         let image = image.unwrap_or((4 * h, 4 * w));
         self.forward(
             [&pyramid[0], &pyramid[1]],
-            masks,
+            cut,
             &rois(boxes, image)?,
             image.0,
         )
@@ -166,7 +231,7 @@ impl RegionCode {
         Ok(Sighting {
             boxes: boxes.iter().map(|b| [b[0], b[1], b[2], b[3]]).collect(),
             codes: self
-                .of((&proposals.boxes, proposals.masks.as_ref()), pyramid, None)?
+                .of((&proposals.boxes, Cuttings::of(proposals)), pyramid, None)?
                 .to_dtype(DType::F32)?
                 .to_vec2()?,
             objectness: proposals.scores.to_dtype(DType::F32)?.to_vec1()?,
@@ -229,7 +294,7 @@ mod tests {
             roi(80.0, 60.0, 40.0),
             roi(80.0, 60.0, 20.0),
         ];
-        let codes = code.forward([&fine, &middle], None, &rois, 128)?;
+        let codes = code.forward([&fine, &middle], Cuttings::default(), &rois, 128)?;
         assert_eq!(codes.dims(), [5, 12]);
         let rows = codes.to_vec2::<f32>()?;
         let apart = |a: usize, b: usize| -> f32 {
@@ -240,7 +305,8 @@ mod tests {
         assert!(apart(0, 2) > 0.1, "{}", apart(0, 2));
         assert!(apart(3, 4) > 0.1, "{}", apart(3, 4));
         assert_eq!(
-            code.forward([&fine, &middle], None, &[], 128)?.dims(),
+            code.forward([&fine, &middle], Cuttings::default(), &[], 128)?
+                .dims(),
             [0, 12],
             "no proposal, no code"
         );
@@ -266,7 +332,15 @@ mod tests {
         };
         let rois = [region; 3];
         let rows = code
-            .forward([&fine, &middle], Some(&masks), &rois, 128)?
+            .forward(
+                [&fine, &middle],
+                Cuttings {
+                    masks: Some(&masks),
+                    crops: None,
+                },
+                &rois,
+                128,
+            )?
             .to_vec2::<f32>()?;
         let apart = |a: usize, b: usize| -> f32 {
             let pairs = rows[a].iter().zip(&rows[b]);
@@ -278,7 +352,10 @@ mod tests {
             apart(0, 1),
             apart(0, 2)
         );
-        assert!(code.forward([&fine, &middle], None, &rois, 128).is_err());
+        assert!(
+            code.forward([&fine, &middle], Cuttings::default(), &rois, 128)
+                .is_err()
+        );
         Ok(())
     }
 }

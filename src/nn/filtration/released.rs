@@ -91,10 +91,10 @@ impl Selector {
         let dtype = candidates.features.dtype();
         let mut known = vec![candidates.placed(self.waves)?];
         if let Some(code) = &self.region_code {
-            let (boxes, masks) = (candidates.boxes, candidates.masks);
+            let (boxes, cut) = (candidates.boxes, candidates.cut);
             let own = match candidates.followed {
                 Some(followed) => followed.code.clone(),
-                None => code.of((boxes, masks), pyramid, candidates.image)?,
+                None => code.of((boxes, cut), pyramid, candidates.image)?,
             };
             let own = own.to_dtype(dtype)?;
             known.push(own.clone());
@@ -365,6 +365,7 @@ mod tests {
             features: one(&[[-8.0, 0.0], [8.0, 0.0], [8.0, 0.0]])?,
             indices: vec![0, 1, 2],
             masks: None,
+            crops: None,
         };
         let map = |c: usize, side: usize| Tensor::zeros((1, c, side, side), DType::F32, device);
         let pyramid = [map(2, 16)?, map(3, 8)?, map(6, 4)?];

@@ -34,7 +34,7 @@ pub(super) struct Extent {
 /// What every candidate covers: of the painted mask what lies in its box; where nothing is painted, the box itself.
 pub(super) fn extents(candidates: &Candidates<'_>) -> Result<Vec<Extent>> {
     let boxes = candidates.boxes.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-    let painted = match candidates.masks {
+    let painted = match candidates.cut.masks {
         Some(masks) => Some((
             masks.dims4()?,
             masks
@@ -166,7 +166,10 @@ mod tests {
             valid: vec![true; 2],
             image: None,
             followed: None,
-            masks: Some(&Tensor::from_vec(logits, (2, 1, 8, 8), device)?),
+            cut: super::super::Cuttings {
+                masks: Some(&Tensor::from_vec(logits, (2, 1, 8, 8), device)?),
+                crops: None,
+            },
         };
         let areas: Vec<f32> = extents(&candidates)?.iter().map(|e| e.area).collect();
         assert_eq!(

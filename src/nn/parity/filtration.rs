@@ -8,7 +8,7 @@ use super::{Case, Kind, ParityError, Report, sam};
 use crate::nn::{
     config::FiltrationConfig,
     filtration::{
-        Candidates, FiltrationHead, Pyramid, ReleasedHead, prior,
+        Candidates, Cuttings, FiltrationHead, Pyramid, ReleasedHead, prior,
         roi::rois,
         select::{align, select},
     },
@@ -92,7 +92,7 @@ impl Setup {
             valid,
             image: Some(self.image),
             followed: None,
-            masks: None,
+            cut: Cuttings::default(),
         }
     }
 

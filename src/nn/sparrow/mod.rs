@@ -19,7 +19,7 @@ use super::{
     clip::Clip,
     config::SparrowConfig,
     deformable_detr::{Proposals, Proposer},
-    filtration::{FiltrationHead, Pyramid},
+    filtration::{self, FiltrationHead, Pyramid},
     internvideo2::InternVideo2,
     multimodal::{self, Multimodal, PromptIds, TsfTokens, Widths},
     phi3::{KvCache, Phi3},
@@ -312,21 +312,34 @@ impl Sparrow {
         let config = &self.config.proposer;
         let found = output.proposals(0, config.topk, config.score_power)?;
         match shared {
-            Some(features) => self.painted(found, &self.pyramid(features)?),
+            Some(features) => self.cut_out(found, &self.pyramid(features)?, None),
             None => Ok(found),
         }
     }
 
-    /// Proposals with what SAM2 paints in them, where the filtration head reads that.
+    /// Proposals with what SAM2 paints in them and with their pixels, where the filtration head reads that. `input` is SAM2's,
+    /// `(1, 3, h, w)`; heads that look at pixels need it.
     ///
     /// # Errors
     /// If `pyramid` is not SAM2's.
-    pub fn painted(&self, proposals: Proposals, pyramid: &Pyramid) -> Result<Proposals> {
-        if !self.config.filtration.reads_masks() {
-            return Ok(proposals);
-        }
+    pub fn cut_out(
+        &self,
+        proposals: Proposals,
+        pyramid: &Pyramid,
+        input: Option<&Tensor>,
+    ) -> Result<Proposals> {
+        let config = &self.config.filtration;
+        let masks = match config.reads_masks() {
+            true => Some(self.sam2.paint(pyramid, &proposals.boxes)?),
+            false => None,
+        };
+        let crops = match (config.crop_side(), input) {
+            (Some(side), Some(input)) => Some(filtration::crop(input, &proposals.boxes, side)?),
+            _ => None,
+        };
         Ok(Proposals {
-            masks: Some(self.sam2.paint(pyramid, &proposals.boxes)?),
+            masks,
+            crops,
             ..proposals
         })
     }

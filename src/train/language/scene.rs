@@ -14,7 +14,7 @@ use crate::{
     },
     nn::{
         deformable_detr::{Proposals, Proposer},
-        filtration::{Followed, Pyramid, RegionCode},
+        filtration::{Followed, Pyramid, RegionCode, crop},
         sam2::Sam2,
         weights::WeightStore,
     },
@@ -287,12 +287,12 @@ impl Eyes {
                 .proposals(0, config.topk, config.score_power)?;
         let [fine, middle] = features.high_res;
         let pyramid = [fine, middle, embed];
-        if self
-            .region_code
-            .as_ref()
-            .is_some_and(RegionCode::reads_masks)
-        {
+        let filtration = &info.config.filtration;
+        if filtration.reads_masks() {
             found.masks = Some(self.sam.paint(&pyramid, &found.boxes)?);
+        }
+        if let Some(side) = filtration.crop_side() {
+            found.crops = Some(crop(&input, &found.boxes, side)?);
         }
         Ok((found, pyramid))
     }

@@ -14,7 +14,7 @@ use crate::{
     nn::{
         config::SparrowConfig,
         deformable_detr::Proposer,
-        filtration::RegionCode,
+        filtration::{Cuttings, RegionCode},
         ops::{self, Roi},
         sam2::{BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Prompts, Sam2},
     },
@@ -50,6 +50,8 @@ pub(super) struct Nets {
     pub(super) proposer: Proposer,
     pub(super) heads: AuxHeads,
     pub(super) region_code: Option<RegionCode>,
+    /// Side of the crops that it looks at, if it does.
+    crop_side: Option<usize>,
 }
 
 /// What a stage trains.
@@ -143,6 +145,7 @@ impl Nets {
                 &vb,
             )?,
             region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
+            crop_side: config.filtration.crop_side(),
         })
     }
 
@@ -202,7 +205,7 @@ impl Nets {
         match scope {
             Scope::Everything => {}
             Scope::Regions => {
-                let loss = self.region_loss(&features, batch, &mut terms)?;
+                let loss = self.region_loss((&images, &features), batch, &mut terms)?;
                 return Ok((loss.map_or_else(nothing, Ok)?, terms));
             }
             Scope::Memory if batch.objects.is_empty() => return Ok((nothing()?, terms)),
@@ -213,7 +216,7 @@ impl Nets {
         }
         let mut total = self.dense_loss(&features, batch, &mut terms)?;
         total = (total + self.proposal_loss(&features, batch, &mut terms)?)?;
-        if let Some(loss) = self.region_loss(&features, batch, &mut terms)? {
+        if let Some(loss) = self.region_loss((&images, &features), batch, &mut terms)? {
             total = (total + loss)?;
         }
         if !batch.objects.is_empty() {
@@ -290,7 +293,7 @@ impl Nets {
     /// What region codes of all objects in view must tell.
     fn region_loss(
         &self,
-        features: &ImageFeatures,
+        (images, features): (&Tensor, &ImageFeatures),
         batch: &Batch,
         terms: &mut Vec<Term>,
     ) -> Result<Option<Tensor>> {
@@ -310,8 +313,12 @@ impl Nets {
             return Ok(None);
         }
         let maps = [&features.high_res[0], &features.high_res[1]];
-        let masks = self.painted(features, &regions, batch.px)?;
-        let codes = code.forward(maps, masks.as_ref(), &regions, batch.px)?;
+        let (masks, crops) = self.cut_out(features, images, &regions, batch.px)?;
+        let cut = Cuttings {
+            masks: masks.as_ref(),
+            crops: crops.as_ref(),
+        };
+        let codes = code.forward(maps, cut, &regions, batch.px)?;
         let Some(loss) = self.heads.regions(&codes, names)? else {
             return Ok(None);
         };
@@ -320,7 +327,21 @@ impl Nets {
         Ok(Some(loss))
     }
 
-    /// What the decoder paints in regions, which come image by image, if region codes read that.
+    /// What the decoder paints in regions of `images`, which come image by image, and their pixels, if region codes read that.
+    pub(super) fn cut_out(
+        &self,
+        features: &ImageFeatures,
+        images: &Tensor,
+        regions: &[Roi],
+        px: usize,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let crops = match self.crop_side {
+            Some(side) => Some(ops::roi_align(images, regions, 1.0, side)?),
+            None => None,
+        };
+        Ok((self.painted(features, regions, px)?, crops))
+    }
+
     pub(super) fn painted(
         &self,
         features: &ImageFeatures,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     nn::{
-        filtration::roi::rois,
+        filtration::{Cuttings, roi::rois},
         sam2::{BankEntry, DecodeOptions, FrameInfo, Prompts},
     },
     train::{
@@ -84,8 +84,12 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
             if let Some(code) = &nets.region_code {
                 let rois = rois(&proposals.boxes, (px, px))?;
                 let maps = [&features.high_res[0], &features.high_res[1]];
-                let masks = nets.painted(&features, &rois, px)?;
-                let codes = code.forward(maps, masks.as_ref(), &rois, px)?;
+                let (masks, crops) = nets.cut_out(&features, &image, &rois, px)?;
+                let cut = Cuttings {
+                    masks: masks.as_ref(),
+                    crops: crops.as_ref(),
+                };
+                let codes = code.forward(maps, cut, &rois, px)?;
                 out.region_shapes = nets.heads.read_regions(&codes)?;
             }
         }
