@@ -24,8 +24,11 @@ use crate::nn::{
 const CHANNELS: [usize; 3] = [48, 64, 96];
 /// The first looks at neighbours on the whole grid, the others halve it.
 const STRIDES: [usize; 3] = [1, 2, 2];
-/// Channels that pixels pass through on twice the grid, before they join the first convolution.
+/// Channels that pixels pass through on twice the grid, before they join the first convolution, and that outlines are drawn from.
 const FINE_CHANNELS: usize = 24;
+const OUTLINE_CHANNELS: usize = 40;
+/// Cells of twice the grid in one of the grid.
+const QUARTERS: usize = 4;
 /// Colours of a pixel.
 const RGB: usize = 3;
 
@@ -40,12 +43,61 @@ const SURE: f64 = 4.0;
 #[derive(Clone, Debug)]
 pub struct RegionCode {
     convs: Vec<Conv2d>,
-    /// Of pixels and what is painted among them; the second halves the grid.
-    fine: Option<[Conv2d; 2]>,
+    fine: Option<Fine>,
     out: Linear,
     norm: LayerNorm,
     grid: usize,
     masks: bool,
+}
+
+/// What looks at pixels. It draws the region's outline anew, from all that is known of it, and the code is made of that, too:
+/// on a map with a cell for every fourth pixel what is painted says little of the form of something small.
+#[derive(Clone, Debug)]
+struct Fine {
+    /// Of pixels and what is painted among them, on twice the grid; the second comes down to the grid.
+    pixels: [Conv2d; 2],
+    /// On the grid; the last has four channels, one for each quarter of a cell.
+    outline: [Conv2d; 2],
+    /// What the second convolution hears of it.
+    heard: Conv2d,
+}
+
+impl Fine {
+    fn new(masks: bool, vb: &VarBuilder<'_>) -> Result<Self> {
+        let conv = |from, to, stride, name: &str| Conv2d::new(from, to, 3, stride, 1, vb.pp(name));
+        let [first, second, _] = CHANNELS;
+        Ok(Self {
+            pixels: [
+                conv(RGB + usize::from(masks), FINE_CHANNELS, 1, "pixels.0")?,
+                conv(FINE_CHANNELS, first, 2, "pixels.1")?,
+            ],
+            outline: [
+                conv(first, OUTLINE_CHANNELS, 1, "outline.0")?,
+                conv(OUTLINE_CHANNELS, QUARTERS, 1, "outline.1")?,
+            ],
+            heard: conv(QUARTERS, second, 2, "heard")?,
+        })
+    }
+}
+
+/// Regions as a code reads them.
+#[derive(Clone, Debug)]
+pub struct Regions {
+    /// `(rois, c, grid, grid)`: both maps, and what is painted.
+    grid: Tensor,
+    /// `(rois, c, 2 · grid, 2 · grid)`: pixels, and what is painted.
+    fine: Option<Tensor>,
+    /// `(rois, 2)`, see [`form`].
+    form: Tensor,
+}
+
+/// What is made of regions.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// `(rois, width)`; each value has mean 0 and variance 1 within a code but for the norm's own scale.
+    pub codes: Tensor,
+    /// `(rois, 1, 2 · grid, 2 · grid)`: logits of the object's pixels within its region, if pixels are looked at.
+    pub outlines: Option<Tensor>,
 }
 
 /// What is cut out for each of some regions, beside the maps.
@@ -77,7 +129,7 @@ pub fn crop(image: &Tensor, boxes: &Tensor, side: usize) -> Result<Tensor> {
 }
 
 impl RegionCode {
-    /// Reads `conv.{0,1,2}`, `fine.{0,1}` if it looks at pixels, `out` and `norm`; `None` where the configuration has no such code.
+    /// Reads `conv.{0,1,2}`, `fine.*` if it looks at pixels, `out` and `norm`; `None` where the configuration has no such code.
     ///
     /// # Errors
     /// If a tensor is missing or of another shape, or the grid has no cell.
@@ -103,13 +155,7 @@ impl RegionCode {
         }
         let fine = match region.crop_side() {
             None => None,
-            Some(_) => {
-                let (vb, seen) = (vb.pp("fine"), RGB + usize::from(masks));
-                Some([
-                    Conv2d::new(seen, FINE_CHANNELS, 3, 1, 1, vb.pp(0))?,
-                    Conv2d::new(FINE_CHANNELS, CHANNELS[0], 3, 2, 1, vb.pp(1))?,
-                ])
-            }
+            Some(_) => Some(Fine::new(masks, &vb.pp("fine"))?),
         };
         Ok(Some(Self {
             convs,
@@ -126,18 +172,18 @@ impl RegionCode {
         self.masks
     }
 
-    /// Codes `(rois, width)` of regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8, and
-    /// from what is cut out for each region, if it reads that; each value has mean 0 and variance 1 within a code but for the norm's own scale.
+    /// Reads regions in pixels of images with `rows` rows, from maps `(b, c, h, w)` of strides 4 and 8, and from what is cut
+    /// out for each region.
     ///
     /// # Errors
     /// If widths do not fit, a region names an image that is not there, or a cutting that it reads is not given.
-    pub fn forward(
+    pub fn read(
         &self,
         maps: [&Tensor; 2],
         cut: Cuttings<'_>,
         rois: &[Roi],
         rows: usize,
-    ) -> Result<Tensor> {
+    ) -> Result<Regions> {
         let mut grids = Vec::with_capacity(maps.len() + 1);
         let scale = |map: &Tensor| Ok::<_, candle_core::Error>(map.dim(2)? as f32 / rows as f32);
         for map in maps {
@@ -163,22 +209,63 @@ impl RegionCode {
             Ok(Some(grid.to_dtype(dtype)?))
         };
         grids.extend(on_grid(self.grid)?);
-        let mut x = self.convs[0].forward(&Tensor::cat(&grids, 1)?)?;
-        if let Some([first, second]) = &self.fine {
-            let Some(crops) = cut.crops else {
-                bail!("this region code reads pixels, and there are none");
-            };
-            let mut seen = vec![crops.to_dtype(dtype)?];
-            seen.extend(on_grid(crops.dim(3)?)?);
-            let seen = first.forward(&Tensor::cat(&seen, 1)?)?.relu()?;
-            x = (x + second.forward(&seen)?)?;
+        let fine = match (&self.fine, cut.crops) {
+            (None, _) => None,
+            (Some(_), Some(crops)) => {
+                let mut seen = vec![crops.to_dtype(dtype)?];
+                seen.extend(on_grid(crops.dim(3)?)?);
+                Some(Tensor::cat(&seen, 1)?)
+            }
+            (Some(_), None) => bail!("this region code reads pixels, and there are none"),
+        };
+        let grid = Tensor::cat(&grids, 1)?;
+        Ok(Regions {
+            form: form(rois, rows, &grid)?,
+            grid,
+            fine,
+        })
+    }
+
+    /// Codes of regions.
+    ///
+    /// # Errors
+    /// If they were read for another code.
+    pub fn code(&self, regions: &Regions) -> Result<Codes> {
+        let mut outlines = None;
+        let mut x = self.convs[0].forward(&regions.grid)?;
+        if let (Some(net), Some(fine)) = (&self.fine, &regions.fine) {
+            let seen = net.pixels[0].forward(fine)?.relu()?;
+            x = (x + net.pixels[1].forward(&seen)?)?.relu()?;
+            let quarters = net.outline[0].forward(&x)?.relu()?;
+            let quarters = net.outline[1].forward(&quarters)?;
+            let heard = ((&quarters / SURE)?.tanh()? * f64::from(LOUDNESS))?;
+            x = (self.convs[1].forward(&x)? + net.heard.forward(&heard)?)?.relu()?;
+            outlines = Some(joined(&quarters)?);
+        } else {
+            x = self.convs[1].forward(&x.relu()?)?.relu()?;
         }
-        x = x.relu()?;
-        for conv in &self.convs[1..] {
+        for conv in &self.convs[2..] {
             x = conv.forward(&x)?.relu()?;
         }
-        let x = Tensor::cat(&[x.flatten_from(1)?, form(rois, rows, &x)?], 1)?;
-        self.norm.forward(&self.out.forward(&x)?)
+        let x = Tensor::cat(&[x.flatten_from(1)?, regions.form.clone()], 1)?;
+        Ok(Codes {
+            codes: self.norm.forward(&self.out.forward(&x)?)?,
+            outlines,
+        })
+    }
+
+    /// [`RegionCode::code`] of what [`RegionCode::read`] reads: codes `(rois, width)`.
+    ///
+    /// # Errors
+    /// As [`RegionCode::read`].
+    pub fn forward(
+        &self,
+        maps: [&Tensor; 2],
+        cut: Cuttings<'_>,
+        rois: &[Roi],
+        rows: usize,
+    ) -> Result<Tensor> {
+        Ok(self.code(&self.read(maps, cut, rois, rows)?)?.codes)
     }
 
     /// Codes `(m, width)` of boxes `(m, 4)` in fractions of an image of `(rows, columns)` pixels, with what is cut out for them;
@@ -237,6 +324,15 @@ impl RegionCode {
             objectness: proposals.scores.to_dtype(DType::F32)?.to_vec1()?,
         })
     }
+}
+
+/// Four channels `(k, 4, g, g)`, the quarters of each cell row by row, as one map `(k, 1, 2 g, 2 g)`.
+fn joined(quarters: &Tensor) -> Result<Tensor> {
+    let (k, _, h, w) = quarters.dims4()?;
+    quarters
+        .reshape((k, 2, 2, h, w))?
+        .permute((0, 3, 1, 4, 2))?
+        .reshape((k, 1, 2 * h, 2 * w))
 }
 
 /// `(rois, 2)`: logarithms of width over height and of the size over the image's. On its grid every region is square, so

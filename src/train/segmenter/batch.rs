@@ -29,6 +29,8 @@ pub(super) struct BatchSpec {
 /// An object that the proposer should find in an image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truth {
+    /// Its id in the clip.
+    pub(super) id: u8,
     /// cx, cy, w, h as fractions.
     pub(super) cxcywh: [f32; 4],
     pub(super) colour: u32,
@@ -74,6 +76,8 @@ pub(super) struct Batch {
     pub(super) levels: [CellTargets; 3],
     /// Per image.
     pub(super) truths: Vec<Vec<Truth>>,
+    /// Per image, the id of the object that each pixel shows; 0 for none.
+    pub(super) ids: Vec<Vec<u8>>,
 }
 
 /// Makes the batch whose first clip has seed `seed`.
@@ -91,6 +95,7 @@ pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
         counts: Vec::new(),
         levels: Default::default(),
         truths: Vec::new(),
+        ids: Vec::new(),
     };
     let mut clips = Vec::with_capacity(spec.clips);
     for c in 0..spec.clips {
@@ -103,6 +108,7 @@ pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
                 cells(&clip, t, image, 4 << level, targets);
             }
             batch.truths.push(truths(&clip, t));
+            batch.ids.push(clip.ids[t].clone());
         }
         clips.push(clip);
     }
@@ -205,6 +211,7 @@ fn truths(clip: &Clip, t: usize) -> Vec<Truth> {
         .filter_map(|o| {
             let [x1, y1, x2, y2] = o.boxes[t]?;
             Some(Truth {
+                id: o.id,
                 cxcywh: [
                     (x1 + x2) / 2.0 / side,
                     (y1 + y2) / 2.0 / side,

@@ -8,6 +8,7 @@ mod batch;
 mod heads;
 mod model;
 mod proposals;
+mod regions;
 mod validate;
 
 use std::{collections::HashMap, time::Instant};
@@ -17,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use self::{
     batch::{Batch, BatchSpec, make},
     model::{Nets, PROPOSER_PREFIX, SAM_PREFIX, Scope},
+    regions::Memory,
 };
 use super::{
     AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult, checkpoint,
@@ -43,6 +45,8 @@ const SAVE_EVERY: u64 = 100;
 const VALIDATE_SECS: f64 = 300.0;
 /// Clips that one step may take seeds for.
 const SEEDS_PER_STEP: u64 = 64;
+/// How often region codes see again what they saw before, for each new batch.
+const AGAIN: usize = 5;
 /// Starting probability that a place or query holds an object.
 const PRIOR: f32 = 0.08;
 /// Spread of the prompt's Fourier code. SAM draws it with 1.0; its stored buffer may hold anything, and a slower code is
@@ -165,7 +169,7 @@ const REGIONS: Plan = Plan {
         smallest: 16.0,
     }],
     scope: Scope::Regions,
-    peak: 1.5e-3,
+    peak: 3e-3,
 };
 
 impl Plan {
@@ -351,31 +355,50 @@ fn train(
     };
     order(state.step, job.budget.progress())?;
     let mut sums = Sums::default();
+    let mut memory = Memory::new(job.seed ^ state.step);
     let mut validated = job.budget.secs();
     while let Some(step) = job.budget.next_step() {
         let progress = job.budget.progress();
         let batch = given.recv().map_err(|e| stopped(&e))?;
         order(step + 1, progress)?;
-        let started = Instant::now();
-        let (loss, terms) = nets.loss(&batch, plan.scope, &job.device)?;
-        let value = model::scalar(&loss)?;
-        let forward = started.elapsed().as_secs_f64();
-        if !value.is_finite() {
-            return Err(TrainError::Diverged { step });
-        }
-        let grads = loss.backward()?;
-        let backward = started.elapsed().as_secs_f64() - forward;
         let lr = schedule.at(step, progress);
-        let report = adam.step(&grads, lr)?;
-        let whole = started.elapsed().as_secs_f64();
-        sums.add(&terms);
-        sums.add(&[
-            ("loss", value),
-            ("norm", report.grad_norm),
-            ("fwd_s", forward),
-            ("bwd_s", backward),
-            ("opt_s", whole - forward - backward),
-        ]);
+        let rounds = match plan.scope {
+            Scope::Regions => {
+                if let Some(look) = nets.look_alone(&batch, &job.device)? {
+                    memory.keep(look);
+                }
+                1 + AGAIN
+            }
+            Scope::Everything | Scope::Memory => 1,
+        };
+        for round in 0..rounds {
+            let started = Instant::now();
+            let (loss, terms) = match (plan.scope, memory.again(round)) {
+                (Scope::Regions, Some(look)) => {
+                    let mut terms = Vec::new();
+                    (nets.region_loss(look, &mut terms)?, terms)
+                }
+                (Scope::Regions, None) => break,
+                _ => nets.loss(&batch, plan.scope, &job.device)?,
+            };
+            let value = model::scalar(&loss)?;
+            let forward = started.elapsed().as_secs_f64();
+            if !value.is_finite() {
+                return Err(TrainError::Diverged { step });
+            }
+            let grads = loss.backward()?;
+            let backward = started.elapsed().as_secs_f64() - forward;
+            let report = adam.step(&grads, lr)?;
+            let whole = started.elapsed().as_secs_f64();
+            sums.add(&terms);
+            sums.add(&[
+                ("loss", value),
+                ("norm", report.grad_norm),
+                ("fwd_s", forward),
+                ("bwd_s", backward),
+                ("opt_s", whole - forward - backward),
+            ]);
+        }
         if (step + 1).is_multiple_of(REPORT_EVERY) {
             let mut fields = sums.take();
             fields.push(("px", batch.px as f64));

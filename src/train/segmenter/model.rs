@@ -6,15 +6,16 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    batch::{Batch, POINTS, Prompt, Prompted, Truth},
-    heads::{AuxHeads, Names},
+    batch::{Batch, POINTS, Prompt, Prompted},
+    heads::AuxHeads,
     proposals,
+    regions::Look,
 };
 use crate::{
     nn::{
         config::SparrowConfig,
         deformable_detr::Proposer,
-        filtration::{Cuttings, RegionCode},
+        filtration::RegionCode,
         ops::{self, Roi},
         sam2::{BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Prompts, Sam2},
     },
@@ -32,17 +33,12 @@ const IOU: f64 = 0.5;
 const DENSE: f64 = 0.5;
 const ATTRIBUTES: f64 = 0.3;
 const QUERY_ATTRIBUTES: f64 = 0.5;
-const REGION_ATTRIBUTES: f64 = 1.0;
 const PROPOSER: f64 = 0.35;
 
 /// Where SAM2 and the proposer sit in the composite's name space.
 pub(super) const SAM_PREFIX: &str = "model.visual_model";
 pub(super) const PROPOSER_PREFIX: &str = "detector";
 const REGION_PREFIX: &str = "model.proposal_selector.region_code";
-
-/// How far the sides of a box that a region code is read from lie off the true one, in parts of its size: proposals are
-/// never exact.
-const REGION_JITTER: f32 = 0.08;
 
 /// SAM2, the proposer on its features, and training-only heads.
 pub(super) struct Nets {
@@ -182,7 +178,14 @@ impl Nets {
         })
     }
 
-    /// Loss of a batch and its terms by name.
+    /// What region codes see of a batch of a trunk that is held still.
+    pub(super) fn look_alone(&self, batch: &Batch, device: &Device) -> Result<Option<Look>> {
+        let n = batch.clips * batch.frames;
+        let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
+        self.look(&images, &still(self.sam.encode_image(&images)?), batch)
+    }
+
+    /// Loss of a batch and its terms by name; of region codes alone it is [`Nets::region_loss`].
     pub(super) fn loss(
         &self,
         batch: &Batch,
@@ -193,31 +196,20 @@ impl Nets {
         let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
         let mut features = self.sam.encode_image(&images)?;
         if scope != Scope::Everything {
-            features = ImageFeatures {
-                high_res: features.high_res.map(|m| m.detach()),
-                embed: features.embed.detach(),
-                pos: features.pos,
-                fpn: Vec::new(),
-            };
+            features = still(features);
         }
         let mut terms = Vec::new();
-        let nothing = || Tensor::zeros((), DType::F32, device);
-        match scope {
-            Scope::Everything => {}
-            Scope::Regions => {
-                let loss = self.region_loss((&images, &features), batch, &mut terms)?;
-                return Ok((loss.map_or_else(nothing, Ok)?, terms));
-            }
-            Scope::Memory if batch.objects.is_empty() => return Ok((nothing()?, terms)),
-            Scope::Memory => {
-                let loss = self.mask_losses(&features, batch, &mut terms)?;
-                return Ok((loss, terms));
-            }
+        if scope == Scope::Memory {
+            let loss = match batch.objects.is_empty() {
+                true => Tensor::zeros((), DType::F32, device)?,
+                false => self.mask_losses(&features, batch, &mut terms)?,
+            };
+            return Ok((loss, terms));
         }
         let mut total = self.dense_loss(&features, batch, &mut terms)?;
         total = (total + self.proposal_loss(&features, batch, &mut terms)?)?;
-        if let Some(loss) = self.region_loss((&images, &features), batch, &mut terms)? {
-            total = (total + loss)?;
+        if let Some(look) = self.look(&images, &features, batch)? {
+            total = (total + self.region_loss(&look, &mut terms)?)?;
         }
         if !batch.objects.is_empty() {
             total = (total + self.mask_losses(&features, batch, &mut terms)?)?;
@@ -288,43 +280,6 @@ impl Nets {
             * QUERY_ATTRIBUTES)?;
         terms.push(("qattr", scalar(&attributes)?));
         found + attributes
-    }
-
-    /// What region codes of all objects in view must tell.
-    fn region_loss(
-        &self,
-        (images, features): (&Tensor, &ImageFeatures),
-        batch: &Batch,
-        terms: &mut Vec<Term>,
-    ) -> Result<Option<Tensor>> {
-        let Some(code) = &self.region_code else {
-            return Ok(None);
-        };
-        let (mut regions, mut names) = (Vec::new(), Names::default());
-        for (image, truths) in batch.truths.iter().enumerate() {
-            for (i, truth) in truths.iter().enumerate() {
-                regions.push(near(truth, image, i, batch.px as f32));
-                names.colours.push(truth.colour);
-                names.shapes.push(truth.shape);
-                names.textures.push(truth.texture);
-            }
-        }
-        if regions.is_empty() {
-            return Ok(None);
-        }
-        let maps = [&features.high_res[0], &features.high_res[1]];
-        let (masks, crops) = self.cut_out(features, images, &regions, batch.px)?;
-        let cut = Cuttings {
-            masks: masks.as_ref(),
-            crops: crops.as_ref(),
-        };
-        let codes = code.forward(maps, cut, &regions, batch.px)?;
-        let Some(loss) = self.heads.regions(&codes, names)? else {
-            return Ok(None);
-        };
-        let loss = (loss * REGION_ATTRIBUTES)?;
-        terms.push(("region", scalar(&loss)?));
-        Ok(Some(loss))
     }
 
     /// What the decoder paints in regions of `images`, which come image by image, and their pixels, if region codes read that.
@@ -458,23 +413,13 @@ impl Nets {
     }
 }
 
-/// The region of an object, its sides a little off. The offsets come from the box itself, so that a batch stays plain
-/// numbers and a run can be repeated.
-fn near(truth: &Truth, image: usize, index: usize, px: f32) -> Roi {
-    let [cx, cy, w, h] = truth.cxcywh;
-    let off = |side: usize| {
-        let mixed = cx * 7919.0 + cy * 104_729.0 + (side + 4 * index) as f32 * 0.618_034;
-        (mixed.fract() * 2.0 - 1.0) * REGION_JITTER
-    };
-    let bounds = [
-        cx - w / 2.0 + off(0) * w,
-        cy - h / 2.0 + off(1) * h,
-        cx + w / 2.0 + off(2) * w,
-        cy + h / 2.0 + off(3) * h,
-    ];
-    Roi {
-        image,
-        bounds: bounds.map(|v| v * px),
+/// Features that no gradient goes back through.
+fn still(features: ImageFeatures) -> ImageFeatures {
+    ImageFeatures {
+        high_res: features.high_res.map(|m| m.detach()),
+        embed: features.embed.detach(),
+        pos: features.pos,
+        fpn: features.fpn.iter().map(Tensor::detach).collect(),
     }
 }
 

@@ -359,6 +359,7 @@ mod tests {
     #[test]
     fn places_go_to_the_smallest_object() {
         let truth = |cxcywh| Truth {
+            id: 1,
             cxcywh,
             colour: 0,
             shape: 0,

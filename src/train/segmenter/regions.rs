@@ -1,0 +1,199 @@
+//! Region codes: what they are shown of a batch, what they must tell of it, and the memory that lets them see it again.
+//!
+//! Where the trunk is held still, nine tenths of a step go into looking at new images. What was cut out of them is small, so it is
+//! kept and shown several more times. Leaves the networks to [`super::model`].
+
+use candle_core::{DType, Device, Result, Tensor};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    batch::{Batch, Truth},
+    heads::Names,
+    model::{Nets, Term, scalar},
+};
+use crate::{
+    nn::{
+        filtration::{Cuttings, Regions},
+        ops::{self, Roi},
+        sam2::ImageFeatures,
+    },
+    train::{boxes::iou, fused::weighted_bce},
+};
+
+/// How far the sides of a box that a region code is read from lie off the true one, in parts of its size, where no proposal
+/// covers the object: proposals are never exact.
+const JITTER: f32 = 0.08;
+/// Overlap from which a proposal stands for an object.
+const COVERS: f32 = 0.5;
+/// Weights of the loss terms.
+const ATTRIBUTES: f64 = 1.0;
+const OUTLINE: f64 = 2.0;
+/// Batches that are kept: some 2 MB each.
+const KEPT: usize = 500;
+
+/// Regions of the objects of a batch, and what is true of them.
+pub(super) struct Look {
+    regions: Regions,
+    names: Names,
+    /// Part of each cell of twice the grid that the object covers; empty if pixels are not looked at.
+    outlines: Vec<f32>,
+}
+
+impl Nets {
+    /// What region codes see of a batch; `None` if there is nothing to see, or there are no codes.
+    pub(super) fn look(
+        &self,
+        images: &Tensor,
+        features: &ImageFeatures,
+        batch: &Batch,
+    ) -> Result<Option<Look>> {
+        let Some(code) = &self.region_code else {
+            return Ok(None);
+        };
+        let (mut rois, mut ids, mut names) = (Vec::new(), Vec::new(), Names::default());
+        for (image, truths) in batch.truths.iter().enumerate() {
+            let offered = match features.fpn.get(2) {
+                Some(map) => self.offered(&map.narrow(0, image, 1)?)?,
+                None => Vec::new(),
+            };
+            for (i, truth) in truths.iter().enumerate() {
+                let bounds = region(truth, i, &offered).map(|v| v * batch.px as f32);
+                rois.push(Roi { image, bounds });
+                ids.push((image, truth.id));
+                names.colours.push(truth.colour);
+                names.shapes.push(truth.shape);
+                names.textures.push(truth.texture);
+            }
+        }
+        if rois.is_empty() {
+            return Ok(None);
+        }
+        let maps = [&features.high_res[0], &features.high_res[1]];
+        let (masks, crops) = self.cut_out(features, images, &rois, batch.px)?;
+        let cut = Cuttings {
+            masks: masks.as_ref(),
+            crops: crops.as_ref(),
+        };
+        let outlines = match &crops {
+            Some(crops) => outlines(&rois, &ids, batch, crops.dim(3)?)?,
+            None => Vec::new(),
+        };
+        Ok(Some(Look {
+            regions: code.read(maps, cut, &rois, batch.px)?,
+            names,
+            outlines,
+        }))
+    }
+
+    /// What region codes must tell of what they see.
+    pub(super) fn region_loss(&self, look: &Look, terms: &mut Vec<Term>) -> Result<Tensor> {
+        let nothing = || Tensor::zeros((), DType::F32, &Device::Cpu);
+        let Some(code) = &self.region_code else {
+            return nothing();
+        };
+        let read = code.code(&look.regions)?;
+        let mut total = match self.heads.regions(&read.codes, look.names.clone())? {
+            Some(loss) => (loss * ATTRIBUTES)?,
+            None => return nothing(),
+        };
+        terms.push(("region", scalar(&total)?));
+        if let Some(drawn) = &read.outlines {
+            let n = look.outlines.len();
+            let loss = weighted_bce(drawn, look.outlines.clone(), vec![1.0 / n as f32; n])?;
+            terms.push(("outline", scalar(&loss)?));
+            total = (total + (loss * OUTLINE)?)?;
+        }
+        Ok(total)
+    }
+
+    /// Corners of the proposals of one image.
+    fn offered(&self, map: &Tensor) -> Result<Vec<[f32; 4]>> {
+        let config = self.proposer.config();
+        let found = self.proposer.forward(&[map.detach()])?;
+        let found = found.proposals(0, config.topk, config.score_power)?;
+        let boxes = found.boxes.to_vec2::<f32>()?;
+        Ok(boxes.iter().map(|b| [b[0], b[1], b[2], b[3]]).collect())
+    }
+}
+
+/// Where an object is looked at, as corners in fractions: in one of the proposals that cover it, else in a box near its own. The
+/// choice follows from the box itself, so that a run can be repeated.
+fn region(truth: &Truth, index: usize, offered: &[[f32; 4]]) -> [f32; 4] {
+    let [cx, cy, w, h] = truth.cxcywh;
+    let own = [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0];
+    let drawn = |salt: usize| {
+        let mixed = cx * 7919.0 + cy * 104_729.0 + (salt + 4 * index) as f32 * 0.618_034;
+        mixed.fract().abs()
+    };
+    let covering: Vec<[f32; 4]> = offered
+        .iter()
+        .copied()
+        .filter(|b| iou(*b, own) >= COVERS)
+        .collect();
+    let at = (drawn(4) * covering.len() as f32) as usize;
+    if let Some(proposal) = covering.get(at) {
+        return *proposal;
+    }
+    let off = |side: usize| (drawn(side) * 2.0 - 1.0) * JITTER;
+    [
+        own[0] + off(0) * w,
+        own[1] + off(1) * h,
+        own[2] + off(2) * w,
+        own[3] + off(3) * h,
+    ]
+}
+
+/// Part of each cell of a `side × side` grid over each region that is its object, `(image, id)`.
+fn outlines(rois: &[Roi], objects: &[(usize, u8)], batch: &Batch, side: usize) -> Result<Vec<f32>> {
+    let mut whole = Vec::with_capacity(objects.len() * batch.px * batch.px);
+    for &(image, id) in objects {
+        let ids = batch.ids.get(image).map_or(&[][..], Vec::as_slice);
+        whole.extend(ids.iter().map(|v| f32::from(u8::from(*v == id))));
+    }
+    let whole = Tensor::from_vec(whole, (rois.len(), 1, batch.px, batch.px), &Device::Cpu)?;
+    // Each region has a map of its own.
+    let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
+    let own: Vec<Roi> = rois.iter().enumerate().map(own).collect();
+    ops::roi_align(&whole, &own, 1.0, side)?
+        .flatten_all()?
+        .to_vec1()
+}
+
+/// The latest looks, to be taken again.
+pub(super) struct Memory {
+    looks: Vec<Look>,
+    next: usize,
+    rng: ChaCha8Rng,
+}
+
+impl Memory {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            looks: Vec::new(),
+            next: 0,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// Keeps a look in place of the oldest.
+    pub(super) fn keep(&mut self, look: Look) {
+        match self.looks.get_mut(self.next) {
+            Some(oldest) => *oldest = look,
+            None => self.looks.push(look),
+        }
+        self.next = (self.next + 1) % KEPT;
+    }
+
+    /// The latest look the first time, then any.
+    pub(super) fn again(&mut self, round: usize) -> Option<&Look> {
+        if self.looks.is_empty() {
+            return None;
+        }
+        let at = match round {
+            0 => (self.next + KEPT - 1) % KEPT,
+            _ => self.rng.random_range(0..self.looks.len()),
+        };
+        self.looks.get(at)
+    }
+}
