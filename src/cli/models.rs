@@ -23,8 +23,10 @@ use crate::{
         tokenizer::TokenizerConfig,
     },
     nn::{
+        phi3::is_language_matrix,
+        precision::{self, Stored},
         sparrow::is_spare,
-        weights::{bundle, file::TensorFile},
+        weights::{blocks::Blocks, bundle, file::TensorFile},
     },
 };
 
@@ -90,6 +92,22 @@ pub(super) enum Precision {
     F16,
     /// 16-bit brain floats.
     Bf16,
+    /// The language model in blocks of 8 bits, the rest in 16-bit floats.
+    Q8,
+    /// The language model in blocks of 4 bits, the rest in 16-bit floats.
+    Q4,
+}
+
+impl From<Precision> for precision::Precision {
+    fn from(wanted: Precision) -> Self {
+        match wanted {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
+            Precision::Bf16 => Self::Bf16,
+            Precision::Q8 => Self::Q8,
+            Precision::Q4 => Self::Q4,
+        }
+    }
 }
 
 pub(super) fn run(command: &ModelsCommand) -> Result<()> {
@@ -301,23 +319,19 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
     }
     // A bundle is read by a program that knows what it needs.
     source.tokenizer()?;
-    opened
-        .set
-        .retain(|name| !is_spare(&source.info.config, name));
+    let info = source.described(&opened.set)?;
+    opened.set.retain(|name| !is_spare(&info.config, name));
     let mut metadata = opened.metadata;
     metadata.insert(
         DESCRIPTION_KEY.to_owned(),
-        serde_json::to_string(&source.info).context("cannot describe the model")?,
+        serde_json::to_string(&info).context("cannot describe the model")?,
     );
     let mut extra = BTreeMap::new();
-    if matches!(source.info.tokenizer, TokenizerConfig::Pieces(_)) {
+    if matches!(info.tokenizer, TokenizerConfig::Pieces(_)) {
         extra.insert(config::TOKENIZER.to_owned(), source.tokenizer_file()?);
     }
-    let storage = match dtype {
-        Precision::F32 => bundle::Storage::F32,
-        Precision::F16 => bundle::Storage::F16,
-        Precision::Bf16 => bundle::Storage::BF16,
-    };
+    let set = &opened.set;
+    let storage = |name: &str| storage(dtype.into(), name, set.info(name).map(|i| &*i.shape));
     let reporter = Reporter::new();
     let mut written = None;
     file.finish_with(|file| {
@@ -325,7 +339,7 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
         written = bundle::write(
             &opened.set,
             file,
-            |_| storage,
+            storage,
             &metadata,
             &extra,
             |done, total| {
@@ -351,6 +365,27 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
             written.bytes as f64 / 1e6
         )),
         None => Ok(()),
+    }
+}
+
+/// How a tensor of a bundle is stored: as a model of that precision keeps it in memory, but that small tensors are as narrow as
+/// matrices.
+fn storage(
+    precision: precision::Precision,
+    name: &str,
+    shape: Option<&[usize]>,
+) -> bundle::Storage {
+    if let Some(&[_, width]) = shape
+        && is_language_matrix(name)
+        && let Stored::Blocks(kind) = precision.language(width)
+        && let Some(blocks) = Blocks::of(kind)
+    {
+        return bundle::Storage::Blocks(blocks);
+    }
+    match precision {
+        precision::Precision::F32 => bundle::Storage::F32,
+        precision::Precision::Bf16 => bundle::Storage::BF16,
+        _ => bundle::Storage::F16,
     }
 }
 

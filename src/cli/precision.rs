@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::Device;
 
 use crate::{
-    infer::{LoadedModel, memory, model::ModelSource},
+    infer::{LoadedModel, model::ModelSource},
     nn::precision::Precision,
 };
 
@@ -26,12 +26,11 @@ impl FromStr for PrecisionArg {
 }
 
 impl PrecisionArg {
-    /// Loads a model so; `auto` takes the most exact precision that fits.
+    /// Loads a model so; `auto` takes what [`LoadedModel::load_fitting`] takes.
     pub(super) fn load(self, source: &ModelSource, device: &Device) -> Result<LoadedModel> {
-        let precision = match self.0 {
-            Some(precision) => precision,
-            None => memory::recommended(&source.info, device)?.precision,
-        };
-        Ok(LoadedModel::load_in(source, device, precision)?)
+        Ok(match self.0 {
+            Some(precision) => LoadedModel::load_in(source, device, precision),
+            None => LoadedModel::load_fitting(source, device),
+        }?)
     }
 }

@@ -16,6 +16,7 @@ use crate::{
 
 use super::{
     checkpoint::report::asked,
+    memory,
     model::{ModelError, ModelInfo, ModelSource, ModelThresholds},
     pieces::PieceTokenizer,
     random_weights::RandomWeights,
@@ -73,6 +74,20 @@ impl LoadedModel {
         Self::load_in(source, device, Precision::F32)
     }
 
+    /// [`LoadedModel::load`] with a language model stored as its file stores it, if that is in blocks, else in the most exact
+    /// precision that fits into the device's memory.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`].
+    pub fn load_fitting(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
+        let precision = match source.blocks()? {
+            // What was rounded away does not come back by taking more memory.
+            Some(blocks) => Precision::of_blocks(blocks),
+            None => memory::recommended(&source.info, device)?.precision,
+        };
+        Self::load_in(source, device, precision)
+    }
+
     /// [`LoadedModel::load`] with weights stored as a precision says.
     ///
     /// # Errors
@@ -84,21 +99,21 @@ impl LoadedModel {
     ) -> Result<Self, ModelError> {
         // The vocabulary first: it is read in an instant, the weights are not.
         let words = source.tokenizer()?;
-        let (store, thresholds) = source.weights(device)?;
+        let (store, thresholds, info) = source.weights(device)?;
         let names = store.names();
         if names.is_empty() && source.file.is_none() {
             return Self::untrained(&source.info, 0, device);
         }
-        let (networks, placed) = build_in(&source.info.config, &store.var_builder(), precision)
+        let (networks, placed) = build_in(&info.config, &store.var_builder(), precision)
             .map_err(|e| source.build_error(&e))?;
-        source.check_all_used(&store, |name| is_spare(&source.info.config, name))?;
+        source.check_all_used(&store, |name| is_spare(&info.config, name))?;
         let parameters = names
             .iter()
             .filter_map(|n| store.shape(n))
             .map(|shape| shape.iter().product::<usize>())
             .sum();
         Ok(Self {
-            info: source.info.clone(),
+            info,
             name: source.name(),
             words,
             thresholds,
@@ -197,6 +212,14 @@ mod tests {
     use candle_core::{DType, Tensor};
 
     use super::*;
+    use crate::nn::{
+        phi3::{KvCache, is_language_matrix},
+        precision::Stored,
+        weights::{
+            blocks::Blocks,
+            bundle::{self, Storage},
+        },
+    };
 
     /// A weight file of the right shape, and a way to damage it.
     fn file(dir: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> ModelSource {
@@ -255,6 +278,62 @@ mod tests {
         }
         let half = LoadedModel::load_in(&source, &Device::Cpu, Precision::Bf16).unwrap();
         assert_eq!(half.placed, weights.bytes(Precision::F16));
+    }
+
+    /// A file whose language model is in blocks gives the very blocks that a file of floats would be made into.
+    #[test]
+    fn a_language_model_that_is_stored_in_blocks_is_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let floats = file(dir.path(), |_| ());
+        for precision in [Precision::Q8, Precision::Q4] {
+            let path = dir.path().join(format!("{precision}.safetensors"));
+            let opened = floats.open().unwrap();
+            let storage = |name: &str| {
+                let shape = &opened.set.info(name).unwrap().shape;
+                match precision.language(shape.last().copied().unwrap_or(0)) {
+                    Stored::Blocks(kind) if is_language_matrix(name) => {
+                        Storage::Blocks(Blocks::of(kind).unwrap())
+                    }
+                    _ => Storage::F32,
+                }
+            };
+            let out = std::fs::File::create(&path).unwrap();
+            let none = BTreeMap::new();
+            bundle::write(
+                &opened.set,
+                out,
+                storage,
+                &none,
+                &BTreeMap::new(),
+                |_, _| true,
+            )
+            .unwrap()
+            .unwrap();
+            let source = ModelSource::find(path.to_str().unwrap()).unwrap();
+            let stored = LoadedModel::load_fitting(&source, &Device::Cpu).unwrap();
+            assert_eq!(stored.precision, precision);
+            let made = LoadedModel::load_in(&floats, &Device::Cpu, precision).unwrap();
+            assert_eq!(
+                (stored.placed, stored.parameters, stored.tensors),
+                (made.placed, made.parameters, made.tensors)
+            );
+            let says = |model: &LoadedModel| -> Vec<f32> {
+                let net = &model.networks.language;
+                let embeds = net.embed(&[3, 1, 4, 1, 5]).unwrap().unsqueeze(0).unwrap();
+                let hidden = net.forward(&embeds, &mut KvCache::new()).unwrap();
+                let logits = net.logits(&hidden).unwrap();
+                logits.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            assert_eq!(says(&stored), says(&made), "{precision}");
+            // Other precisions are made of what the blocks hold.
+            let wide = LoadedModel::load(&source, &Device::Cpu).unwrap();
+            let (wide, narrow) = (says(&wide), says(&stored));
+            let off = wide.iter().zip(&narrow).map(|(a, b)| (a - b).abs());
+            let most = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
+            let loudest = most(&mut wide.iter().map(|v| v.abs()));
+            let off = most(&mut { off });
+            assert!(off < 0.1 * loudest, "{precision}: {off} of {loudest}");
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::{
 use candle_core::Device;
 use safetensors::SafeTensors;
 
-use crate::nn::weights::{WeightError, WeightStore, file::TensorFile, set::TensorSet};
+use crate::nn::weights::{
+    WeightError, WeightStore, blocks::Blocks, element::Element, file::TensorFile, set::TensorSet,
+};
 
 use super::{
     checkpoint::{
@@ -252,11 +254,45 @@ impl ModelSource {
         })
     }
 
-    /// Finds the weights and checks that every tensor that is needed is there, in the right shape, and none too many.
+    /// The blocks that a weight file stores its language model in; `None` if it stores floats, or there is no single file.
+    ///
+    /// # Errors
+    /// As [`ModelSource::open`].
+    pub fn blocks(&self) -> Result<Option<Blocks>, ModelError> {
+        if self.file.is_none() {
+            return Ok(None);
+        }
+        let set = self.open()?.set;
+        let blocks = |name: &str| match set.info(name)?.element {
+            Element::Blocks(blocks) => Some(blocks),
+            _ => None,
+        };
+        Ok(set.names().find_map(blocks))
+    }
+
+    /// The description, with what only the numbers tell: whether the proposer's encoder is SAM2's.
+    ///
+    /// # Errors
+    /// [`ModelError`] if a file cannot be read.
+    pub fn described(&self, set: &TensorSet) -> Result<ModelInfo, ModelError> {
+        let mut info = self.info.clone();
+        let proposer = &mut info.config.proposer;
+        if !proposer.shared_trunk && !proposer.encoder_of_sam2 {
+            proposer.encoder_of_sam2 =
+                checkpoint::encoders_are_same(set).map_err(|e| self.file_error(e))?;
+        }
+        Ok(info)
+    }
+
+    /// Finds the weights and checks that every tensor that is needed is there, in the right shape, and none too many; with the
+    /// model as [`ModelSource::described`].
     ///
     /// # Errors
     /// [`ModelError`] in one sentence.
-    pub fn weights(&self, device: &Device) -> Result<(WeightStore, ModelThresholds), ModelError> {
+    pub fn weights(
+        &self,
+        device: &Device,
+    ) -> Result<(WeightStore, ModelThresholds, ModelInfo), ModelError> {
         if self.file.is_none() && self.info.weights.bundled {
             let bytes = self.bytes()?;
             let store = WeightStore::from_bytes(&bytes, Path::new(""), device)
@@ -264,7 +300,8 @@ impl ModelSource {
             let stored = SafeTensors::read_metadata(&bytes)
                 .ok()
                 .and_then(|(_, m)| m.metadata().as_ref()?.get(THRESHOLDS_KEY).cloned());
-            return Ok((store, self.thresholds(stored.as_deref())?));
+            let thresholds = self.thresholds(stored.as_deref())?;
+            return Ok((store, thresholds, self.info.clone()));
         }
         let opened = self.open()?;
         if let Some(wrong) = Report::new(&self.info, &opened.set)?.first() {
@@ -274,7 +311,9 @@ impl ModelSource {
         }
         let thresholds =
             self.thresholds(opened.metadata.get(THRESHOLDS_KEY).map(String::as_str))?;
-        Ok((WeightStore::from_files(opened.set, device), thresholds))
+        let info = self.described(&opened.set)?;
+        let store = WeightStore::from_files(opened.set, device);
+        Ok((store, thresholds, info))
     }
 
     fn thresholds(&self, stored: Option<&str>) -> Result<ModelThresholds, ModelError> {

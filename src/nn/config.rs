@@ -128,6 +128,10 @@ pub struct ProposerConfig {
     /// Reads SAM2's own features instead of running an encoder of its own.
     #[serde(default)]
     pub shared_trunk: bool,
+    /// Its own encoder has SAM2's very weights, so they are held once; it still runs on the proposer's own input. Found out when a
+    /// model is opened, and written into the bundles that are made of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encoder_of_sam2: bool,
 }
 
 /// The CLIP vision tower.

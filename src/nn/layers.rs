@@ -9,7 +9,8 @@ use candle_nn::{Init, VarBuilder};
 
 use super::{
     ops,
-    precision::{Precision, Role, Stored, place},
+    precision::{Precision, Role, Stored, came_in_blocks, place},
+    weights::blocks::Blocks,
 };
 
 /// A fully connected layer: `(…, i)` → `(…, o)`. The weight may be stored narrower than the values that pass.
@@ -56,6 +57,25 @@ impl Weight {
         };
         place(role, shape, bytes);
         Ok(stored)
+    }
+
+    /// A weight that a file holds in the very blocks that are wanted: taken as it is, since blocks made of blocks are worse.
+    fn as_it_came(i: usize, o: usize, stored: Stored, vb: &VarBuilder<'_>) -> Result<Option<Self>> {
+        let Stored::Blocks(kind) = stored else {
+            return Ok(None);
+        };
+        let Some(blocks) = Blocks::of(kind) else {
+            return Ok(None);
+        };
+        let name = blocks.tagged("weight");
+        if !vb.contains_tensor(&name) {
+            return Ok(None);
+        }
+        let bytes = vb.get_unchecked_dtype(&name, DType::U8)?.to_vec1::<u8>()?;
+        let weight = blocks.unpack(&bytes, &[o, i], vb.device())?;
+        came_in_blocks(o, i);
+        place(Role::Language, (o, i), weight.storage_size_in_bytes());
+        Ok(Some(Self::Blocks(Arc::new(weight))))
     }
 
     /// In f32, if a product of so many rows had better be made so.
@@ -130,10 +150,11 @@ impl Linear {
             Precision::F32 => Stored::Float(vb.dtype()),
             narrow => narrow.language(i),
         };
-        Ok(Self {
-            weight: Weight::stored(kaiming(i, o, &vb)?, stored, Role::Language)?,
-            bias: None,
-        })
+        let weight = match Weight::as_it_came(i, o, stored, &vb)? {
+            Some(weight) => weight,
+            None => Weight::stored(kaiming(i, o, &vb)?, stored, Role::Language)?,
+        };
+        Ok(Self { weight, bias: None })
     }
 
     /// From tensors at hand: weight `(o, i)`, bias `(o)`.

@@ -124,6 +124,12 @@ impl Rotary {
     }
 }
 
+/// Whether a tensor, under the names of the released files, is one of the matrices that may be stored in blocks.
+pub fn is_language_matrix(name: &str) -> bool {
+    name == "lm_head.weight"
+        || (name.starts_with("model.layers.") && name.ends_with("_proj.weight"))
+}
+
 #[derive(Clone, Debug)]
 struct Layer {
     input_norm: RmsNorm,

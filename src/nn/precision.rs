@@ -15,6 +15,8 @@ use std::{
 use candle_core::{DType, Device, Result, Shape, Tensor, quantized::GgmlDType};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 
+use super::weights::blocks::Blocks;
+
 /// How weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
@@ -67,6 +69,14 @@ impl Precision {
             _ => None,
         };
         found.map_or(Stored::Float(self.matrices()), Stored::Blocks)
+    }
+
+    /// The precision whose language model is stored in such blocks.
+    pub fn of_blocks(blocks: Blocks) -> Self {
+        match blocks {
+            Blocks::Q8 => Self::Q8,
+            Blocks::Q4K | Blocks::Q4 => Self::Q4,
+        }
     }
 
     /// The most exact one of the order in which a device prefers them whose weights fit; the smallest if none does.
@@ -183,6 +193,16 @@ pub(super) fn place(role: Role, (rows, width): (usize, usize), bytes: usize) {
     });
 }
 
+/// A matrix that came in blocks is counted as if it had come as f32, for [`place`] to correct.
+pub(super) fn came_in_blocks(rows: usize, width: usize) {
+    LEDGER.with_borrow_mut(|l| {
+        let values = (rows * width) as u64;
+        l.values += values;
+        l.tensors += 1;
+        l.placed += values * 4;
+    });
+}
+
 /// Type of activations in a network built from `vb`: f32 unless it asks for more.
 pub(super) fn activations(vb: &VarBuilder<'_>) -> DType {
     match vb.dtype() {
@@ -230,7 +250,11 @@ impl SimpleBackend for Accounting<'_> {
         Ok(tensor)
     }
 
-    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+    fn get_unchecked(&self, name: &str, dtype: DType, _: &Device) -> Result<Tensor> {
+        if dtype == DType::U8 {
+            // Blocks, which whoever takes them accounts for.
+            return self.inner.get_unchecked_dtype(name, dtype);
+        }
         let tensor = self.inner.get_unchecked_dtype(name, DType::F32)?;
         self.count(name, &tensor);
         Ok(tensor)

@@ -129,7 +129,7 @@ mod tests {
         let source = crate::infer::model::ModelSource::find(&out.display().to_string()).unwrap();
         assert_eq!(source.info.id, "nano");
         assert_eq!(source.file.as_deref(), Some(out.as_path()));
-        let (store, thresholds) = source.weights(&Device::Cpu).unwrap();
+        let (store, thresholds, _) = source.weights(&Device::Cpu).unwrap();
         assert_eq!(store.names().len(), wanted.len());
         assert!((thresholds.objectness - 0.25).abs() < 1e-6);
 

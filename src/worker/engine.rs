@@ -42,7 +42,7 @@ impl InferBackend {
     fn load(&mut self, model: &str, device_name: &str, out: &Output<'_>) -> Result<()> {
         let source = ModelSource::find(model)?;
         let device = device(device_name)?;
-        let loaded = LoadedModel::load(&source, &device)?;
+        let loaded = LoadedModel::load_fitting(&source, &device)?;
         if loaded.untrained {
             out.warn("this program carries no trained weights: answers mean nothing");
         }

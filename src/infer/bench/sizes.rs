@@ -197,6 +197,7 @@ fn released() -> SparrowConfig {
             score_power: [0.3, 0.7],
             topk: 100,
             shared_trunk: true,
+            encoder_of_sam2: false,
         },
         clip: ClipConfig {
             dim: 1024,

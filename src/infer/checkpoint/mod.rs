@@ -222,6 +222,29 @@ pub fn open(parts: &Parts) -> Result<TensorSet, WeightError> {
     Ok(set)
 }
 
+/// Prefixes of the proposer's own image encoder, and of SAM2's.
+const ENCODERS: [&str; 2] = ["detector.vis_encoder.", "model.visual_model.image_encoder."];
+
+/// Whether the proposer has an image encoder of its own whose every tensor is SAM2's. Ends at the first that is not, beginning
+/// with the smallest.
+///
+/// # Errors
+/// [`WeightError`] if a file cannot be read.
+pub fn encoders_are_same(set: &TensorSet) -> Result<bool, WeightError> {
+    let [own, sam2] = ENCODERS;
+    let mut pairs: Vec<(&str, String)> = set
+        .names()
+        .filter_map(|name| Some((name, format!("{sam2}{}", name.strip_prefix(own)?))))
+        .collect();
+    pairs.sort_by_key(|(name, _)| set.info(name).map_or(0, |info| info.count()));
+    for (name, other) in &pairs {
+        if !set.are_same(name, other)? {
+            return Ok(false);
+        }
+    }
+    Ok(!pairs.is_empty())
+}
+
 /// The roles that a checkpoint cannot do without and that no part fills.
 pub fn absent(parts: &Parts) -> Vec<Role> {
     [

@@ -47,7 +47,7 @@ impl Report {
                     let wrong = (name.clone(), found.shape.clone(), shape.clone());
                     report.misshapen.push(wrong);
                 }
-                Some(found) if found.element.float().is_none() => {
+                Some(found) if !found.element.is_real() => {
                     report.not_floats.push((name.clone(), found.element.name()));
                 }
                 Some(found) => {

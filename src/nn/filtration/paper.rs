@@ -123,6 +123,7 @@ mod tests {
     use candle_nn::VarMap;
 
     use super::*;
+    use crate::nn::filtration::Cuttings;
 
     #[test]
     fn confidence_joins_language_and_objectness_and_boxes_move() -> Result<()> {
@@ -151,7 +152,7 @@ mod tests {
             valid: vec![true, false],
             image: None,
             followed: None,
-            cut: super::Cuttings::default(),
+            cut: Cuttings::default(),
         };
         let out = head.score(&noise(&[3, 6])?, &candidates, &pyramid)?;
         assert_eq!(out.boxes.dims(), [3, 2, 4]);

@@ -116,6 +116,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::nn::filtration::Cuttings;
 
     fn square(x: f32, y: f32, side: f32) -> Extent {
         let r = side / 2.0;
@@ -166,7 +167,7 @@ mod tests {
             valid: vec![true; 2],
             image: None,
             followed: None,
-            cut: super::super::Cuttings {
+            cut: Cuttings {
                 masks: Some(&Tensor::from_vec(logits, (2, 1, 8, 8), device)?),
                 crops: None,
             },

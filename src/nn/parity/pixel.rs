@@ -124,6 +124,37 @@ fn floats(case: &Case, report: &mut Report, stage: &str, x: &Tensor) -> Result<(
     Ok(())
 }
 
+/// Part of the levels that may be the neighbouring one: a stretched picture has many that lie half-way, and libraries differ in
+/// the last bit of a float.
+const HALFWAY: f64 = 2e-3;
+
+/// Compares levels that were rounded from floats with stored samples, `output.{stage}.levels{step}`.
+fn levels(case: &Case, report: &mut Report, stage: &str, image: &Rgb8) -> Result<(), ParityError> {
+    let prefix = format!("output.{stage}.levels");
+    for name in case.names(&prefix) {
+        let step: usize = name[prefix.len()..].parse().unwrap_or(1);
+        let want: Vec<f32> = case.float(&name)?.flatten_all()?.to_vec1()?;
+        let (w, h) = (image.width(), image.height());
+        let at = |c: usize, y: usize, x: usize| f32::from(image.data()[(y * w + x) * 3 + c]);
+        let got = (0..3).flat_map(|c| {
+            let rows = (0..h).step_by(step);
+            rows.flat_map(move |y| (0..w).step_by(step).map(move |x| at(c, y, x)))
+        });
+        let off: Vec<f32> = got.zip(&want).map(|(a, b)| (a - b).abs()).collect();
+        let apart = off.iter().filter(|d| **d > 0.0).count() as f64 / want.len().max(1) as f64;
+        let worst = off.iter().copied().fold(0.0, f32::max);
+        report.check(
+            &format!("levels/{stage}"),
+            off.len() == want.len() && worst <= 1.0 && apart <= HALFWAY,
+            format!(
+                "{apart:.5} of {} levels differ, by at most {worst}",
+                want.len()
+            ),
+        );
+    }
+    Ok(())
+}
+
 fn pipelines(
     case: &Case,
     report: &mut Report,
@@ -148,16 +179,23 @@ fn pipelines(
         let x = pixels.normalised(1.0 / 255.0, IMAGENET.0, IMAGENET.1, &cpu)?;
         floats(case, report, &of("internvideo.normalized"), &x)?;
     }
-    if let Some(side) = size("detector.recovered_1024") {
+    // Where the way to SAM2 is there, but not its rounded end, the sizes are said.
+    let said = |key: &str| {
+        let side = case.get(key)?.as_u64()? as usize;
+        size("sam.resized_longest").map(|_| side)
+    };
+    if let Some(side) = size("detector.recovered_1024").or_else(|| said("sam_side")) {
         let pixels = pixels::sam_pixels(image, side)?;
         bytes(case, report, &of("sam.resized_longest"), &pixels)?;
         let x = pixels::sam_input(image, side, SAM.0, SAM.1, &cpu)?.squeeze(0)?;
         floats(case, report, &of("sam.normalized"), &x)?;
         let back = pixels::recovered(&x, SAM.0, SAM.1)?;
         bytes(case, report, &of("detector.recovered_1024"), &back)?;
-        if let Some(side) = size("detector.resized") {
+        levels(case, report, &of("detector.recovered_1024"), &back)?;
+        if let Some(side) = size("detector.resized").or_else(|| said("detector_side")) {
             let pixels = pixels::proposer_pixels(&x, side, SAM.0, SAM.1)?;
             bytes(case, report, &of("detector.resized"), &pixels)?;
+            levels(case, report, &of("detector.resized"), &pixels)?;
             let x = pixels.normalised(1.0 / 255.0, IMAGENET.0, IMAGENET.1, &cpu)?;
             floats(case, report, &of("detector.normalized"), &x)?;
         }

@@ -134,8 +134,12 @@ impl Sparrow {
             out: config.filtration.seg_dim,
         };
         let pools = (config.visual.spatial_pool, config.visual.video_pool);
+        let sam2 = Sam2::new(&config.sam2, model.pp("visual_model"))?;
         let own_encoder = if config.proposer.shared_trunk {
             None
+        } else if config.proposer.encoder_of_sam2 {
+            // Clones of layers hold the same tensors.
+            Some((sam2.trunk.clone(), sam2.neck.clone()))
         } else {
             let vb = detector.pp("vis_encoder");
             Some((
@@ -151,7 +155,7 @@ impl Sparrow {
             )?,
             multimodal: Multimodal::new(widths, pools, model.clone())?,
             language: Phi3::with_precision(&config.phi3, precision, vb.clone())?,
-            sam2: Sam2::new(&config.sam2, model.pp("visual_model"))?,
+            sam2,
             proposer: Proposer::new(&config.proposer, detector.clone())?,
             filtration: FiltrationHead::new(&config.filtration, model)?,
             own_encoder,

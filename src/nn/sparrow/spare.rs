@@ -8,7 +8,8 @@ use super::super::{config::SparrowConfig, deformable_detr};
 pub fn is_spare(config: &SparrowConfig, name: &str) -> bool {
     if let Some(rest) = name.strip_prefix("detector.") {
         return deformable_detr::is_alias(rest)
-            || (config.proposer.shared_trunk && rest.starts_with("vis_encoder."));
+            || ((config.proposer.shared_trunk || config.proposer.encoder_of_sam2)
+                && rest.starts_with("vis_encoder."));
     }
     if let Some(rest) = name.strip_prefix("model.image_vision_tower.vision_tower.vision_model.") {
         // Features are taken before the last layer.

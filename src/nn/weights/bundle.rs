@@ -2,17 +2,18 @@
 //!
 //! The header is known before any number is read, so the file is written from front to back and no more than one tensor
 //! is in memory. Tensors are put in the order of the files that they come from, so that each of those is read once from
-//! front to back. Quantised storage would be a further [`Storage`]; where the output goes is left to others.
+//! front to back. Which tensors are stored how, and where the output goes, is left to others.
 
 use std::{
     collections::BTreeMap,
     io::{BufWriter, Write},
 };
 
+use candle_core::Device;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::{WeightError, element::Element, set::TensorSet};
+use super::{WeightError, blocks::Blocks, element::Element, set::TensorSet};
 
 /// How numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Storage {
     F16,
     /// 16-bit brain floats.
     BF16,
+    /// Blocks of small integers, for matrices whose rows are whole blocks.
+    Blocks(Blocks),
 }
 
 impl Storage {
@@ -31,6 +34,7 @@ impl Storage {
             Self::F32 => Element::F32,
             Self::F16 => Element::F16,
             Self::BF16 => Element::BF16,
+            Self::Blocks(blocks) => Element::Blocks(blocks),
         }
     }
 }
@@ -67,6 +71,9 @@ fn convert(name: &str, bytes: &[u8], from: Element, to: Storage) -> Result<Vec<u
     };
     // A run of numbers at a time, so that all cores take part.
     const RUN: usize = 1 << 14;
+    if let (Element::Blocks(_), _) | (_, Storage::Blocks(_)) = (from, to) {
+        return through_floats(name, bytes, from, to);
+    }
     let wide = if to == Storage::F32 { 4 } else { 2 };
     let mut out = vec![0_u8; count * wide];
     let fits = out
@@ -79,6 +86,7 @@ fn convert(name: &str, bytes: &[u8], from: Element, to: Storage) -> Result<Vec<u
                 match to {
                     Storage::F32 => o.copy_from_slice(&v.to_le_bytes()),
                     Storage::BF16 => o.copy_from_slice(&bf16::from_f32(v).to_le_bytes()),
+                    Storage::Blocks(_) => {}
                     Storage::F16 => {
                         let h = f16::from_f32(v);
                         fits &= h.is_finite();
@@ -93,6 +101,36 @@ fn convert(name: &str, bytes: &[u8], from: Element, to: Storage) -> Result<Vec<u
         Ok(out)
     } else {
         Err(WeightError::Overflow { name: name.into() })
+    }
+}
+
+/// [`convert`] where one side is blocks: by way of floats.
+fn through_floats(
+    name: &str,
+    bytes: &[u8],
+    from: Element,
+    to: Storage,
+) -> Result<Vec<u8>, WeightError> {
+    let failed = |e: candle_core::Error| WeightError::Write {
+        reason: format!("tensor {name}: {e}"),
+    };
+    let floats = match from {
+        Element::Blocks(blocks) => {
+            let n = bytes.len() / blocks.bytes() * blocks.numbers();
+            let blocks = blocks.unpack(bytes, &[n], &Device::Cpu).map_err(failed)?;
+            let floats = blocks.dequantize(&Device::Cpu).map_err(failed)?;
+            let floats = floats.to_vec1::<f32>().map_err(failed)?;
+            floats.iter().flat_map(|v| v.to_le_bytes()).collect()
+        }
+        _ => convert(name, bytes, from, Storage::F32)?,
+    };
+    match to {
+        Storage::Blocks(blocks) => {
+            let numbers = floats.as_chunks::<4>().0;
+            let values: Vec<f32> = numbers.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            blocks.pack(&values).map_err(failed)
+        }
+        to => convert(name, &floats, Element::F32, to),
     }
 }
 
@@ -170,7 +208,13 @@ fn header(
                 reason: format!("tensor {name} has an impossible size"),
             });
         };
-        put(name, element.name(), &info.shape, length);
+        match element {
+            Element::Blocks(blocks) => {
+                let rows = info.shape.first().copied().unwrap_or(1).max(1);
+                put(&blocks.tagged(name), "U8", &[rows, length / rows], length);
+            }
+            element => put(name, element.name(), &info.shape, length),
+        }
     }
     for (name, bytes) in extra {
         put(name, "U8", &[bytes.len()], bytes.len());

@@ -3,6 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
+use super::blocks::Blocks;
+
 /// A number type in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Element {
@@ -26,6 +28,8 @@ pub enum Element {
     U8,
     /// Truth value, a byte each.
     Bool,
+    /// Blocks of small integers.
+    Blocks(Blocks),
     /// Something that no network uses, with bits per number.
     Other(usize),
 }
@@ -96,6 +100,7 @@ impl Element {
             Self::I8 => "I8",
             Self::U8 => "U8",
             Self::Bool => "BOOL",
+            Self::Blocks(blocks) => blocks.name(),
             Self::Other(_) => "another number type",
         }
     }
@@ -107,9 +112,15 @@ impl Element {
             Self::F32 | Self::I32 => 4,
             Self::F16 | Self::BF16 | Self::I16 => 2,
             Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::Blocks(blocks) => return blocks.bytes_of(n),
             Self::Other(bits) => return Some(n.checked_mul(bits)?.div_ceil(8)),
         };
         n.checked_mul(width)
+    }
+
+    /// Whether it stands for real numbers: floats, or blocks that become floats.
+    pub fn is_real(self) -> bool {
+        self.float().is_some() || matches!(self, Self::Blocks(_))
     }
 
     /// Candle's name for a floating-point type; `None` for others.
@@ -152,14 +163,15 @@ pub fn all_finite(bytes: &[u8], element: Element) -> bool {
             .0
             .iter()
             .all(|b| f64::from_le_bytes(*b).is_finite()),
+        Element::Blocks(blocks) => blocks.all_finite(bytes),
         _ => true,
     }
 }
 
-/// Little-endian floats as a tensor of `dtype`.
+/// Little-endian floats, or blocks, as a tensor of `dtype`.
 ///
 /// # Errors
-/// If the type is no float, or the bytes are not the shape's.
+/// If the type is neither, or the bytes are not the shape's.
 pub fn to_tensor(
     bytes: &[u8],
     element: Element,
@@ -167,6 +179,12 @@ pub fn to_tensor(
     dtype: DType,
     device: &Device,
 ) -> candle_core::Result<Tensor> {
+    if let Element::Blocks(blocks) = element {
+        let floats = blocks
+            .unpack(bytes, shape, &Device::Cpu)?
+            .dequantize(&Device::Cpu)?;
+        return floats.to_dtype(dtype)?.to_device(device);
+    }
     let Some(stored) = element.float() else {
         candle_core::bail!("{} are no floating-point numbers", element.name());
     };

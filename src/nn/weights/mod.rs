@@ -2,9 +2,10 @@
 //!
 //! A [`WeightStore`] hands networks their tensors, from memory or from files. Files are read tensor by tensor as they are
 //! asked for, so that the host never holds a file next to the model made of it. [`file`] knows PyTorch's and safetensors'
-//! formats, [`folder`] the way that checkpoints are cut into shards, [`set`] puts several files together under the names
+//! formats, [`blocks`] matrices of small integers, [`folder`] the way that checkpoints are cut into shards, [`set`] puts several files together under the names
 //! that networks ask for, [`bundle`] writes them into one file. Where files come from is left to others.
 
+pub mod blocks;
 pub mod bundle;
 pub mod element;
 pub mod file;
@@ -23,7 +24,7 @@ use std::{
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 
-use self::set::TensorSet;
+use self::{blocks::Blocks, element::Element, set::TensorSet};
 
 /// What can be wrong with weights.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +177,16 @@ impl WeightStore {
         }
     }
 
+    /// The own name of a matrix that is stored in the blocks that `name` says.
+    fn in_blocks<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let (own, blocks) = Blocks::untagged(name)?;
+        let stored = match &*self.held {
+            Held::Memory(_) => return None,
+            Held::Files(files) => files.info(own)?.element,
+        };
+        (stored == Element::Blocks(blocks)).then_some(own)
+    }
+
     /// Tensors that no network has asked for, except those `ignore` accepts.
     pub fn unused(&self, ignore: impl Fn(&str) -> bool) -> Vec<String> {
         let used = self
@@ -223,7 +234,11 @@ impl SimpleBackend for WeightStore {
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, dev: &Device) -> candle_core::Result<Tensor> {
+        let own = self.in_blocks(name);
         let tensor = match &*self.held {
+            Held::Files(files) if let Some(own) = own => files
+                .blocks(own)
+                .map_err(|e| candle_core::Error::Msg(e.to_string()))?,
             Held::Memory(tensors) => match tensors.get(name) {
                 Some(tensor) => tensor.to_device(dev)?.to_dtype(dtype)?,
                 None => candle_core::bail!("tensor {name} is missing"),
@@ -236,11 +251,12 @@ impl SimpleBackend for WeightStore {
         self.used
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(name.to_owned());
+            .insert(own.unwrap_or(name).to_owned());
         Ok(tensor)
     }
 
+    /// A matrix that is stored in blocks is there twice: as floats under its own name, and under its name in the file, as bytes.
     fn contains_tensor(&self, name: &str) -> bool {
-        self.shape(name).is_some()
+        self.shape(name).is_some() || self.in_blocks(name).is_some()
     }
 }

@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     WeightError,
-    element::{all_finite, to_tensor},
+    blocks::Blocks,
+    element::{Element, all_finite, to_tensor},
     file::{TensorFile, TensorInfo},
 };
 
@@ -16,6 +17,17 @@ struct Place {
     file: usize,
     inner: String,
     info: TensorInfo,
+}
+
+/// Name and form of a matrix that a file holds as bytes, in blocks; `None` for other tensors.
+fn as_matrix(name: &str, info: &TensorInfo) -> Option<(String, TensorInfo)> {
+    let (own, blocks) = Blocks::untagged(name)?;
+    let shape = blocks.shape_of(&info.shape)?;
+    let matrix = TensorInfo {
+        element: Element::Blocks(blocks),
+        shape,
+    };
+    (info.element == Element::U8).then(|| (own.to_owned(), matrix))
 }
 
 /// Tensors of several files; the file added last wins where two hold the same.
@@ -35,10 +47,11 @@ impl TensorSet {
     pub fn add(&mut self, file: TensorFile, rename: impl Fn(&str) -> Option<String>) {
         for (inner, info) in file.tensors() {
             if let Some(name) = rename(inner) {
+                let (name, info) = as_matrix(&name, info).unwrap_or((name, info.clone()));
                 let place = Place {
                     file: self.files.len(),
                     inner: inner.to_owned(),
-                    info: info.clone(),
+                    info,
                 };
                 self.places.insert(name, place);
             }
@@ -92,6 +105,29 @@ impl TensorSet {
         Ok(bytes)
     }
 
+    /// Whether two tensors are there and are the same, number by number and in the same type.
+    ///
+    /// # Errors
+    /// As [`TensorSet::bytes`].
+    pub fn are_same(&self, a: &str, b: &str) -> Result<bool, WeightError> {
+        let (Some(first), Some(second)) = (self.info(a), self.info(b)) else {
+            return Ok(false);
+        };
+        Ok(first == second && self.bytes(a)? == self.bytes(b)?)
+    }
+
+    /// The blocks of a matrix, as bytes.
+    ///
+    /// # Errors
+    /// As [`TensorSet::bytes`].
+    pub fn blocks(&self, name: &str) -> Result<Tensor, WeightError> {
+        let bytes = self.bytes(name)?;
+        Tensor::from_slice(&bytes, bytes.len(), &Device::Cpu).map_err(|e| WeightError::Read {
+            path: self.path(name).unwrap_or(Path::new(name)).into(),
+            reason: format!("tensor {name}: {e}"),
+        })
+    }
+
     /// A tensor of floating-point numbers as `dtype`.
     ///
     /// # Errors
@@ -105,7 +141,7 @@ impl TensorSet {
         let info = self
             .info(name)
             .ok_or_else(|| read(format!("it holds no tensor {name}")))?;
-        if info.element.float().is_none() {
+        if !info.element.is_real() {
             return Err(WeightError::NotFloat {
                 name: name.into(),
                 found: info.element.name(),

@@ -197,3 +197,87 @@ impl Memory {
         self.looks.get(at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn truth() -> Truth {
+        Truth {
+            id: 2,
+            cxcywh: [0.5, 0.5, 0.4, 0.2],
+            colour: 0,
+            shape: 0,
+            texture: 0,
+        }
+    }
+
+    #[test]
+    fn objects_are_looked_at_in_proposals_that_cover_them() {
+        let (covering, off) = ([0.28, 0.4, 0.7, 0.62], [0.5, 0.5, 0.9, 0.9]);
+        for index in 0..6 {
+            assert_eq!(region(&truth(), index, &[off, covering, off]), covering);
+            let near = region(&truth(), index, &[off]);
+            assert!(iou(near, [0.3, 0.4, 0.7, 0.6]) > 0.6, "{near:?}");
+            assert_ne!(near, off);
+        }
+        let other = [0.3, 0.39, 0.7, 0.6];
+        let drawn: Vec<_> = (0..12)
+            .map(|index| region(&truth(), index, &[covering, other]))
+            .collect();
+        assert!(drawn.contains(&covering) && drawn.contains(&other));
+    }
+
+    #[test]
+    fn an_outline_is_the_part_of_each_cell_that_is_the_object() -> Result<()> {
+        // The left half of an image of 8 × 8 pixels is object 2, the rest object 1.
+        let ids = (0..64).map(|i| if i % 8 < 4 { 2 } else { 1 }).collect();
+        let batch = Batch {
+            clips: 1,
+            frames: 1,
+            px: 8,
+            images: Vec::new(),
+            objects: Vec::new(),
+            masks: Vec::new(),
+            visible: Vec::new(),
+            counts: Vec::new(),
+            levels: Default::default(),
+            truths: Vec::new(),
+            ids: vec![ids],
+        };
+        let whole = Roi {
+            image: 0,
+            bounds: [0.0, 0.0, 8.0, 8.0],
+        };
+        let drawn = outlines(&[whole, whole], &[(0, 2), (0, 1)], &batch, 4)?;
+        let row = [1.0, 1.0, 0.0, 0.0].repeat(4);
+        assert_eq!(drawn[..16], row);
+        assert_eq!(drawn[16..20], [0.0, 0.0, 1.0, 1.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_latest_look_comes_first_and_the_oldest_goes() -> Result<()> {
+        let mut memory = Memory::new(1);
+        assert!(memory.again(0).is_none());
+        let look = |n: usize| -> Result<Look> {
+            let names = Names {
+                colours: vec![n as u32],
+                ..Names::default()
+            };
+            Ok(Look {
+                regions: Regions::none(&Device::Cpu)?,
+                names,
+                outlines: Vec::new(),
+            })
+        };
+        for n in 0..KEPT + 3 {
+            memory.keep(look(n)?);
+            let latest = memory.again(0).map(|l| l.names.colours[0]);
+            assert_eq!(latest, Some(n as u32));
+        }
+        assert_eq!(memory.looks.len(), KEPT);
+        assert!(memory.looks.iter().all(|l| l.names.colours[0] >= 3));
+        Ok(())
+    }
+}

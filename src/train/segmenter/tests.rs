@@ -110,7 +110,11 @@ fn colours_without_a_name_teach_nothing() {
 fn region_codes_learn_alone() {
     let (params, nets) = nets();
     let batch = make(5, &toy(1));
-    let (loss, _) = nets.loss(&batch, Scope::Regions, &Device::Cpu).unwrap();
+    let look = nets.look_alone(&batch, &Device::Cpu).unwrap().unwrap();
+    let mut terms = Vec::new();
+    let loss = nets.region_loss(&look, &mut terms).unwrap();
+    let names: Vec<_> = terms.iter().map(|t| t.0).collect();
+    assert_eq!(names, ["region", "outline"]);
     let grads = loss.backward().unwrap();
     let mut learnt = 0;
     for (name, var) in params.all() {

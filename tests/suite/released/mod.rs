@@ -17,6 +17,7 @@ use sparrow::{
     nn::sparrow::is_spare,
 };
 
+use self::torch::Data;
 use self::write::{fixture, shard, small, small_files, small_info, write};
 use super::cli::{place, refused, sparrow};
 
@@ -151,7 +152,7 @@ fn a_checkpoint_is_verified_converted_and_grounded_with() {
     assert!(!emission["proposals"].as_array().unwrap().is_empty());
     assert_eq!(from_files["objects"].as_array().unwrap().len(), 1);
 
-    for dtype in ["f32", "f16", "bf16"] {
+    for dtype in ["f32", "f16", "bf16", "q8", "q4"] {
         let name = format!("{dtype}.safetensors");
         let args = [
             "models", "convert", ID, "--from", "files", "--out", &name, "--dtype", dtype,
@@ -169,9 +170,12 @@ fn a_checkpoint_is_verified_converted_and_grounded_with() {
             assert_eq!(from_bundle["emissions"][0]["text"], emission["text"]);
         }
     }
-    let half = fs::metadata(here.join("f16.safetensors")).unwrap().len();
-    let whole = fs::metadata(here.join("f32.safetensors")).unwrap().len();
-    assert!((1.9..2.0).contains(&(whole as f64 / half as f64)));
+    let bytes = |dtype: &str| {
+        let path = here.join(format!("{dtype}.safetensors"));
+        fs::metadata(path).unwrap().len() as f64
+    };
+    assert!((1.9..2.0).contains(&(bytes("f32") / bytes("f16"))));
+    assert!(bytes("q4") < bytes("q8") && bytes("q8") < bytes("f16"));
     refused(
         here,
         &[
@@ -253,6 +257,62 @@ fn towers_come_from_their_own_files_and_layouts_may_differ() {
     let verify = sparrow(here, &["models", "verify", ID, "--from", "other"]);
     assert_eq!(verify.code, 0, "{}{}", verify.stdout, verify.stderr);
     assert_eq!(answer(here, "other"), want);
+}
+
+/// A proposer whose encoder is SAM2's number by number holds it once, in memory and in a bundle, and answers the same.
+#[test]
+fn oddity_24_an_encoder_that_is_sam2s_is_held_once() {
+    let dir = place();
+    let here = dir.path();
+    small(&here.join("files"));
+    let info = small_info();
+    let mut files = small_files(&info);
+    let shards = files.shards.concat();
+    let mut copied = 0;
+    for item in &mut files.proposer {
+        let Some(rest) = item.name.strip_prefix("vis_encoder.") else {
+            continue;
+        };
+        let name = format!("model.visual_model.image_encoder.{rest}");
+        let theirs = shards.iter().find(|i| i.name == name).unwrap();
+        (item.kind, item.data) = (theirs.kind, theirs.data.clone());
+        copied += 1;
+    }
+    assert!(copied > 20, "{copied}");
+    let convert = |folder: &str| -> (serde_json::Value, bool) {
+        write::write_tokenizer(&here.join(folder));
+        let description = here.join("files/sparrow.json");
+        fs::copy(description, here.join(folder).join("sparrow.json")).unwrap();
+        let from_files = answer(here, folder);
+        let bundle = format!("{folder}.safetensors");
+        let args = [
+            "models", "convert", ID, "--from", folder, "--out", &bundle, "--dtype", "f32",
+        ];
+        let run = sparrow(here, &args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let verify = sparrow(here, &["models", "verify", &bundle]);
+        assert_eq!(verify.code, 0, "{}{}", verify.stdout, verify.stderr);
+        assert_eq!(answer(here, &bundle), from_files);
+        let inside = sparrow(here, &["models", "inspect", &bundle]);
+        (from_files, inside.stdout.contains("detector.vis_encoder."))
+    };
+    write(&here.join("same"), &info, &files);
+    let (same, twice) = convert("same");
+    assert!(!twice);
+    // One number that nothing hinges on: then there are two encoders, which say the same.
+    let bias = files
+        .proposer
+        .iter_mut()
+        .find(|i| i.name == "vis_encoder.neck.convs.0.conv.bias")
+        .unwrap();
+    let Data::Values(values) = &mut bias.data else {
+        panic!("a bias is stored as it is");
+    };
+    values[0] += 0.5;
+    write(&here.join("apart"), &info, &files);
+    let (apart, twice) = convert("apart");
+    assert!(twice);
+    assert_eq!(apart["emissions"][0]["text"], same["emissions"][0]["text"]);
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! Matrices in blocks of small integers, as ggml lays them out: what such blocks are called in files, and how floats become
+//! blocks and floats again.
+//!
+//! A safetensors file has no type for them. There a matrix `NAME (rows, columns)` is a tensor `NAME.q4_k` of bytes,
+//! `(rows, bytes of a row)`; [`super::set`] gives it its own name and shape back. Which matrices are stored so is left to
+//! [`crate::nn::precision`].
+
+use std::borrow::Cow;
+
+use candle_core::{
+    Device, Result, Tensor, bail,
+    quantized::{GgmlDType, QStorage, QTensor},
+};
+use rayon::prelude::*;
+
+/// A layout of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blocks {
+    /// 32 numbers of 8 bits with a scale.
+    Q8,
+    /// 256 numbers of 4 bits with scales and minima in eights.
+    Q4K,
+    /// 32 numbers of 4 bits with a scale.
+    Q4,
+}
+
+impl Blocks {
+    /// All layouts.
+    pub const ALL: [Self; 3] = [Self::Q8, Self::Q4K, Self::Q4];
+
+    /// The last part of a tensor's name in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8_0",
+            Self::Q4K => "q4_k",
+            Self::Q4 => "q4_0",
+        }
+    }
+
+    /// The layout of a candle type; `None` for types that files do not hold.
+    pub fn of(kind: GgmlDType) -> Option<Self> {
+        Self::ALL.into_iter().find(|b| b.kind() == kind)
+    }
+
+    /// Candle's type.
+    pub fn kind(self) -> GgmlDType {
+        match self {
+            Self::Q8 => GgmlDType::Q8_0,
+            Self::Q4K => GgmlDType::Q4K,
+            Self::Q4 => GgmlDType::Q4_0,
+        }
+    }
+
+    /// Numbers of a block.
+    pub fn numbers(self) -> usize {
+        self.kind().block_size()
+    }
+
+    /// Bytes of a block.
+    pub fn bytes(self) -> usize {
+        self.kind().type_size()
+    }
+
+    /// Bytes of `n` numbers; `None` if they are no whole number of blocks, or too many.
+    pub fn bytes_of(self, n: usize) -> Option<usize> {
+        let whole = n.is_multiple_of(self.numbers());
+        (n / self.numbers())
+            .checked_mul(self.bytes())
+            .filter(|_| whole)
+    }
+
+    /// What a matrix is called in a file.
+    pub fn tagged(self, name: &str) -> String {
+        format!("{name}.{}", self.name())
+    }
+
+    /// The matrix's own name and layout, from its name in a file; `None` for other tensors.
+    pub fn untagged(name: &str) -> Option<(&str, Self)> {
+        let (own, tag) = name.rsplit_once('.')?;
+        let blocks = Self::ALL.into_iter().find(|b| b.name() == tag)?;
+        Some((own, blocks))
+    }
+
+    /// The shape of a matrix from that of its bytes; `None` if they are no whole blocks.
+    pub(super) fn shape_of(self, stored: &[usize]) -> Option<Vec<usize>> {
+        let &[rows, width] = stored else { return None };
+        width
+            .is_multiple_of(self.bytes())
+            .then(|| vec![rows, width / self.bytes() * self.numbers()])
+    }
+
+    /// Whether every scale of a run of blocks is finite; the integers always are.
+    pub(super) fn all_finite(self, bytes: &[u8]) -> bool {
+        // The scales are half floats at the front of a block.
+        let scales = if self == Self::Q4K { 2 } else { 1 };
+        let finite = |b: &[u8; 2]| half::f16::from_le_bytes(*b).is_finite();
+        bytes
+            .par_chunks_exact(self.bytes())
+            .all(|block| block.as_chunks::<2>().0.iter().take(scales).all(finite))
+    }
+
+    /// Numbers as blocks.
+    ///
+    /// # Errors
+    /// If they are no whole number of blocks.
+    pub fn pack(self, values: &[f32]) -> Result<Vec<u8>> {
+        if !values.len().is_multiple_of(self.numbers()) {
+            bail!(
+                "{} numbers are no whole number of blocks of {}",
+                values.len(),
+                self.numbers()
+            );
+        }
+        // Blocks know nothing of each other: a run of them at a time, so that all cores take part.
+        let run = self.numbers() << 8;
+        let parts: Vec<Vec<u8>> = values
+            .par_chunks(run)
+            .map(|part| {
+                let part = Tensor::from_slice(part, part.len(), &Device::Cpu)?;
+                Ok(QTensor::quantize(&part, self.kind())?.data()?.into_owned())
+            })
+            .collect::<Result<_>>()?;
+        Ok(parts.concat())
+    }
+
+    /// Blocks as a matrix of `shape` on a device.
+    ///
+    /// # Errors
+    /// If the bytes are not the shape's.
+    pub fn unpack(self, bytes: &[u8], shape: &[usize], device: &Device) -> Result<QTensor> {
+        if self.bytes_of(shape.iter().product()) != Some(bytes.len()) {
+            bail!("{} bytes of {} for {shape:?}", bytes.len(), self.name());
+        }
+        let storage = QStorage::from_data(Cow::Borrowed(bytes), device, self.kind())?;
+        QTensor::new(storage, shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_come_back_as_near_as_their_bits_allow() -> Result<()> {
+        let values: Vec<f32> = (0..4 * 512).map(|i| (i as f32 * 0.37).sin()).collect();
+        for (blocks, most) in [(Blocks::Q8, 0.01), (Blocks::Q4K, 0.12), (Blocks::Q4, 0.15)] {
+            let bytes = blocks.pack(&values)?;
+            assert_eq!(Some(bytes.len()), blocks.bytes_of(values.len()));
+            let width = bytes.len() / 4;
+            assert_eq!(blocks.shape_of(&[4, width]), Some(vec![4, 512]));
+            let back = blocks.unpack(&bytes, &[4, 512], &Device::Cpu)?;
+            let back = back
+                .dequantize(&Device::Cpu)?
+                .flatten_all()?
+                .to_vec1::<f32>()?;
+            let worst = values.iter().zip(&back).map(|(a, b)| (a - b).abs());
+            let worst = worst.fold(0.0, f32::max);
+            assert!(worst > 0.0 && worst < most, "{blocks:?}: {worst}");
+            // All at once gives the very same blocks.
+            let whole = Tensor::from_slice(&values, (4, 512), &Device::Cpu)?;
+            let whole = QTensor::quantize(&whole, blocks.kind())?;
+            assert!(whole.data()? == bytes, "{blocks:?}");
+            assert!(blocks.all_finite(&bytes));
+            let mut bad = bytes.clone();
+            let at = 2 * blocks.bytes();
+            bad[at..at + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
+            assert!(!blocks.all_finite(&bad), "{blocks:?}");
+            assert!(blocks.unpack(&bytes[1..], &[4, 512], &Device::Cpu).is_err());
+        }
+        assert!(Blocks::Q8.pack(&[0.0; 31]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn names_say_the_layout() {
+        for blocks in Blocks::ALL {
+            let name = blocks.tagged("lm_head.weight");
+            assert_eq!(Blocks::untagged(&name), Some(("lm_head.weight", blocks)));
+        }
+        assert_eq!(Blocks::untagged("lm_head.weight"), None);
+        assert_eq!(Blocks::Q8.shape_of(&[4, 35]), None);
+    }
+}
