@@ -4,6 +4,8 @@
 //! The samples of a bin form a grid, and whether a sample counts is decided per axis, so a box is two small matrices:
 //! `out = Wy · map · Wxᵀ`. The CPU kernel walks only their non-zero bands; other devices multiply.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSliceMut as _};
 
@@ -67,6 +69,16 @@ struct Region {
     down: Vec<Band>,
 }
 
+impl Region {
+    /// The columns that any of its bins reads.
+    fn reach(&self) -> Range<usize> {
+        let used = || self.across.iter().filter(|band| !band.weights.is_empty());
+        let from = used().map(|band| band.start).min();
+        let to = used().map(|band| band.start + band.weights.len()).max();
+        from.unwrap_or(0)..to.unwrap_or(0)
+    }
+}
+
 /// The bands of one axis. In f32 and in this order, because whether a sample lies outside is a comparison.
 fn axis(low: f32, high: f32, scale: f32, cells: usize, bins: usize) -> Vec<Band> {
     let start = low * scale - 0.5;
@@ -124,24 +136,31 @@ impl RoiAlign {
         if c * bins == 0 {
             return out;
         }
-        let pool = |(at, out): (usize, &mut [f32])| {
+        // Rows are added up first, as they run along memory; what is summed across is then a single line per row of bins.
+        let pool = |line: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
             let region = &self.regions[at / c];
             let map = &features[(region.image * c + at % c) * h * w..][..h * w];
-            for (ph, down) in region.down.iter().enumerate() {
+            let reach = region.reach();
+            for (down, out) in region.down.iter().zip(out.chunks_exact_mut(self.size)) {
+                line.clear();
+                line.resize(reach.len(), 0.0);
                 for (y, wy) in down.weights.iter().enumerate() {
-                    let row = &map[(down.start + y) * w..][..w];
-                    for (pw, across) in region.across.iter().enumerate() {
-                        let cells = &row[across.start..][..across.weights.len()];
-                        let sum: f32 = cells.iter().zip(&across.weights).map(|(v, w)| v * w).sum();
-                        out[ph * self.size + pw] += wy * sum;
+                    let row = &map[(down.start + y) * w..][..w][reach.clone()];
+                    for (sum, v) in line.iter_mut().zip(row) {
+                        *sum += wy * v;
                     }
+                }
+                for (across, out) in region.across.iter().zip(out) {
+                    let from = across.start.saturating_sub(reach.start);
+                    let cells = line.get(from..).unwrap_or_default();
+                    *out = cells.iter().zip(&across.weights).map(|(v, w)| v * w).sum();
                 }
             }
         };
         out.par_chunks_mut(bins)
             .with_min_len(16)
             .enumerate()
-            .for_each(pool);
+            .for_each_init(Vec::new, pool);
         out
     }
 
