@@ -336,6 +336,21 @@ mod tests {
         }
     }
 
+    /// One matrix twice in a file, as floats and in blocks: one is too many, whichever stands first.
+    #[test]
+    fn a_matrix_that_a_file_holds_twice_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = "lm_head.weight";
+        for tag in [".q8_0", ".q4_0"] {
+            let text = error(&file(dir.path(), |tensors| {
+                let rows = tensors[own].dims()[0];
+                let blocks = Tensor::zeros((rows, 5 * 34 * 18), DType::U8, &Device::Cpu).unwrap();
+                tensors.insert(format!("{own}{tag}"), blocks);
+            }));
+            assert!(text.contains(&format!("{own}{tag}")), "{text}");
+        }
+    }
+
     #[test]
     fn what_is_wrong_with_a_file_is_named() {
         let dir = tempfile::tempdir().unwrap();

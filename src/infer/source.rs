@@ -277,9 +277,18 @@ impl ModelSource {
     pub fn described(&self, set: &TensorSet) -> Result<ModelInfo, ModelError> {
         let mut info = self.info.clone();
         let proposer = &mut info.config.proposer;
-        if !proposer.shared_trunk && !proposer.encoder_of_sam2 {
-            proposer.encoder_of_sam2 =
-                checkpoint::encoders_are_same(set).map_err(|e| self.file_error(e))?;
+        if proposer.shared_trunk {
+            return Ok(info);
+        }
+        let same = checkpoint::encoders_are_same(set).map_err(|e| self.file_error(e))?;
+        match same {
+            Some(false) if proposer.encoder_of_sam2 => {
+                return Err(self.weights_error(
+                    "its description says that the proposer's image encoder is SAM2's, but their numbers differ",
+                ));
+            }
+            Some(same) => proposer.encoder_of_sam2 = same,
+            None => {}
         }
         Ok(info)
     }

@@ -431,8 +431,9 @@ fn oddity_23_regions_are_read_from_projected_maps() {
 fn oddity_24_a_shared_encoder_runs_once() {
     let net = sparrow(NOTHING);
     assert!(nano().proposer.shared_trunk);
-    let features = net.sam2.encode_image(&randn(&[1, 3, 64, 64])).unwrap();
-    assert!(net.propose(None, Some(&features)).is_ok());
+    let image = randn(&[1, 3, 64, 64]);
+    let features = net.sam2.encode_image(&image).unwrap();
+    assert!(net.propose(None, Some((&features, &image))).is_ok());
     assert!(net.propose(None, None).is_err());
 }
 

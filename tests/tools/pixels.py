@@ -25,7 +25,7 @@ from transformers import CLIPImageProcessor
 CLIP, VIDEO, LONG, DETECTOR = 336, 224, 1024, 448
 SAM_MEAN, SAM_STD = ([[[v]] for v in t] for t in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
 MEAN, STD = ([[[v]] for v in t] for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-# Every so manieth pixel of a normalised tensor is stored.
+# Of a normalised tensor, every seventh row and column is stored.
 STEP = 7
 CLIP_PROCESSOR = CLIPImageProcessor(size={"shortest_edge": CLIP}, crop_size={"height": CLIP, "width": CLIP})
 SIZES = [(1, 1), (1, 7), (3, 2), (17, 40), (33, 65), (48, 64), (64, 64), (90, 160), (223, 225), (336, 336), (448, 447),

@@ -225,12 +225,12 @@ pub fn open(parts: &Parts) -> Result<TensorSet, WeightError> {
 /// Prefixes of the proposer's own image encoder, and of SAM2's.
 const ENCODERS: [&str; 2] = ["detector.vis_encoder.", "model.visual_model.image_encoder."];
 
-/// Whether the proposer has an image encoder of its own whose every tensor is SAM2's. Ends at the first that is not, beginning
-/// with the smallest.
+/// Whether every tensor of the proposer's own image encoder is SAM2's; `None` if it has none. Ends at the first that is not,
+/// beginning with the smallest.
 ///
 /// # Errors
 /// [`WeightError`] if a file cannot be read.
-pub fn encoders_are_same(set: &TensorSet) -> Result<bool, WeightError> {
+pub fn encoders_are_same(set: &TensorSet) -> Result<Option<bool>, WeightError> {
     let [own, sam2] = ENCODERS;
     let mut pairs: Vec<(&str, String)> = set
         .names()
@@ -239,10 +239,10 @@ pub fn encoders_are_same(set: &TensorSet) -> Result<bool, WeightError> {
     pairs.sort_by_key(|(name, _)| set.info(name).map_or(0, |info| info.count()));
     for (name, other) in &pairs {
         if !set.are_same(name, other)? {
-            return Ok(false);
+            return Ok(Some(false));
         }
     }
-    Ok(!pairs.is_empty())
+    Ok((!pairs.is_empty()).then_some(true))
 }
 
 /// The roles that a checkpoint cannot do without and that no part fills.

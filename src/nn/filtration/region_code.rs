@@ -244,19 +244,20 @@ impl RegionCode {
     /// # Errors
     /// If they were read for another code.
     pub fn code(&self, regions: &Regions) -> Result<Codes> {
-        let mut outlines = None;
-        let mut x = self.convs[0].forward(&regions.grid)?;
-        if let (Some(net), Some(fine)) = (&self.fine, &regions.fine) {
-            let seen = net.pixels[0].forward(fine)?.relu()?;
-            x = (x + net.pixels[1].forward(&seen)?)?.relu()?;
-            let quarters = net.outline[0].forward(&x)?.relu()?;
-            let quarters = net.outline[1].forward(&quarters)?;
-            let heard = ((&quarters / SURE)?.tanh()? * f64::from(LOUDNESS))?;
-            x = (self.convs[1].forward(&x)? + net.heard.forward(&heard)?)?.relu()?;
-            outlines = Some(joined(&quarters)?);
-        } else {
-            x = self.convs[1].forward(&x.relu()?)?.relu()?;
-        }
+        let on_grid = self.convs[0].forward(&regions.grid)?;
+        let (mut x, outlines) = match (&self.fine, &regions.fine) {
+            (Some(net), Some(fine)) => {
+                let seen = net.pixels[0].forward(fine)?.relu()?;
+                let x = (on_grid + net.pixels[1].forward(&seen)?)?.relu()?;
+                let quarters = net.outline[0].forward(&x)?.relu()?;
+                let quarters = net.outline[1].forward(&quarters)?;
+                let heard = ((&quarters / SURE)?.tanh()? * f64::from(LOUDNESS))?;
+                let x = (self.convs[1].forward(&x)? + net.heard.forward(&heard)?)?;
+                (x.relu()?, Some(joined(&quarters)?))
+            }
+            (None, None) => (self.convs[1].forward(&on_grid.relu()?)?.relu()?, None),
+            _ => bail!("these regions were read for another region code"),
+        };
         for conv in &self.convs[2..] {
             x = conv.forward(&x)?.relu()?;
         }
@@ -419,6 +420,68 @@ mod tests {
             [0, 12],
             "no proposal, no code"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn quarters_of_cells_lie_where_they_belong() -> Result<()> {
+        // Two cells side by side: upper left, upper right, lower left, lower right of each.
+        let quarters = [[1_f32, 5.0], [2.0, 6.0], [3.0, 7.0], [4.0, 8.0]];
+        let quarters = Tensor::new(&quarters, &Device::Cpu)?.reshape((1, 4, 1, 2))?;
+        let map = joined(&quarters)?;
+        assert_eq!(map.dims(), [1, 1, 2, 4]);
+        let rows = map.reshape((2, 4))?.to_vec2::<f32>()?;
+        assert_eq!(rows, [[1.0, 2.0, 5.0, 6.0], [3.0, 4.0, 7.0, 8.0]]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_code_that_looks_at_pixels_tells_them_apart_and_asks_for_them() -> Result<()> {
+        let mut config = config(false);
+        config.region_code.as_mut().expect("there is one").pixels = true;
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
+        let fine = Tensor::zeros((1, 2, 32, 32), DType::F32, &Device::Cpu)?;
+        let middle = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
+        let bounds = [32.0, 32.0, 96.0, 96.0];
+        let rois = [Roi { image: 0, bounds }; 2];
+        // The left half of the first region is bright.
+        let image: Vec<f32> = (0..3 * 128 * 128)
+            .map(|i| if i % 128 < 64 { 1.0 } else { 0.0 })
+            .collect();
+        let image = Tensor::from_vec(image, (1, 3, 128, 128), &Device::Cpu)?;
+        let left = Tensor::new(
+            &[[0.25_f32, 0.25, 0.75, 0.75], [0.5, 0.5, 0.9, 0.9]],
+            &Device::Cpu,
+        )?;
+        let side = config.crop_side().expect("it looks at pixels");
+        let crops = crop(&image, &left, side)?;
+        assert_eq!(crops.dims(), [2, 3, 14, 14]);
+        let row = crops.get(0)?.get(0)?.get(3)?.to_vec1::<f32>()?;
+        assert!(row[..6].iter().all(|v| *v > 0.99) && row[8..].iter().all(|v| *v < 0.01));
+        let cut = Cuttings {
+            masks: None,
+            crops: Some(&crops),
+        };
+        let maps = [&fine, &middle];
+        let read = code.code(&code.read(maps, cut, &rois, 128)?)?;
+        let outlines = read.outlines.expect("they are drawn");
+        assert_eq!(outlines.dims(), [2, 1, 14, 14]);
+        let rows = read.codes.to_vec2::<f32>()?;
+        let apart: f32 = rows[0]
+            .iter()
+            .zip(&rows[1])
+            .map(|(a, b)| (a - b).abs())
+            .sum();
+        assert!(apart > 0.1, "{apart}");
+        assert!(code.read(maps, Cuttings::default(), &rois, 128).is_err());
+        // Regions that were read without pixels are another code's.
+        config.region_code.as_mut().expect("there is one").pixels = false;
+        let blind = RegionCode::new(&config, &vb.pp("blind"))?.expect("it has one");
+        let regions = blind.read(maps, Cuttings::default(), &rois, 128)?;
+        assert!(blind.code(&regions)?.outlines.is_none());
+        assert!(code.code(&regions).is_err());
         Ok(())
     }
 

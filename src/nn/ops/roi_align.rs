@@ -34,9 +34,11 @@ pub fn roi_align(features: &Tensor, rois: &[Roi], scale: f32, size: usize) -> Re
         .iter()
         .map(|roi| {
             let [x1, y1, x2, y2] = roi.bounds;
+            let across = axis(x1, x2, scale, w, size);
             Region {
                 image: roi.image,
-                across: axis(x1, x2, scale, w, size),
+                reach: reach(&across),
+                across,
                 down: axis(y1, y2, scale, h, size),
             }
         })
@@ -67,16 +69,16 @@ struct Region {
     image: usize,
     across: Vec<Band>,
     down: Vec<Band>,
+    /// The columns that any of its bins reads.
+    reach: Range<usize>,
 }
 
-impl Region {
-    /// The columns that any of its bins reads.
-    fn reach(&self) -> Range<usize> {
-        let used = || self.across.iter().filter(|band| !band.weights.is_empty());
-        let from = used().map(|band| band.start).min();
-        let to = used().map(|band| band.start + band.weights.len()).max();
-        from.unwrap_or(0)..to.unwrap_or(0)
-    }
+/// The cells that any of some bins reads.
+fn reach(bands: &[Band]) -> Range<usize> {
+    let used = || bands.iter().filter(|band| !band.weights.is_empty());
+    let from = used().map(|band| band.start).min();
+    let to = used().map(|band| band.start + band.weights.len()).max();
+    from.unwrap_or(0)..to.unwrap_or(0)
 }
 
 /// The bands of one axis. In f32 and in this order, because whether a sample lies outside is a comparison.
@@ -140,7 +142,7 @@ impl RoiAlign {
         let pool = |line: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
             let region = &self.regions[at / c];
             let map = &features[(region.image * c + at % c) * h * w..][..h * w];
-            let reach = region.reach();
+            let reach = &region.reach;
             for (down, out) in region.down.iter().zip(out.chunks_exact_mut(self.size)) {
                 line.clear();
                 line.resize(reach.len(), 0.0);

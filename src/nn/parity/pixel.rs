@@ -88,7 +88,10 @@ fn bytes(case: &Case, report: &mut Report, stage: &str, image: &Rgb8) -> Result<
 fn floats(case: &Case, report: &mut Report, stage: &str, x: &Tensor) -> Result<(), ParityError> {
     let prefix = format!("output.{stage}.");
     for name in case.names(&format!("{prefix}strided")) {
-        let step: usize = name[prefix.len() + "strided".len()..].parse().unwrap_or(1);
+        let step: usize = name[prefix.len() + "strided".len()..]
+            .parse()
+            .unwrap_or(1)
+            .max(1);
         let mut got = x.clone();
         for axis in [1, 2] {
             let at: Vec<u32> = (0..x.dim(axis)?).step_by(step).map(|i| i as u32).collect();
@@ -128,11 +131,21 @@ fn floats(case: &Case, report: &mut Report, stage: &str, x: &Tensor) -> Result<(
 /// the last bit of a float.
 const HALFWAY: f64 = 2e-3;
 
+/// Which part of levels differ, and by how much at most.
+fn apart(got: &[f32], want: &[f32]) -> (f64, f32) {
+    let off = || got.iter().zip(want).map(|(a, b)| (a - b).abs());
+    let many = off().filter(|d| *d > 0.0).count();
+    (
+        many as f64 / want.len().max(1) as f64,
+        off().fold(0.0, f32::max),
+    )
+}
+
 /// Compares levels that were rounded from floats with stored samples, `output.{stage}.levels{step}`.
 fn levels(case: &Case, report: &mut Report, stage: &str, image: &Rgb8) -> Result<(), ParityError> {
     let prefix = format!("output.{stage}.levels");
     for name in case.names(&prefix) {
-        let step: usize = name[prefix.len()..].parse().unwrap_or(1);
+        let step: usize = name[prefix.len()..].parse().unwrap_or(1).max(1);
         let want: Vec<f32> = case.float(&name)?.flatten_all()?.to_vec1()?;
         let (w, h) = (image.width(), image.height());
         let at = |c: usize, y: usize, x: usize| f32::from(image.data()[(y * w + x) * 3 + c]);
@@ -140,14 +153,13 @@ fn levels(case: &Case, report: &mut Report, stage: &str, image: &Rgb8) -> Result
             let rows = (0..h).step_by(step);
             rows.flat_map(move |y| (0..w).step_by(step).map(move |x| at(c, y, x)))
         });
-        let off: Vec<f32> = got.zip(&want).map(|(a, b)| (a - b).abs()).collect();
-        let apart = off.iter().filter(|d| **d > 0.0).count() as f64 / want.len().max(1) as f64;
-        let worst = off.iter().copied().fold(0.0, f32::max);
+        let got: Vec<f32> = got.collect();
+        let (differ, worst) = apart(&got, &want);
         report.check(
             &format!("levels/{stage}"),
-            off.len() == want.len() && worst <= 1.0 && apart <= HALFWAY,
+            got.len() == want.len() && worst <= 1.0 && differ <= HALFWAY,
             format!(
-                "{apart:.5} of {} levels differ, by at most {worst}",
+                "{differ:.5} of {} levels differ, by at most {worst}",
                 want.len()
             ),
         );
@@ -228,4 +240,21 @@ fn resizes(case: &Case, report: &mut Report, name: &str, image: &Rgb8) -> Result
         bytes(case, report, stage, &resized)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_that_differ_are_counted_and_the_worst_is_said() {
+        assert_eq!(
+            apart(&[1.0, 2.0, 3.0, 4.0], &[1.0, 2.0, 3.0, 4.0]),
+            (0.0, 0.0)
+        );
+        assert_eq!(
+            apart(&[1.0, 2.0, 3.0, 6.0], &[1.0, 3.0, 3.0, 4.0]),
+            (0.5, 2.0)
+        );
+    }
 }

@@ -299,24 +299,25 @@ impl Sparrow {
         }
     }
 
-    /// Proposals of a frame: from the proposer's own input `(1, 3, s, s)`, or from SAM2's features where it shares them.
+    /// Proposals of a frame: from the proposer's own input `(1, 3, s, s)`, or from SAM2's features and
+    /// input where it shares them.
     ///
     /// # Errors
     /// If neither is there.
     pub fn propose(
         &self,
         own_input: Option<&Tensor>,
-        shared: Option<&ImageFeatures>,
+        shared: Option<(&ImageFeatures, &Tensor)>,
     ) -> Result<Proposals> {
         let output = match (&self.own_encoder, own_input, shared) {
             (Some(_), Some(input), _) => self.proposer.forward(&self.proposer_maps(input)?)?,
-            (None, _, Some(features)) => self.proposer.forward(&features.fpn)?,
+            (None, _, Some((features, _))) => self.proposer.forward(&features.fpn)?,
             _ => candle_core::bail!("the proposer was given no image"),
         };
         let config = &self.config.proposer;
         let found = output.proposals(0, config.topk, config.score_power)?;
         match shared {
-            Some(features) => self.cut_out(found, &self.pyramid(features)?, None),
+            Some((features, image)) => self.cut_out(found, &self.pyramid(features)?, Some(image)),
             None => Ok(found),
         }
     }
@@ -339,7 +340,10 @@ impl Sparrow {
         };
         let crops = match (config.crop_side(), input) {
             (Some(side), Some(input)) => Some(filtration::crop(input, &proposals.boxes, side)?),
-            _ => None,
+            (Some(_), None) => {
+                candle_core::bail!("proposals whose pixels are looked at need the image")
+            }
+            (None, _) => None,
         };
         Ok(Proposals {
             masks,

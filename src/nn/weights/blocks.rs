@@ -131,7 +131,13 @@ impl Blocks {
         if self.bytes_of(shape.iter().product()) != Some(bytes.len()) {
             bail!("{} bytes of {} for {shape:?}", bytes.len(), self.name());
         }
-        let storage = QStorage::from_data(Cow::Borrowed(bytes), device, self.kind())?;
+        // Blocks hold half floats, and a file may put them at an odd place.
+        let aligned = (bytes.as_ptr() as usize).is_multiple_of(align_of::<u64>());
+        let bytes = match aligned {
+            true => Cow::Borrowed(bytes),
+            false => Cow::Owned(bytes.to_vec()),
+        };
+        let storage = QStorage::from_data(bytes, device, self.kind())?;
         QTensor::new(storage, shape)
     }
 }
@@ -166,6 +172,10 @@ mod tests {
             bad[at..at + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
             assert!(!blocks.all_finite(&bad), "{blocks:?}");
             assert!(blocks.unpack(&bytes[1..], &[4, 512], &Device::Cpu).is_err());
+            // At an odd address, too.
+            let shifted = [&[0], bytes.as_slice()].concat();
+            let back = blocks.unpack(&shifted[1..], &[4, 512], &Device::Cpu)?;
+            assert!(back.data()? == bytes);
         }
         assert!(Blocks::Q8.pack(&[0.0; 31]).is_err());
         Ok(())

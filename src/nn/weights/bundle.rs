@@ -50,6 +50,9 @@ pub struct Written {
 
 /// Little-endian floats of one type as those of another.
 fn convert(name: &str, bytes: &[u8], from: Element, to: Storage) -> Result<Vec<u8>, WeightError> {
+    if let (Element::Blocks(_), _) | (_, Storage::Blocks(_)) = (from, to) {
+        return through_floats(name, bytes, from, to);
+    }
     let not_float = || WeightError::NotFloat {
         name: name.into(),
         found: from.name(),
@@ -71,9 +74,6 @@ fn convert(name: &str, bytes: &[u8], from: Element, to: Storage) -> Result<Vec<u
     };
     // A run of numbers at a time, so that all cores take part.
     const RUN: usize = 1 << 14;
-    if let (Element::Blocks(_), _) | (_, Storage::Blocks(_)) = (from, to) {
-        return through_floats(name, bytes, from, to);
-    }
     let wide = if to == Storage::F32 { 4 } else { 2 };
     let mut out = vec![0_u8; count * wide];
     let fits = out
@@ -128,7 +128,13 @@ fn through_floats(
         Storage::Blocks(blocks) => {
             let numbers = floats.as_chunks::<4>().0;
             let values: Vec<f32> = numbers.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            blocks.pack(&values).map_err(failed)
+            let packed = blocks.pack(&values).map_err(failed)?;
+            // Scales are half floats, which may be too small for them.
+            if blocks.all_finite(&packed) {
+                Ok(packed)
+            } else {
+                Err(WeightError::Overflow { name: name.into() })
+            }
         }
         to => convert(name, &floats, Element::F32, to),
     }
@@ -139,7 +145,7 @@ fn through_floats(
 /// answer is `None` and what was written is worthless.
 ///
 /// # Errors
-/// [`WeightError`] if a tensor cannot be read, holds anything but finite floats, or `out` takes no more.
+/// [`WeightError`] if a tensor cannot be read, holds anything but finite numbers, or `out` takes no more.
 pub fn write(
     set: &TensorSet,
     out: impl Write,

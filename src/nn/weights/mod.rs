@@ -2,8 +2,9 @@
 //!
 //! A [`WeightStore`] hands networks their tensors, from memory or from files. Files are read tensor by tensor as they are
 //! asked for, so that the host never holds a file next to the model made of it. [`file`] knows PyTorch's and safetensors'
-//! formats, [`blocks`] matrices of small integers, [`folder`] the way that checkpoints are cut into shards, [`set`] puts several files together under the names
-//! that networks ask for, [`bundle`] writes them into one file. Where files come from is left to others.
+//! formats, [`blocks`] matrices of small integers, [`folder`] the way that checkpoints are cut into shards, [`set`] puts
+//! several files together under the names that networks ask for, [`bundle`] writes them into one file. Where files come
+//! from is left to others.
 
 pub mod blocks;
 pub mod bundle;

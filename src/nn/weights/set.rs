@@ -47,7 +47,23 @@ impl TensorSet {
     pub fn add(&mut self, file: TensorFile, rename: impl Fn(&str) -> Option<String>) {
         for (inner, info) in file.tensors() {
             if let Some(name) = rename(inner) {
-                let (name, info) = as_matrix(&name, info).unwrap_or((name, info.clone()));
+                let matrix = as_matrix(&name, info);
+                // A file that holds one matrix twice has one too many: that stays under its name in the file, for others to say
+                // that nobody asks for it.
+                let twice = |own: &str| {
+                    let others = file.tensors();
+                    let same = |other: &str| {
+                        other != inner
+                            && rename(other).is_some_and(|o| {
+                                o == own || Blocks::untagged(&o).is_some_and(|(n, _)| n == own)
+                            })
+                    };
+                    others.iter().any(|(other, _)| same(other))
+                };
+                let (name, info) = match matrix {
+                    Some((own, info)) if !twice(&own) => (own, info),
+                    _ => (name, info.clone()),
+                };
                 let place = Place {
                     file: self.files.len(),
                     inner: inner.to_owned(),

@@ -192,6 +192,9 @@ impl Nets {
         scope: Scope,
         device: &Device,
     ) -> Result<(Tensor, Vec<Term>)> {
+        if scope == Scope::Regions {
+            candle_core::bail!("region codes alone learn from looks");
+        }
         let n = batch.clips * batch.frames;
         let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
         let mut features = self.sam.encode_image(&images)?;

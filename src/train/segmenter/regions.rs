@@ -3,7 +3,7 @@
 //! Where the trunk is held still, nine tenths of a step go into looking at new images. What was cut out of them is small, so it is
 //! kept and shown several more times. Leaves the networks to [`super::model`].
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -53,10 +53,7 @@ impl Nets {
         };
         let (mut rois, mut ids, mut names) = (Vec::new(), Vec::new(), Names::default());
         for (image, truths) in batch.truths.iter().enumerate() {
-            let offered = match features.fpn.get(2) {
-                Some(map) => self.offered(&map.narrow(0, image, 1)?)?,
-                None => Vec::new(),
-            };
+            let offered = self.offered(&features.fpn[2].narrow(0, image, 1)?)?;
             for (i, truth) in truths.iter().enumerate() {
                 let bounds = region(truth, i, &offered).map(|v| v * batch.px as f32);
                 rois.push(Roi { image, bounds });
@@ -88,15 +85,14 @@ impl Nets {
 
     /// What region codes must tell of what they see.
     pub(super) fn region_loss(&self, look: &Look, terms: &mut Vec<Term>) -> Result<Tensor> {
-        let nothing = || Tensor::zeros((), DType::F32, &Device::Cpu);
         let Some(code) = &self.region_code else {
-            return nothing();
+            bail!("the model has no region codes");
         };
         let read = code.code(&look.regions)?;
-        let mut total = match self.heads.regions(&read.codes, look.names.clone())? {
-            Some(loss) => (loss * ATTRIBUTES)?,
-            None => return nothing(),
+        let Some(loss) = self.heads.regions(&read.codes, look.names.clone())? else {
+            bail!("nothing reads region codes");
         };
+        let mut total = (loss * ATTRIBUTES)?;
         terms.push(("region", scalar(&total)?));
         if let Some(drawn) = &read.outlines {
             let n = look.outlines.len();
@@ -185,9 +181,9 @@ impl Memory {
         self.next = (self.next + 1) % KEPT;
     }
 
-    /// The latest look the first time, then any.
+    /// The latest look the first time, then any; no more of them than there are.
     pub(super) fn again(&mut self, round: usize) -> Option<&Look> {
-        if self.looks.is_empty() {
+        if round >= self.looks.len() {
             return None;
         }
         let at = match round {

@@ -115,6 +115,7 @@ fn region_codes_learn_alone() {
     let loss = nets.region_loss(&look, &mut terms).unwrap();
     let names: Vec<_> = terms.iter().map(|t| t.0).collect();
     assert_eq!(names, ["region", "outline"]);
+    assert!(nets.loss(&batch, Scope::Regions, &Device::Cpu).is_err());
     let grads = loss.backward().unwrap();
     let mut learnt = 0;
     for (name, var) in params.all() {
