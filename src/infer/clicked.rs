@@ -32,8 +32,8 @@ const GUESS: f32 = 0.5;
 /// What a natural logarithm of the objectness weighs against the weakness of a border, 0 … 1. With 0, the border alone, masks
 /// of drawn and of real clips were worse by 0.02 to 0.04 (the card says on which; `sparrow eval vos --prompt click`).
 const OBJECTNESS: f32 = 0.03;
-/// What lying elsewhere than the decoder's guess weighs, 0 … 1 as boxes overlap. Chosen among six on 30 clips of a seed of their
-/// own and on 20 that look like footage (the card has them); with 0, a wrong box too often has the better border.
+/// What lying elsewhere than the decoder's guess weighs, 0 … 1 as boxes overlap. Chosen on 30 clips of a seed of their own and
+/// on 20 that look like footage (models/README.md, "A click alone"); with 0, a wrong box too often has the better border.
 const ELSEWHERE: f32 = 0.3;
 
 impl Engine {

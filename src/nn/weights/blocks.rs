@@ -144,7 +144,18 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use candle_core::DType;
+
     use super::*;
+    use crate::nn::weights::{
+        WeightError, WeightStore,
+        bundle::{self, Storage},
+        element::Element,
+        file::TensorFile,
+        set::TensorSet,
+    };
 
     #[test]
     fn blocks_come_back_as_near_as_their_bits_allow() -> Result<()> {
@@ -189,5 +200,68 @@ mod tests {
         }
         assert_eq!(Blocks::untagged("lm_head.weight"), None);
         assert_eq!(Blocks::Q8.shape_of(&[4, 35]), None);
+    }
+
+    /// A matrix of floats in a file of its own, and the same rewritten in blocks.
+    fn rewritten(dir: &std::path::Path, scale: f32) -> std::result::Result<TensorSet, WeightError> {
+        let open = |path: &std::path::Path| {
+            let mut set = TensorSet::new();
+            set.add(TensorFile::open(path)?, |name| Some(name.to_owned()));
+            Ok::<_, WeightError>(set)
+        };
+        let values: Vec<f32> = (0..4 * 512)
+            .map(|i| scale * (i as f32 * 0.37).sin())
+            .collect();
+        let matrix = Tensor::from_vec(values, (4, 512), &Device::Cpu).expect("it fits");
+        let floats = dir.join("floats.safetensors");
+        let named = std::collections::HashMap::from([("lm_head.weight", matrix)]);
+        candle_core::safetensors::save(&named, &floats).expect("written");
+        let blocks = dir.join("blocks.safetensors");
+        let out = std::fs::File::create(&blocks).expect("written");
+        let (texts, extra) = (BTreeMap::new(), BTreeMap::new());
+        let storage = |_: &str| Storage::Blocks(Blocks::Q4K);
+        bundle::write(&open(&floats)?, out, storage, &texts, &extra, |_, _| true)?;
+        open(&blocks)
+    }
+
+    #[test]
+    fn a_matrix_in_blocks_has_its_own_name_and_shape_and_can_be_had_as_it_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let set = rewritten(dir.path(), 1.0).expect("written");
+        let info = set.info("lm_head.weight").expect("it is there");
+        assert_eq!(info.element, Element::Blocks(Blocks::Q4K));
+        assert_eq!(info.shape, [4, 512]);
+        let store = WeightStore::from_files(set, &Device::Cpu);
+        let vb = store.var_builder();
+        assert!(vb.contains_tensor("lm_head.weight.q4_k"));
+        assert!(!vb.contains_tensor("lm_head.weight.q8_0"));
+        assert_eq!(store.unused(|_| false), ["lm_head.weight"]);
+        let bytes = vb.get_unchecked_dtype("lm_head.weight.q4_k", DType::U8);
+        assert_eq!(bytes.expect("read").dims(), [4 * 2 * 144]);
+        assert!(store.check_all_used(|_| false).is_ok());
+        let floats = vb.get((4, 512), "lm_head.weight").expect("read");
+        let off = floats.get(0).and_then(|row| row.get(1)?.to_scalar::<f32>());
+        assert!((off.expect("a number") - 0.37_f32.sin()).abs() < 0.1);
+    }
+
+    #[test]
+    fn blocks_that_are_damaged_or_too_small_for_their_numbers_are_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let error = rewritten(dir.path(), 1e9).expect_err("no half float is so large");
+        assert!(matches!(error, WeightError::Overflow { .. }), "{error}");
+        let path = dir.path().join("blocks.safetensors");
+        rewritten(dir.path(), 1.0).expect("written");
+        let mut bytes = std::fs::read(&path).expect("read");
+        let at = bytes.len() - 144;
+        bytes[at..at + 2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
+        std::fs::write(&path, &bytes).expect("written");
+        let mut set = TensorSet::new();
+        set.add(TensorFile::open(&path).expect("opened"), |n| {
+            Some(n.to_owned())
+        });
+        let error = set
+            .tensor("lm_head.weight", DType::F32, &Device::Cpu)
+            .expect_err("a scale is infinite");
+        assert!(matches!(error, WeightError::NotFinite { .. }), "{error}");
     }
 }

@@ -355,11 +355,11 @@ fn the_list_says_what_there_is_and_what_is_missing() {
     );
 }
 
-/// Not a test of anything: writes a checkpoint of the released size with noise for weights, about 15 GB.
+/// Not a test of anything: writes a checkpoint of the released size with noise for weights, about 14 GB.
 ///
 /// `SPARROW_SYNTHETIC=FOLDER cargo test --release --test suite -- --ignored a_checkpoint_of_full_size`
 #[test]
-#[ignore = "writes 15 GB where SPARROW_SYNTHETIC says"]
+#[ignore = "writes 14 GB where SPARROW_SYNTHETIC says"]
 fn a_checkpoint_of_full_size() {
     let root = std::env::var_os("SPARROW_SYNTHETIC").expect("SPARROW_SYNTHETIC names a folder");
     let root = Path::new(&root);
