@@ -210,6 +210,11 @@ impl ModelSource {
 
     fn no_weights(&self) -> ModelError {
         let id = &self.info.id;
+        if self.info.weights.bundled {
+            return self.weights_error(
+                "they are part of it, not a file: give the path of a weight file instead",
+            );
+        }
         ModelError::NoWeights {
             id: id.clone(),
             advice: format!(

@@ -333,6 +333,14 @@ fn oddity_24_an_encoder_that_is_sam2s_is_held_once() {
     assert_ne!(offered(&apart), offered(&same), "its own encoder is used");
 }
 
+/// There is nothing to fetch for a model that the program carries.
+#[test]
+fn converting_the_bundled_model_asks_for_a_file() {
+    let dir = place();
+    let args = ["models", "convert", "nano", "--out", "n.safetensors"];
+    refused(dir.path(), &args, 1, &["nano", "the path of a weight file"]);
+}
+
 #[test]
 fn the_list_says_what_there_is_and_what_is_missing() {
     let dir = place();
