@@ -361,11 +361,24 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
         "metal" if !cfg!(feature = "metal") => Err(failed(
             "this build has no Metal; build with `--features metal` or use `--device cpu`".into(),
         )),
-        "cuda" => Device::new_cuda(0)
-            .map_err(|e| failed(format!("{}; use `--device cpu`", first_line(&e)))),
+        "cuda" => Device::new_cuda(0).map_err(|e| {
+            failed(format!(
+                "{}; use `--device cpu`",
+                driver_words(first_line(&e))
+            ))
+        }),
         "metal" => Device::new_metal(0)
             .map_err(|e| failed(format!("{}; use `--device cpu`", first_line(&e)))),
         _ => Err(ModelError::UnknownDevice(name.to_owned())),
+    }
+}
+
+/// The driver's word for having found nothing, in the user's.
+fn driver_words(line: String) -> String {
+    if line.contains("CUDA_ERROR_NO_DEVICE") {
+        "there is no NVIDIA GPU here, or its driver is not running".into()
+    } else {
+        line
     }
 }
 
@@ -407,6 +420,14 @@ mod tests {
             assert!(model.prompt.template.contains("{phrase}"));
             assert!((0.0..=1.0).contains(&model.thresholds.keep));
         }
+    }
+
+    #[test]
+    fn a_missing_gpu_is_said_in_words() {
+        let line = r#"DriverError(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected")"#;
+        let words = driver_words(line.into());
+        assert!(words.contains("no NVIDIA GPU") && !words.contains("CUDA_ERROR"));
+        assert_eq!(driver_words("out of memory".into()), "out of memory");
     }
 
     #[test]
