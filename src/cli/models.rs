@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::Device;
-use clap::{Subcommand, ValueEnum};
+use clap::{
+    Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -24,7 +27,7 @@ use crate::{
     },
     nn::{
         phi3::is_language_matrix,
-        precision::{self, Stored},
+        precision::{Precision, Stored},
         sparrow::is_spare,
         weights::{blocks::Blocks, bundle, file::TensorFile},
     },
@@ -69,8 +72,8 @@ pub(super) enum ModelsCommand {
         /// File to write, a .safetensors.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// How numbers are stored.
-        #[arg(long, value_enum, default_value_t = Precision::F16)]
+        /// How numbers are stored: q8 and q4 are the language model in blocks of 8 and of 4 bits, the rest in f16.
+        #[arg(long, value_parser = precisions(), default_value = Precision::F16.name())]
         dtype: Precision,
         /// Replace the file if it is there.
         #[arg(long)]
@@ -83,31 +86,10 @@ pub(super) enum ModelsCommand {
     },
 }
 
-/// How numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Precision {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// 16-bit brain floats.
-    Bf16,
-    /// The language model in blocks of 8 bits, the rest in 16-bit floats.
-    Q8,
-    /// The language model in blocks of 4 bits, the rest in 16-bit floats.
-    Q4,
-}
-
-impl From<Precision> for precision::Precision {
-    fn from(wanted: Precision) -> Self {
-        match wanted {
-            Precision::F32 => Self::F32,
-            Precision::F16 => Self::F16,
-            Precision::Bf16 => Self::Bf16,
-            Precision::Q8 => Self::Q8,
-            Precision::Q4 => Self::Q4,
-        }
-    }
+/// Reads a precision, and lists all of them where it is none.
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::ALL.map(Precision::name))
+        .try_map(|name| name.parse::<Precision>())
 }
 
 pub(super) fn run(command: &ModelsCommand) -> Result<()> {
@@ -331,7 +313,7 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
         extra.insert(config::TOKENIZER.to_owned(), source.tokenizer_file()?);
     }
     let set = &opened.set;
-    let storage = |name: &str| storage(dtype.into(), name, set.info(name).map(|i| &*i.shape));
+    let storage = |name: &str| storage(dtype, name, set.info(name).map(|i| &*i.shape));
     let reporter = Reporter::new();
     let mut written = None;
     file.finish_with(|file| {
@@ -370,11 +352,7 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
 
 /// How a tensor of a bundle is stored: as a model of that precision keeps it in memory, but that small tensors are as narrow as
 /// matrices.
-fn storage(
-    precision: precision::Precision,
-    name: &str,
-    shape: Option<&[usize]>,
-) -> bundle::Storage {
+fn storage(precision: Precision, name: &str, shape: Option<&[usize]>) -> bundle::Storage {
     if let Some(&[_, width]) = shape
         && is_language_matrix(name)
         && let Stored::Blocks(kind) = precision.language(width)
@@ -383,8 +361,8 @@ fn storage(
         return bundle::Storage::Blocks(blocks);
     }
     match precision {
-        precision::Precision::F32 => bundle::Storage::F32,
-        precision::Precision::Bf16 => bundle::Storage::BF16,
+        Precision::F32 => bundle::Storage::F32,
+        Precision::Bf16 => bundle::Storage::BF16,
         _ => bundle::Storage::F16,
     }
 }

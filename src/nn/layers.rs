@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::{
     ops,
-    precision::{Precision, Role, Stored, came_in_blocks, place},
+    precision::{Precision, Role, Stored, came, place},
     weights::blocks::Blocks,
 };
 
@@ -73,7 +73,7 @@ impl Weight {
         }
         let bytes = vb.get_unchecked_dtype(&name, DType::U8)?.to_vec1::<u8>()?;
         let weight = blocks.unpack(&bytes, &[o, i], vb.device())?;
-        came_in_blocks(o, i);
+        came(o * i);
         place(Role::Language, (o, i), weight.storage_size_in_bytes());
         Ok(Some(Self::Blocks(Arc::new(weight))))
     }

@@ -193,10 +193,10 @@ pub(super) fn place(role: Role, (rows, width): (usize, usize), bytes: usize) {
     });
 }
 
-/// A matrix that came in blocks is counted as if it had come as f32, for [`place`] to correct.
-pub(super) fn came_in_blocks(rows: usize, width: usize) {
+/// A tensor has come, and is counted as if as f32, for [`place`] to correct.
+pub(super) fn came(values: usize) {
     LEDGER.with_borrow_mut(|l| {
-        let values = (rows * width) as u64;
+        let values = values as u64;
         l.values += values;
         l.tensors += 1;
         l.placed += values * 4;
@@ -231,12 +231,7 @@ impl Accounting<'_> {
     fn count(&self, name: &str, tensor: &Tensor) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.insert(name.to_owned()) {
-            LEDGER.with_borrow_mut(|l| {
-                let values = tensor.elem_count() as u64;
-                l.values += values;
-                l.tensors += 1;
-                l.placed += values * 4;
-            });
+            came(tensor.elem_count());
         }
     }
 }

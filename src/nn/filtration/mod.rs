@@ -21,7 +21,7 @@ use candle_nn::VarBuilder;
 
 pub use self::{
     paper::PaperHead,
-    region_code::{Codes, Cuttings, RegionCode, Regions, crop},
+    region_code::{Codes, Cuttings, RegionCode, RegionGrids, crop},
     released::ReleasedHead,
 };
 use super::{config::FiltrationConfig, deformable_detr::Proposals};

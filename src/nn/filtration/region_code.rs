@@ -10,7 +10,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     Followed, Pyramid,
-    roi::rois,
+    roi::{each_its_own, rois},
     travel::{Sighting, WIDTH, describe, follow},
 };
 use crate::nn::{
@@ -82,7 +82,7 @@ impl Fine {
 
 /// Regions as a code reads them.
 #[derive(Clone, Debug)]
-pub struct Regions {
+pub struct RegionGrids {
     /// `(rois, c, grid, grid)`: both maps, and what is painted.
     grid: Tensor,
     /// `(rois, c, 2 · grid, 2 · grid)`: pixels, and what is painted.
@@ -92,7 +92,7 @@ pub struct Regions {
 }
 
 #[cfg(test)]
-impl Regions {
+impl RegionGrids {
     /// No region at all.
     pub(crate) fn none(device: &candle_core::Device) -> Result<Self> {
         let nothing = Tensor::zeros((0, 1, 1, 1), DType::F32, device)?;
@@ -196,16 +196,14 @@ impl RegionCode {
         cut: Cuttings<'_>,
         rois: &[Roi],
         rows: usize,
-    ) -> Result<Regions> {
+    ) -> Result<RegionGrids> {
         let mut grids = Vec::with_capacity(maps.len() + 1);
         let scale = |map: &Tensor| Ok::<_, candle_core::Error>(map.dim(2)? as f32 / rows as f32);
         for map in maps {
             grids.push(ops::roi_align(map, rois, scale(map)?, self.grid)?);
         }
         let dtype = grids[0].dtype();
-        // Each region has a map of its own.
-        let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
-        let own: Vec<Roi> = rois.iter().enumerate().map(own).collect();
+        let own = each_its_own(rois);
         let painted = match (self.masks, cut.masks) {
             (false, _) => None,
             (true, Some(masks)) => {
@@ -232,7 +230,7 @@ impl RegionCode {
             (Some(_), None) => bail!("this region code reads pixels, and there are none"),
         };
         let grid = Tensor::cat(&grids, 1)?;
-        Ok(Regions {
+        Ok(RegionGrids {
             form: form(rois, rows, &grid)?,
             grid,
             fine,
@@ -243,7 +241,7 @@ impl RegionCode {
     ///
     /// # Errors
     /// If they were read for another code.
-    pub fn code(&self, regions: &Regions) -> Result<Codes> {
+    pub fn code(&self, regions: &RegionGrids) -> Result<Codes> {
         let on_grid = self.convs[0].forward(&regions.grid)?;
         let (mut x, outlines) = match (&self.fine, &regions.fine) {
             (Some(net), Some(fine)) => {
@@ -476,7 +474,7 @@ mod tests {
             .sum();
         assert!(apart > 0.1, "{apart}");
         assert!(code.read(maps, Cuttings::default(), &rois, 128).is_err());
-        // Regions that were read without pixels are another code's.
+        // RegionGrids that were read without pixels are another code's.
         config.region_code.as_mut().expect("there is one").pixels = false;
         let blind = RegionCode::new(&config, &vb.pp("blind"))?.expect("it has one");
         let regions = blind.read(maps, Cuttings::default(), &rois, 128)?;

@@ -90,6 +90,12 @@ pub(crate) fn rois(boxes: &Tensor, (rows, columns): (usize, usize)) -> Result<Ve
     Ok(boxes.iter().map(roi).collect())
 }
 
+/// Regions of maps of which each has one of its own.
+pub(crate) fn each_its_own(rois: &[Roi]) -> Vec<Roi> {
+    let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
+    rois.iter().enumerate().map(own).collect()
+}
+
 /// Each query attends the tokens of each region, keys being values: queries `(n, d)`, tokens `(m, t, d)` →
 /// `(n, m, d)`.
 pub(super) fn attend(queries: &Tensor, tokens: &Tensor) -> Result<Tensor> {

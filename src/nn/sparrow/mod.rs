@@ -17,7 +17,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     clip::Clip,
-    config::SparrowConfig,
+    config::{FiltrationConfig, SparrowConfig},
     deformable_detr::{Proposals, Proposer},
     filtration::{self, FiltrationHead, Pyramid},
     internvideo2::InternVideo2,
@@ -333,22 +333,39 @@ impl Sparrow {
         pyramid: &Pyramid,
         input: Option<&Tensor>,
     ) -> Result<Proposals> {
-        let config = &self.config.filtration;
-        let masks = match config.reads_masks() {
-            true => Some(self.sam2.paint(pyramid, &proposals.boxes)?),
-            false => None,
-        };
-        let crops = match (config.crop_side(), input) {
-            (Some(side), Some(input)) => Some(filtration::crop(input, &proposals.boxes, side)?),
-            (Some(_), None) => {
-                candle_core::bail!("proposals whose pixels are looked at need the image")
-            }
-            (None, _) => None,
-        };
-        Ok(Proposals {
-            masks,
-            crops,
-            ..proposals
-        })
+        cut_out(
+            (&self.config.filtration, &self.sam2),
+            proposals,
+            pyramid,
+            input,
+        )
     }
+}
+
+/// [`Sparrow::cut_out`] for whoever has SAM2 alone.
+///
+/// # Errors
+/// As there.
+pub fn cut_out(
+    (config, sam2): (&FiltrationConfig, &Sam2),
+    proposals: Proposals,
+    pyramid: &Pyramid,
+    input: Option<&Tensor>,
+) -> Result<Proposals> {
+    let masks = match config.reads_masks() {
+        true => Some(sam2.paint(pyramid, &proposals.boxes)?),
+        false => None,
+    };
+    let crops = match (config.crop_side(), input) {
+        (Some(side), Some(input)) => Some(filtration::crop(input, &proposals.boxes, side)?),
+        (Some(_), None) => {
+            candle_core::bail!("proposals whose pixels are looked at need the image")
+        }
+        (None, _) => None,
+    };
+    Ok(Proposals {
+        masks,
+        crops,
+        ..proposals
+    })
 }

@@ -45,32 +45,27 @@ impl TensorSet {
 
     /// Adds a file's tensors under the names that `rename` gives them; `None` leaves one out.
     pub fn add(&mut self, file: TensorFile, rename: impl Fn(&str) -> Option<String>) {
+        let mut found = Vec::new();
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
         for (inner, info) in file.tensors() {
-            if let Some(name) = rename(inner) {
-                let matrix = as_matrix(&name, info);
-                // A file that holds one matrix twice has one too many: that stays under its name in the file, for others to say
-                // that nobody asks for it.
-                let twice = |own: &str| {
-                    let others = file.tensors();
-                    let same = |other: &str| {
-                        other != inner
-                            && rename(other).is_some_and(|o| {
-                                o == own || Blocks::untagged(&o).is_some_and(|(n, _)| n == own)
-                            })
-                    };
-                    others.iter().any(|(other, _)| same(other))
-                };
-                let (name, info) = match matrix {
-                    Some((own, info)) if !twice(&own) => (own, info),
-                    _ => (name, info.clone()),
-                };
-                let place = Place {
-                    file: self.files.len(),
-                    inner: inner.to_owned(),
-                    info,
-                };
-                self.places.insert(name, place);
-            }
+            let Some(name) = rename(inner) else { continue };
+            let matrix = as_matrix(&name, info);
+            let own = matrix.as_ref().map_or(&name, |m| &m.0);
+            *times.entry(own.clone()).or_default() += 1;
+            found.push((name, inner, info, matrix));
+        }
+        for (name, inner, info, matrix) in found {
+            // A matrix that a file holds twice keeps its name in the file, for others to say that nobody asks for it.
+            let (name, info) = match matrix {
+                Some((own, info)) if times.get(&own) == Some(&1) => (own, info),
+                _ => (name, info.clone()),
+            };
+            let place = Place {
+                file: self.files.len(),
+                inner: inner.to_owned(),
+                info,
+            };
+            self.places.insert(name, place);
         }
         self.files.push(file);
     }

@@ -14,8 +14,9 @@ use crate::{
     },
     nn::{
         deformable_detr::{Proposals, Proposer},
-        filtration::{Followed, Pyramid, RegionCode, crop},
+        filtration::{Followed, Pyramid, RegionCode},
         sam2::Sam2,
+        sparrow::cut_out,
         weights::WeightStore,
     },
     project::BoxPx,
@@ -281,20 +282,14 @@ impl Eyes {
         let features = self.sam.encode_image(&input)?;
         let embed = self.sam.add_no_mem(&features.embed)?;
         let config = &info.config.proposer;
-        let mut found =
+        let found =
             self.proposer
                 .forward(&features.fpn)?
                 .proposals(0, config.topk, config.score_power)?;
         let [fine, middle] = features.high_res;
         let pyramid = [fine, middle, embed];
-        let filtration = &info.config.filtration;
-        if filtration.reads_masks() {
-            found.masks = Some(self.sam.paint(&pyramid, &found.boxes)?);
-        }
-        if let Some(side) = filtration.crop_side() {
-            found.crops = Some(crop(&input, &found.boxes, side)?);
-        }
-        Ok((found, pyramid))
+        let parts = (&info.config.filtration, &self.sam);
+        Ok((cut_out(parts, found, &pyramid, Some(&input))?, pyramid))
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) enum Prompt {
 }
 
 /// One batch. Images are clip-major: image `clip · frames + t`.
+#[derive(Default)]
 pub(super) struct Batch {
     pub(super) clips: usize,
     pub(super) frames: usize,
@@ -89,13 +90,7 @@ pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
         frames: spec.frames,
         px,
         images: Vec::with_capacity(spec.clips * spec.frames * 3 * px * px),
-        objects: Vec::new(),
-        masks: Vec::new(),
-        visible: Vec::new(),
-        counts: Vec::new(),
-        levels: Default::default(),
-        truths: Vec::new(),
-        ids: Vec::new(),
+        ..Batch::default()
     };
     let mut clips = Vec::with_capacity(spec.clips);
     for c in 0..spec.clips {

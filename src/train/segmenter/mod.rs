@@ -364,9 +364,11 @@ fn train(
         let lr = schedule.at(step, progress);
         let rounds = match plan.scope {
             Scope::Regions => {
+                let started = Instant::now();
                 if let Some(look) = nets.look_alone(&batch, &job.device)? {
                     memory.keep(look);
                 }
+                sums.add(&[("look_s", started.elapsed().as_secs_f64())]);
                 1 + AGAIN
             }
             Scope::Everything | Scope::Memory => 1,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     nn::{
-        filtration::{Cuttings, Regions},
+        filtration::{Cuttings, RegionGrids, roi::each_its_own},
         ops::{self, Roi},
         sam2::ImageFeatures,
     },
@@ -34,7 +34,7 @@ const KEPT: usize = 500;
 
 /// Regions of the objects of a batch, and what is true of them.
 pub(super) struct Look {
-    regions: Regions,
+    regions: RegionGrids,
     names: Names,
     /// Part of each cell of twice the grid that the object covers; empty if pixels are not looked at.
     outlines: Vec<f32>,
@@ -148,10 +148,7 @@ fn outlines(rois: &[Roi], objects: &[(usize, u8)], batch: &Batch, side: usize) -
         whole.extend(ids.iter().map(|v| f32::from(u8::from(*v == id))));
     }
     let whole = Tensor::from_vec(whole, (rois.len(), 1, batch.px, batch.px), &Device::Cpu)?;
-    // Each region has a map of its own.
-    let own = |(image, roi): (usize, &Roi)| Roi { image, ..*roi };
-    let own: Vec<Roi> = rois.iter().enumerate().map(own).collect();
-    ops::roi_align(&whole, &own, 1.0, side)?
+    ops::roi_align(&whole, &each_its_own(rois), 1.0, side)?
         .flatten_all()?
         .to_vec1()
 }
@@ -229,17 +226,9 @@ mod tests {
         // The left half of an image of 8 × 8 pixels is object 2, the rest object 1.
         let ids = (0..64).map(|i| if i % 8 < 4 { 2 } else { 1 }).collect();
         let batch = Batch {
-            clips: 1,
-            frames: 1,
             px: 8,
-            images: Vec::new(),
-            objects: Vec::new(),
-            masks: Vec::new(),
-            visible: Vec::new(),
-            counts: Vec::new(),
-            levels: Default::default(),
-            truths: Vec::new(),
             ids: vec![ids],
+            ..Batch::default()
         };
         let whole = Roi {
             image: 0,
@@ -262,7 +251,7 @@ mod tests {
                 ..Names::default()
             };
             Ok(Look {
-                regions: Regions::none(&Device::Cpu)?,
+                regions: RegionGrids::none(&Device::Cpu)?,
                 names,
                 outlines: Vec::new(),
             })

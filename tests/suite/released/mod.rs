@@ -316,7 +316,7 @@ fn oddity_24_an_encoder_that_is_sam2s_is_held_once() {
     write(&here.join("same"), &info, &files);
     let (same, twice) = convert("same");
     assert!(!twice);
-    // One number that nothing hinges on: then there are two encoders, which say the same.
+    // One number apart: then there are two encoders, each used for its own.
     let bias = files
         .proposer
         .iter_mut()
