@@ -39,29 +39,37 @@ pub(super) fn run() -> Result<()> {
         },
     )?;
     for model in ModelInfo::all()? {
-        let state = match ModelSource::find(&model.id) {
-            // What takes minutes to read is not read for a glance.
-            Ok(source) if !model.weights.bundled && source.is_here() => {
-                format!("here; `sparrow models verify {}` checks it", model.id)
+        let name = format!("model {}", model.id);
+        let source = match ModelSource::find(&model.id) {
+            Ok(source) => source,
+            Err(e) => {
+                line(&name, &e.to_string())?;
+                continue;
             }
-            Ok(source) => match LoadedModel::load(&source, &Device::Cpu) {
+        };
+        // What takes minutes to read is not read for a glance.
+        let state = if !model.weights.bundled && source.is_here() {
+            format!("here; `sparrow models verify {}` checks it", model.id)
+        } else {
+            match LoadedModel::load(&source, &Device::Cpu) {
                 Ok(loaded) => format!("whole, {} numbers", loaded.parameters),
                 Err(e) => e.to_string(),
-            },
-            Err(e) => e.to_string(),
+            }
         };
-        line(&format!("model {}", model.id), &state)?;
-        line("", &advice(&model)?)?;
+        line(&name, &state)?;
+        line("", &advice(&source))?;
     }
     Ok(())
 }
 
 /// Which precision a model should be loaded in here.
-fn advice(model: &ModelInfo) -> Result<String> {
-    let weights = memory::weights(model)?;
+fn advice(source: &ModelSource) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let on = |place: &str, gpu: bool, bytes: Option<u64>| {
-        let found = memory::recommend(&weights, gpu, bytes);
+        let found = match memory::advised(source, gpu, bytes) {
+            Ok(found) => found,
+            Err(e) => return e.to_string(),
+        };
         let known = bytes.map_or("unknown memory".into(), |b| format!("{:.1} GiB", gib(b)));
         if found.fits() {
             format!(
@@ -82,7 +90,7 @@ fn advice(model: &ModelInfo) -> Result<String> {
         text += "; ";
         text += &on("GPU", true, Some(bytes));
     }
-    Ok(text)
+    text
 }
 
 fn line(what: &str, state: &str) -> Result<()> {

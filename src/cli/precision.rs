@@ -30,7 +30,7 @@ impl PrecisionArg {
     pub(super) fn load(self, source: &ModelSource, device: &Device) -> Result<LoadedModel> {
         Ok(match self.0 {
             Some(precision) => LoadedModel::load_in(source, device, precision),
-            None => LoadedModel::load_fitting(source, device),
+            None => LoadedModel::load_fitting(source, device, 0),
         }?)
     }
 }

@@ -24,6 +24,8 @@ enum Stage {
     Refine,
     /// A finished segmenter's memory alone, on longer clips.
     Memory,
+    /// The proposer alone, on a finished segmenter.
+    Proposer,
     /// Region codes alone, on a finished segmenter.
     Regions,
     /// No training: merge what the stages left (--init, later files win) into one weight file, --out.
@@ -133,6 +135,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         Stage::Segmenter => segmenter::run(&mut job, &info),
         Stage::Refine => segmenter::run_refine(&mut job, &info),
         Stage::Memory => segmenter::run_memory(&mut job, &info),
+        Stage::Proposer => segmenter::run_proposer(&mut job, &info),
         Stage::Regions => segmenter::run_regions(&mut job, &info),
         Stage::Nano | Stage::Export => return Ok(()),
         Stage::Towers => towers::run(&mut job, &info, words),

@@ -63,6 +63,8 @@ pub struct Clip {
     pub(super) offered: Option<(FrameIndex, Proposals)>,
     /// The engine that made what is cached.
     pub(super) engine: Option<u64>,
+    /// Images that may be encoded together: what the engine's device can use, less after memory has run out.
+    pub(super) at_once: usize,
 }
 
 impl Clip {
@@ -80,6 +82,7 @@ impl Clip {
             followed: None,
             offered: None,
             engine: None,
+            at_once: 1,
         }
     }
 
@@ -161,13 +164,14 @@ impl Clip {
         self.engine = None;
     }
 
-    /// Keeps half as much from now on.
+    /// Keeps half as much from now on, and encodes half as many images together.
     pub fn keep_less(&mut self) {
         self.decoded.halve();
         self.small.halve();
         self.features.halve();
         self.canvases.halve();
         self.prefixes.halve();
+        self.at_once = (self.at_once / 2).max(1);
     }
 
     pub(super) fn remember(&mut self, emitted: Emitted) {

@@ -419,7 +419,7 @@ impl Engine {
             with_drawn(&found, &boxes, &described)?
         };
         let input = self.crops_from(clip, frame)?;
-        let all = n.cut_out(all, &n.pyramid(features)?, input.as_ref())?;
+        let all = n.cut_out(all, corners.len(), &n.pyramid(features)?, input.as_ref())?;
         Ok(Offered {
             all,
             drawn: corners.len(),
@@ -449,6 +449,7 @@ impl Engine {
         }
         let n = &self.model().networks;
         let mut seen = Vec::with_capacity(later);
+        self.look_ahead(clip, frames.iter().skip(1).take(later).map(|f| f.0))?;
         for &there in frames.iter().skip(1).take(later) {
             progress.cancel.check()?;
             let features = self.features(clip, there)?;

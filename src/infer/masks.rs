@@ -159,6 +159,32 @@ impl Engine {
         Ok(features)
     }
 
+    /// Makes the features of the next of `frames` in one go, as many of them as the device can use and the clip's budget allows:
+    /// a small image leaves a GPU idle for most of its layers. Nothing where one image keeps every core busy.
+    pub(super) fn look_ahead(
+        &self,
+        clip: &mut Clip,
+        frames: impl Iterator<Item = u32>,
+    ) -> InferResult<()> {
+        let mut missing: Vec<FrameIndex> = frames.take(clip.at_once).map(FrameIndex).collect();
+        missing.retain(|frame| clip.features.get(frame).is_none());
+        if missing.len() < 2 {
+            return Ok(());
+        }
+        let images: Vec<Tensor> = missing
+            .iter()
+            .map(|frame| self.image(clip, *frame))
+            .collect::<InferResult<_>>()?;
+        let all = self.encode(&Tensor::cat(&images, 0)?)?;
+        for (i, frame) in missing.into_iter().enumerate() {
+            // A row of its own: one that stays in the cache must not hold the others.
+            let features = Arc::new(all.row(i)?.on_its_own()?);
+            let bytes = bytes(&features);
+            clip.features.put(frame, features, bytes);
+        }
+        Ok(())
+    }
+
     /// A frame as SAM2's input `(1, 3, s, s)`.
     pub(super) fn image(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
         let side = self.config().sam2.image_size;

@@ -8,7 +8,7 @@ use crate::nn::{
     sparrow::Sparrow,
 };
 
-use super::model::{ModelError, ModelInfo};
+use super::model::{ModelError, ModelInfo, ModelSource};
 
 /// Share of the memory that weights may take, in percent; the rest is for what is computed.
 const WEIGHTS_PERCENT: u64 = 75;
@@ -53,17 +53,56 @@ fn build(config: &SparrowConfig, vb: &candle_nn::VarBuilder<'_>) -> candle_core:
     Sparrow::with_precision(config, vb, &vb.pp("detector"), Precision::F32)
 }
 
-/// The most exact precision whose weights fit into the memory of a device.
+/// What a model is loaded in on a device where nobody says: [`advised`] for the memory it has, less `held` bytes.
 ///
 /// # Errors
-/// As [`weights`].
-pub fn recommended(info: &ModelInfo, device: &Device) -> Result<Recommendation, ModelError> {
+/// As [`advised`]; also if files cannot be read.
+pub fn recommended(
+    source: &ModelSource,
+    device: &Device,
+    held: u64,
+) -> Result<Recommendation, ModelError> {
     let gpu = !device.is_cpu();
     let memory = if gpu { gpu_bytes() } else { host_bytes() };
-    Ok(recommend(&weights(info)?, gpu, memory))
+    let free = memory.map(|m| m.saturating_sub(held));
+    let found = advised(source, gpu, free)?;
+    let proposer = &source.info.config.proposer;
+    if proposer.shared_trunk || proposer.encoder_of_sam2 || source.parts.is_empty() {
+        return Ok(found);
+    }
+    // Of the released files only the numbers tell whether one image encoder is held for two, which may be what makes it fit.
+    let known = ModelSource {
+        info: source.described(&source.open()?.set)?,
+        ..source.clone()
+    };
+    advised(&known, gpu, free)
 }
 
-/// The same for memory of a given size.
+/// What a model should be loaded in with so much memory: as its file stores it, if that is in blocks, since what was rounded away does
+/// not come back by taking more; else the most exact precision whose weights fit.
+///
+/// # Errors
+/// As [`weights`]; also if a weight file cannot be read.
+pub fn advised(
+    source: &ModelSource,
+    gpu: bool,
+    memory: Option<u64>,
+) -> Result<Recommendation, ModelError> {
+    let weights = weights(&source.info)?;
+    Ok(match source.blocks()? {
+        Some(blocks) => {
+            let precision = Precision::of_blocks(blocks);
+            Recommendation {
+                precision,
+                weights: weights.bytes(precision),
+                memory,
+            }
+        }
+        None => recommend(&weights, gpu, memory),
+    })
+}
+
+/// The most exact precision whose weights fit into memory of a given size.
 pub fn recommend(weights: &Inventory, gpu: bool, memory: Option<u64>) -> Recommendation {
     let room = memory.map_or(u64::MAX, room);
     let precision = Precision::that_fits(gpu, |p| weights.bytes(p), room);

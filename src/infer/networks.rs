@@ -74,18 +74,18 @@ impl LoadedModel {
         Self::load_in(source, device, Precision::F32)
     }
 
-    /// [`LoadedModel::load`] with a language model stored as its file stores it, if that is in blocks, else in the most exact
-    /// precision that fits into the device's memory.
+    /// [`LoadedModel::load`] in the precision that [`memory::recommended`] names for the device, of whose memory `held` bytes are
+    /// taken: a model that stays at work until this one is whole.
     ///
     /// # Errors
     /// As [`LoadedModel::load`].
-    pub fn load_fitting(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
-        let precision = match source.blocks()? {
-            // What was rounded away does not come back by taking more memory.
-            Some(blocks) => Precision::of_blocks(blocks),
-            None => memory::recommended(&source.info, device)?.precision,
-        };
-        Self::load_in(source, device, precision)
+    pub fn load_fitting(
+        source: &ModelSource,
+        device: &Device,
+        held: u64,
+    ) -> Result<Self, ModelError> {
+        let found = memory::recommended(source, device, held)?;
+        Self::load_in(source, device, found.precision)
     }
 
     /// [`LoadedModel::load`] with weights stored as a precision says.
@@ -310,7 +310,7 @@ mod tests {
             .unwrap()
             .unwrap();
             let source = ModelSource::find(path.to_str().unwrap()).unwrap();
-            let stored = LoadedModel::load_fitting(&source, &Device::Cpu).unwrap();
+            let stored = LoadedModel::load_fitting(&source, &Device::Cpu, 0).unwrap();
             assert_eq!(stored.precision, precision);
             let made = LoadedModel::load_in(&floats, &Device::Cpu, precision).unwrap();
             assert_eq!(

@@ -261,6 +261,7 @@ impl Engine {
                 let Some(frame) = frames.front().copied() else {
                     return Ok(None);
                 };
+                self.look_ahead(clip, frames.iter().copied())?;
                 let mut masks = Vec::new();
                 for prompt in prompts.iter().filter(|p| !p.skip.contains(&frame)) {
                     let features = self.features(clip, FrameIndex(frame))?;
@@ -432,6 +433,10 @@ impl Engine {
         } else {
             active.run.from - step
         };
+        // The first mask of a run is shown as soon as it can be; the rest is looked at together.
+        if step > 1 {
+            self.look_ahead(clip, active.run.indices().skip(active.done as usize))?;
+        }
         let features = self.features(clip, FrameIndex(frame))?;
         let info = FrameInfo {
             frame: frame as usize,

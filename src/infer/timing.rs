@@ -168,7 +168,7 @@ impl Engine {
         let boxes = offered.proposals(0, proposer.topk, proposer.score_power)?;
         let pyramid = n.pyramid(&features)?;
         let input = self.crops_from(clip, FrameIndex(0))?;
-        let boxes = n.cut_out(boxes, &pyramid, input.as_ref())?;
+        let boxes = n.cut_out(boxes, 0, &pyramid, input.as_ref())?;
         quickest(stages, "filtration", || {
             Ok(n.filtration.score(&query, &boxes, &pyramid)?)
         })?;

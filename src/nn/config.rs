@@ -128,6 +128,11 @@ pub struct ProposerConfig {
     /// Reads SAM2's own features instead of running an encoder of its own.
     #[serde(default)]
     pub shared_trunk: bool,
+    /// Overlap above which a cell of the first stage gives way to a better one, so that no query is spent on a thing that
+    /// another one stands for already (Zhang et al. 2023, "dense distinct queries"); without it all are taken by score alone,
+    /// as released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct: Option<f32>,
     /// Its own encoder has SAM2's very weights, so they are held once; it still runs on the proposer's own input. Found out when a
     /// model is opened, and written into the bundles that are made of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -236,6 +241,10 @@ pub struct FiltrationConfig {
     /// and the mean of their codes joins the features; 0, as released: none.
     #[serde(default)]
     pub travel: usize,
+    /// Proposals are drawn tight around what SAM2 paints in them, as far as this part of their sides around them; as released: the
+    /// proposer's boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tight: Option<f32>,
     /// Whether proposals are compared with their rivals, so that phrases can ask for the leftmost and the biggest of what they
     /// name; as released: not.
     #[serde(default)]
@@ -266,9 +275,9 @@ impl RegionCodeConfig {
 }
 
 impl FiltrationConfig {
-    /// Whether proposals must come with masks, see [`RegionCodeConfig::masks`].
+    /// Whether proposals must come with masks: to be drawn tight, or for [`RegionCodeConfig::masks`].
     pub fn reads_masks(&self) -> bool {
-        self.region_code.is_some_and(|r| r.masks)
+        self.tight.is_some() || self.region_code.is_some_and(|r| r.masks)
     }
 
     /// Side of the crops that proposals must come with, if they must.

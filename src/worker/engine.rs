@@ -42,7 +42,11 @@ impl InferBackend {
     fn load(&mut self, model: &str, device_name: &str, out: &Output<'_>) -> Result<()> {
         let source = ModelSource::find(model)?;
         let device = device(device_name)?;
-        let loaded = LoadedModel::load_fitting(&source, &device)?;
+        // The model that is at work stays until the new one is whole, so that a damaged file costs nothing.
+        let held = self.engine.as_ref().map(Engine::model);
+        let held = held.filter(|m| m.device.same_device(&device));
+        let held = held.map_or(0, |m| m.placed);
+        let loaded = LoadedModel::load_fitting(&source, &device, held)?;
         if loaded.untrained {
             out.warn("this program carries no trained weights: answers mean nothing");
         }

@@ -197,6 +197,7 @@ fn released() -> SparrowConfig {
             score_power: [0.3, 0.7],
             topk: 100,
             shared_trunk: true,
+            distinct: None,
             encoder_of_sam2: false,
         },
         clip: ClipConfig {
@@ -244,6 +245,7 @@ fn released() -> SparrowConfig {
             region_code: None,
             travel: 0,
             rivals: false,
+            tight: None,
         },
         visual: VisualTokenConfig {
             num_frames: 16,

@@ -20,7 +20,7 @@ use self::{
     attention::{Reference, Sizes, offset_bias},
     layers::{DecoderLayer, EncoderLayer, NORM_EPS},
     position::{centres, inverse_sigmoid},
-    two_stage::{Anchors, best_cells, descending, proposal_code, rows},
+    two_stage::{Anchors, best_cells, descending, distinct_cells, proposal_code, rows},
 };
 pub(crate) use position::sine_of_cells;
 
@@ -430,8 +430,13 @@ impl Proposer {
     /// The best cells become the decoder's references; no gradient flows back through the choice.
     pub(crate) fn start(&self, first: &FirstStage) -> Result<Start> {
         let cells = first.logits.dim(1)?;
-        let chosen = best_cells(&first.logits.detach(), self.config.num_queries.min(cells))?;
-        let box_logits = rows(&first.box_logits.detach(), &chosen)?;
+        let k = self.config.num_queries.min(cells);
+        let (scores, all) = (first.logits.detach(), first.box_logits.detach());
+        let chosen = match self.config.distinct {
+            Some(limit) => distinct_cells(&scores, &corners(&sigmoid(&all)?)?, k, limit)?,
+            None => best_cells(&scores, k)?,
+        };
+        let box_logits = rows(&all, &chosen)?;
         let (code, placed) = self.place(&box_logits)?;
         Ok(Start {
             chosen,

@@ -1,6 +1,6 @@
 //! The first stage: every cell of the encoder proposes one box around its own anchor.
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::position::sine_of_boxes;
 
@@ -48,13 +48,54 @@ impl Anchors {
 
 /// The `k` best cells of each image, best first, earlier cells first among equals: scores `(b, cells)` → `(b, k)` u32.
 pub(crate) fn best_cells(scores: &Tensor, k: usize) -> Result<Tensor> {
-    let rows = scores.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+    let rows = scores.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     let b = rows.len();
     let mut best = Vec::with_capacity(b * k);
     for row in &rows {
         best.extend(descending(row).into_iter().take(k));
     }
     Tensor::from_vec(best, (b, k), scores.device())
+}
+
+/// As [`best_cells`], but a cell whose box overlaps that of a better one by more than `limit` comes after all that do not:
+/// scores `(b, cells)` and corners `(b, cells, 4)` → `(b, k)` u32.
+pub(crate) fn distinct_cells(
+    scores: &Tensor,
+    corners: &Tensor,
+    k: usize,
+    limit: f32,
+) -> Result<Tensor> {
+    let rows = scores.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let boxes = corners.to_dtype(DType::F32)?.to_vec3::<f32>()?;
+    let mut best = Vec::with_capacity(rows.len() * k);
+    for (row, boxes) in rows.iter().zip(&boxes) {
+        let (mut kept, mut doubles) = (Vec::with_capacity(k), Vec::new());
+        for cell in descending(row) {
+            if kept.len() == k {
+                break;
+            }
+            let own = &boxes[cell as usize];
+            let known = |&other: &u32| overlap(own, &boxes[other as usize]) > limit;
+            if kept.iter().any(known) {
+                doubles.push(cell);
+            } else {
+                kept.push(cell);
+            }
+        }
+        let missing = k - kept.len();
+        kept.extend(doubles.into_iter().take(missing));
+        best.extend(kept);
+    }
+    Tensor::from_vec(best, (rows.len(), k), scores.device())
+}
+
+/// Intersection over union of two boxes given by their corners; 0 where one of them is empty or not a number.
+fn overlap(a: &[f32], b: &[f32]) -> f32 {
+    let side = |b: &[f32], low: usize| (b[low + 2] - b[low]).max(0.0);
+    let common = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
+    let inner = common(0) * common(1);
+    let union = side(a, 0) * side(a, 1) + side(b, 0) * side(b, 1) - inner;
+    if union > 0.0 { inner / union } else { 0.0 }
 }
 
 /// Indices by falling value; equals keep their order, what is not a number comes last.
@@ -96,6 +137,26 @@ mod tests {
         let logits = anchors.logits.flatten_all()?.to_vec1::<f32>()?;
         assert!(logits[..4].iter().all(|v| *v == f32::INFINITY));
         assert_eq!(logits[4 * 60], 0.0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cell_that_another_stands_for_comes_last() -> Result<()> {
+        let scores = Tensor::new(
+            &[[3_f32, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]],
+            &Device::Cpu,
+        )?;
+        let image = [
+            [0_f32, 0.0, 0.4, 0.4],
+            [0.02, 0.0, 0.42, 0.4],
+            [0.2, 0.0, 0.6, 0.4],
+            [0.0, 0.5, 0.4, 0.9],
+        ];
+        let corners = Tensor::new(&[image, image], &Device::Cpu)?;
+        let chosen = |limit| distinct_cells(&scores, &corners, 3, limit)?.to_vec2::<u32>();
+        assert_eq!(chosen(0.7)?, [[0, 2, 3], [3, 2, 1]]);
+        assert_eq!(chosen(0.3)?, [[0, 3, 1], [3, 2, 0]]);
+        assert_eq!(chosen(1.0)?, best_cells(&scores, 3)?.to_vec2::<u32>()?);
         Ok(())
     }
 

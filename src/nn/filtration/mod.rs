@@ -14,6 +14,7 @@ mod released;
 mod rivals;
 pub(crate) mod roi;
 pub mod select;
+pub mod tighten;
 pub mod travel;
 
 use candle_core::{DType, Result, Tensor, bail};

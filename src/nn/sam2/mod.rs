@@ -66,6 +66,16 @@ impl ImageFeatures {
         })
     }
 
+    /// The same in memory of its own, where it was cut out of a batch.
+    pub fn on_its_own(&self) -> Result<Self> {
+        Ok(Self {
+            high_res: [self.high_res[0].copy()?, self.high_res[1].copy()?],
+            embed: self.embed.copy()?,
+            pos: self.pos.clone(),
+            fpn: self.fpn.iter().map(Tensor::copy).collect::<Result<_>>()?,
+        })
+    }
+
     /// Lets go of the raw pyramid, which is most of the memory and needed by no decoder: what caches keep.
     pub fn without_pyramid(self) -> Self {
         Self {

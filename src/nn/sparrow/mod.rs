@@ -19,7 +19,7 @@ use super::{
     clip::Clip,
     config::{FiltrationConfig, SparrowConfig},
     deformable_detr::{Proposals, Proposer},
-    filtration::{self, FiltrationHead, Pyramid},
+    filtration::{self, FiltrationHead, Pyramid, tighten::tighten},
     internvideo2::InternVideo2,
     multimodal::{self, Multimodal, PromptIds, TsfTokens, Widths},
     phi3::{KvCache, Phi3},
@@ -317,25 +317,29 @@ impl Sparrow {
         let config = &self.config.proposer;
         let found = output.proposals(0, config.topk, config.score_power)?;
         match shared {
-            Some((features, image)) => self.cut_out(found, &self.pyramid(features)?, Some(image)),
+            Some((features, image)) => {
+                self.cut_out(found, 0, &self.pyramid(features)?, Some(image))
+            }
             None => Ok(found),
         }
     }
 
-    /// Proposals with what SAM2 paints in them and with their pixels, where the filtration head reads that. `input` is SAM2's,
-    /// `(1, 3, h, w)`; heads that look at pixels need it.
+    /// Proposals with what SAM2 paints in them and with their pixels, where the filtration head reads that, and drawn tight, where it
+    /// asks for that; the last `drawn` are a person's, whose boxes stay. `input` is SAM2's, `(1, 3, h, w)`; heads that look at pixels
+    /// need it.
     ///
     /// # Errors
     /// If `pyramid` is not SAM2's.
     pub fn cut_out(
         &self,
         proposals: Proposals,
+        drawn: usize,
         pyramid: &Pyramid,
         input: Option<&Tensor>,
     ) -> Result<Proposals> {
         cut_out(
             (&self.config.filtration, &self.sam2),
-            proposals,
+            (proposals, drawn),
             pyramid,
             input,
         )
@@ -348,7 +352,7 @@ impl Sparrow {
 /// As there.
 pub fn cut_out(
     (config, sam2): (&FiltrationConfig, &Sam2),
-    proposals: Proposals,
+    (proposals, drawn): (Proposals, usize),
     pyramid: &Pyramid,
     input: Option<&Tensor>,
 ) -> Result<Proposals> {
@@ -356,14 +360,19 @@ pub fn cut_out(
         true => Some(sam2.paint(pyramid, &proposals.boxes)?),
         false => None,
     };
+    let boxes = match (config.tight, &masks) {
+        (Some(reach), Some(masks)) => tighten(&proposals.boxes, masks, reach, drawn)?,
+        _ => proposals.boxes,
+    };
     let crops = match (config.crop_side(), input) {
-        (Some(side), Some(input)) => Some(filtration::crop(input, &proposals.boxes, side)?),
+        (Some(side), Some(input)) => Some(filtration::crop(input, &boxes, side)?),
         (Some(_), None) => {
             candle_core::bail!("proposals whose pixels are looked at need the image")
         }
         (None, _) => None,
     };
     Ok(Proposals {
+        boxes,
         masks,
         crops,
         ..proposals

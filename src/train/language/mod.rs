@@ -69,6 +69,9 @@ const CHOOSER: &str = "proposal_selector.";
 const CHOOSER_RATE: f64 = 2.0;
 /// Learnt with the trunk, whose features it reads, and frozen with it: where proposals go is computed from it once per clip.
 const REGION_CODE: &str = ".region_code.";
+/// What only training needs, and the steps after which it has caught up with finished weights.
+const READ_OUTS: &str = "aux.language.";
+const SETTLED: u64 = 250;
 /// Clips of a step.
 const ROWS: usize = 6;
 /// Phrases of a clip in a step.
@@ -211,8 +214,12 @@ fn train(
         .map_err(|e| TrainError::Content(e.to_string()))?;
     let params = Params::new(job.seed, &job.device);
     let model = Model::new(info, &words, &params)?;
+    // Finished weights are without what only training needs.
+    let mut settle = part == Part::Filtration;
     for path in &job.init {
-        params.fill(&checkpoint::weights(path, &job.device)?)?;
+        let theirs = checkpoint::weights(path, &job.device)?;
+        settle &= !theirs.keys().any(|name| name.starts_with(READ_OUTS));
+        params.fill(&theirs)?;
     }
     let (mut chooser, mut others) = (params.all(), params.all());
     let taught = |name: &str| name.contains(REGION_CODE);
@@ -281,6 +288,7 @@ fn train(
         let how = How {
             blind,
             forced: part.forced(),
+            settling: settle && step < SETTLED,
         };
         let loss = model.loss(&batch, &pool.frozen, how, &mut rng, &mut tally)?;
         if !tally.is_finite() {

@@ -186,6 +186,9 @@ pub(super) struct How {
     pub(super) blind: f64,
     /// Part of the phrases without a referent that are answered against better knowledge.
     pub(super) forced: f64,
+    /// The read-outs that only training needs learn from states that do not learn from them: what is drawn anew would
+    /// otherwise drown the rest for hundreds of steps.
+    pub(super) settling: bool,
 }
 
 /// One phrase of a batch: row, place among the row's phrases, phrase of the scene, states.
@@ -378,6 +381,7 @@ impl Model {
         let how = How {
             blind: 0.0,
             forced: 1.0,
+            settling: false,
         };
         self.loss(batch, frozen, how, rng, tally).map(|_| ())
     }
@@ -431,7 +435,12 @@ impl Model {
         let boxes = self.multimodal.to_vision(&boxes)?;
         let seg = self.rows_of(&states, said.iter().map(|s| s.at[1]))?;
         let seg = self.multimodal.to_vision(&seg)?;
-        let slots = self.slot_loss(batch, &said, [&boxes, &seg], tally)?;
+        let aside = |x: &Tensor| match how.settling {
+            true => x.detach(),
+            false => x.clone(),
+        };
+        let (asked, painted, told) = (aside(&boxes), aside(&seg), aside(&states));
+        let slots = self.slot_loss(batch, &said, [&asked, &painted], tally)?;
         add(1, SLOT_WEIGHT, slots, tally)?;
 
         let mut dense = Targets::default();
@@ -440,15 +449,15 @@ impl Model {
         let tokens = packed.visual.iter().flat_map(|&v| v..v + count);
         let DenseLoss { loss, hits, .. } =
             self.dense
-                .loss(&self.rows_of(&states, tokens)?, &dense, DENSE)?;
+                .loss(&self.rows_of(&told, tokens)?, &dense, DENSE)?;
         for (sum, hit) in tally.dense.iter_mut().zip(hits) {
             *sum = (sum.0 + hit.0, sum.1 + hit.1);
         }
         add(2, DENSE_WEIGHT, loss, tally)?;
         let first = packed.visual.iter().flat_map(|&v| v..v + per_frame as u32);
-        let keys = self.keys.forward(&self.rows_of(&states, first)?)?;
+        let keys = self.keys.forward(&self.rows_of(&told, first)?)?;
         let keys = keys.reshape((batch.len(), per_frame, ()))?;
-        let point = self.point_loss(batch, &said, &boxes, &keys, tally)?;
+        let point = self.point_loss(batch, &said, &asked, &keys, tally)?;
         add(3, POINT_WEIGHT, point, tally)?;
 
         if let Some(eyes) = &frozen.eyes {

@@ -289,7 +289,7 @@ impl Eyes {
         let [fine, middle] = features.high_res;
         let pyramid = [fine, middle, embed];
         let parts = (&info.config.filtration, &self.sam);
-        Ok((cut_out(parts, found, &pyramid, Some(&input))?, pyramid))
+        Ok((cut_out(parts, (found, 0), &pyramid, Some(&input))?, pyramid))
     }
 }
 

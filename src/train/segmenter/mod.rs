@@ -6,6 +6,7 @@
 
 mod batch;
 mod heads;
+mod looks;
 mod model;
 mod proposals;
 mod regions;
@@ -17,8 +18,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::{
     batch::{Batch, BatchSpec, make},
+    looks::Memory,
     model::{Nets, PROPOSER_PREFIX, SAM_PREFIX, Scope},
-    regions::Memory,
 };
 use super::{
     AdamConfig, AdamW, Group, Job, Log, Params, Schedule, TrainError, TrainResult, checkpoint,
@@ -38,6 +39,9 @@ pub const REFINE_STAGE: &str = "refine";
 /// Name of the stage that teaches region codes on a finished trunk, its checkpoint and its log.
 pub const REGIONS_STAGE: &str = "regions";
 
+/// Name of the stage that teaches the proposer alone on a finished trunk, its checkpoint and its log.
+pub const PROPOSER_STAGE: &str = "proposer";
+
 /// Steps between lines of the log, and between checkpoints.
 const REPORT_EVERY: u64 = 10;
 const SAVE_EVERY: u64 = 100;
@@ -45,7 +49,7 @@ const SAVE_EVERY: u64 = 100;
 const VALIDATE_SECS: f64 = 300.0;
 /// Clips that one step may take seeds for.
 const SEEDS_PER_STEP: u64 = 64;
-/// How often region codes see again what they saw before, for each new batch.
+/// How often what stands on a trunk that is held still sees again what it saw before, for each new batch.
 const AGAIN: usize = 5;
 /// Starting probability that a place or query holds an object.
 const PRIOR: f32 = 0.08;
@@ -172,6 +176,22 @@ const REGIONS: Plan = Plan {
     peak: 3e-3,
 };
 
+/// The proposer on a finished trunk, as [`REGIONS`]: what it may spend on an image is little, and it is shown each one often. Not
+/// part of a whole run. What filtration has learnt of its features changes with them.
+const PROPOSER: Plan = Plan {
+    stage: PROPOSER_STAGE,
+    phases: &[Phase {
+        until: 1.00,
+        clips: 12,
+        frames: 1,
+        px: 256,
+        objects: 0,
+        smallest: 14.0,
+    }],
+    scope: Scope::Proposer,
+    peak: 6e-4,
+};
+
 impl Plan {
     fn phase_at(&self, progress: f64) -> &'static Phase {
         let last = &self.phases[self.phases.len() - 1];
@@ -195,6 +215,7 @@ impl Plan {
             Scope::Everything => !buffer,
             Scope::Memory => memory.iter().any(|part| name.contains(part)),
             Scope::Regions => name.contains("region"),
+            Scope::Proposer => name.starts_with(PROPOSER_PREFIX) || name.starts_with("aux.query_"),
         }
     }
 }
@@ -284,6 +305,15 @@ pub fn run_regions(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
     follow(&REGIONS, job, info)
 }
 
+/// Trains the proposer alone; the trunk comes from `job.init` and stays as it is. Filtration must be trained on from it.
+///
+/// # Errors
+/// As [`run_memory`].
+pub fn run_proposer(job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
+    needs_segmenter(job)?;
+    follow(&PROPOSER, job, info)
+}
+
 fn needs_segmenter(job: &Job) -> TrainResult<()> {
     if job.init.is_empty() && !job.resume {
         return Err(TrainError::Content(
@@ -363,9 +393,9 @@ fn train(
         order(step + 1, progress)?;
         let lr = schedule.at(step, progress);
         let rounds = match plan.scope {
-            Scope::Regions => {
+            Scope::Regions | Scope::Proposer => {
                 let started = Instant::now();
-                if let Some(look) = nets.look_alone(&batch, &job.device)? {
+                if let Some(look) = nets.look_alone(&batch, plan.scope, &job.device)? {
                     memory.keep(look);
                 }
                 sums.add(&[("look_s", started.elapsed().as_secs_f64())]);
@@ -376,12 +406,11 @@ fn train(
         for round in 0..rounds {
             let started = Instant::now();
             let (loss, terms) = match (plan.scope, memory.again(round)) {
-                (Scope::Regions, Some(look)) => {
-                    let mut terms = Vec::new();
-                    (nets.region_loss(look, &mut terms)?, terms)
+                (Scope::Everything | Scope::Memory, _) => {
+                    nets.loss(&batch, plan.scope, &job.device)?
                 }
-                (Scope::Regions, None) => break,
-                _ => nets.loss(&batch, plan.scope, &job.device)?,
+                (_, Some(look)) => nets.look_loss(look)?,
+                (_, None) => break,
             };
             let value = model::scalar(&loss)?;
             let forward = started.elapsed().as_secs_f64();

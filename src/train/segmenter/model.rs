@@ -6,16 +6,16 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    batch::{Batch, POINTS, Prompt, Prompted},
+    batch::{Batch, POINTS, Prompt, Prompted, Truth},
     heads::AuxHeads,
+    looks::{Look, Sight},
     proposals,
-    regions::Look,
 };
 use crate::{
     nn::{
         config::SparrowConfig,
         deformable_detr::Proposer,
-        filtration::RegionCode,
+        filtration::{RegionCode, roi::rois, tighten::tighten},
         ops::{self, Roi},
         sam2::{BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Prompts, Sam2},
     },
@@ -48,6 +48,8 @@ pub(super) struct Nets {
     pub(super) region_code: Option<RegionCode>,
     /// Side of the crops that it looks at, if it does.
     crop_side: Option<usize>,
+    /// How far around themselves regions are drawn tight, if they are.
+    tight: Option<f32>,
 }
 
 /// What a stage trains.
@@ -57,6 +59,8 @@ pub(super) enum Scope {
     Everything,
     /// What remembers, on masks; images are encoded without a gradient.
     Memory,
+    /// The proposer, on boxes and the words of what is in them; images are encoded without a gradient.
+    Proposer,
     /// Region codes, on the words of what they lie on; images are encoded without a gradient.
     Regions,
 }
@@ -142,6 +146,7 @@ impl Nets {
             )?,
             region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
             crop_side: config.filtration.crop_side(),
+            tight: config.filtration.tight,
         })
     }
 
@@ -178,22 +183,47 @@ impl Nets {
         })
     }
 
-    /// What region codes see of a batch of a trunk that is held still.
-    pub(super) fn look_alone(&self, batch: &Batch, device: &Device) -> Result<Option<Look>> {
+    /// What `scope` sees of a batch of a trunk that is held still.
+    pub(super) fn look_alone(
+        &self,
+        batch: &Batch,
+        scope: Scope,
+        device: &Device,
+    ) -> Result<Option<Look>> {
         let n = batch.clips * batch.frames;
         let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
-        self.look(&images, &still(self.sam.encode_image(&images)?), batch)
+        let features = still(self.sam.encode_image(&images)?);
+        Ok(match scope {
+            Scope::Proposer => Some(Look::Whole(Sight {
+                map: features.fpn[2].clone(),
+                truths: batch.truths.clone(),
+            })),
+            _ => self.show(&images, &features, batch)?.map(Look::Regions),
+        })
     }
 
-    /// Loss of a batch and its terms by name; of region codes alone it is [`Nets::region_loss`].
+    /// Loss of a look and its terms by name.
+    pub(super) fn look_loss(&self, look: &Look) -> Result<(Tensor, Vec<Term>)> {
+        let mut terms = Vec::new();
+        let loss = match look {
+            Look::Whole(sight) => {
+                let truths: Vec<&[Truth]> = sight.truths.iter().map(Vec::as_slice).collect();
+                self.found(&sight.map, &truths, &mut terms)?
+            }
+            Look::Regions(seen) => self.region_loss(seen, &mut terms)?,
+        };
+        Ok((loss, terms))
+    }
+
+    /// Loss of a batch and its terms by name; what stands on a trunk that is held still learns by [`Nets::look_loss`].
     pub(super) fn loss(
         &self,
         batch: &Batch,
         scope: Scope,
         device: &Device,
     ) -> Result<(Tensor, Vec<Term>)> {
-        if scope == Scope::Regions {
-            candle_core::bail!("region codes alone learn from looks");
+        if matches!(scope, Scope::Regions | Scope::Proposer) {
+            candle_core::bail!("what stands on a trunk that is held still learns from looks");
         }
         let n = batch.clips * batch.frames;
         let images = Tensor::from_slice(&batch.images, (n, 3, batch.px, batch.px), device)?;
@@ -211,7 +241,7 @@ impl Nets {
         }
         let mut total = self.dense_loss(&features, batch, &mut terms)?;
         total = (total + self.proposal_loss(&features, batch, &mut terms)?)?;
-        if let Some(look) = self.look(&images, &features, batch)? {
+        if let Some(look) = self.show(&images, &features, batch)? {
             total = (total + self.region_loss(&look, &mut terms)?)?;
         }
         if !batch.objects.is_empty() {
@@ -267,8 +297,18 @@ impl Nets {
             .collect();
         let n = images.len();
         let map = rows_of(map, &Tensor::from_vec(images, n, map.device())?)?;
-        let out = self.proposer.forward(&[map])?;
-        let (found, matched) = proposals::loss(&out, &truths)?;
+        self.found(&map, &truths, terms)
+    }
+
+    /// [`Nets::proposal_loss`] of `map (n, c, h, w)`, on whose images `truths` lie.
+    pub(super) fn found(
+        &self,
+        map: &Tensor,
+        truths: &[&[Truth]],
+        terms: &mut Vec<Term>,
+    ) -> Result<Tensor> {
+        let out = self.proposer.forward(std::slice::from_ref(map))?;
+        let (found, matched) = proposals::loss(&out, truths)?;
         let found = (found * PROPOSER)?;
         terms.push(("prop", scalar(&found)?));
         if matched.rows.is_empty() {
@@ -285,19 +325,29 @@ impl Nets {
         found + attributes
     }
 
-    /// What the decoder paints in regions of `images`, which come image by image, and their pixels, if region codes read that.
+    /// What the decoder paints in regions of `images`, which come image by image, and their pixels, if region codes read that; the
+    /// regions are drawn tight first, if the model's proposals are.
     pub(super) fn cut_out(
         &self,
         features: &ImageFeatures,
         images: &Tensor,
-        regions: &[Roi],
+        regions: &mut [Roi],
         px: usize,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let masks = self.painted(features, regions, px)?;
+        if let (Some(reach), Some(masks)) = (self.tight, &masks) {
+            let corners: Vec<f32> = regions.iter().flat_map(|r| r.bounds).collect();
+            let boxes = Tensor::from_vec(corners, (regions.len(), 4), masks.device())?;
+            let boxes = tighten(&(boxes / px as f64)?, masks, reach, 0)?;
+            for (region, tight) in regions.iter_mut().zip(rois(&boxes, (px, px))?) {
+                region.bounds = tight.bounds;
+            }
+        }
         let crops = match self.crop_side {
             Some(side) => Some(ops::roi_align(images, regions, 1.0, side)?),
             None => None,
         };
-        Ok((self.painted(features, regions, px)?, crops))
+        Ok((masks, crops))
     }
 
     pub(super) fn painted(

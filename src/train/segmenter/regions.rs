@@ -1,11 +1,7 @@
-//! Region codes: what they are shown of a batch, what they must tell of it, and the memory that lets them see it again.
-//!
-//! Where the trunk is held still, nine tenths of a step go into looking at new images. What was cut out of them is small, so it is
-//! kept and shown several more times. Leaves the networks to [`super::model`].
+//! Region codes: what they are shown of a batch and what they must tell of it. Leaves the networks to [`super::model`] and
+//! seeing it again to [`super::looks`].
 
 use candle_core::{Device, Result, Tensor, bail};
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
 
 use super::{
     batch::{Batch, Truth},
@@ -29,11 +25,9 @@ const COVERS: f32 = 0.5;
 /// Weights of the loss terms.
 const ATTRIBUTES: f64 = 1.0;
 const OUTLINE: f64 = 2.0;
-/// Batches that are kept: some 2 MB each.
-const KEPT: usize = 500;
 
 /// Regions of the objects of a batch, and what is true of them.
-pub(super) struct Look {
+pub(super) struct Shown {
     regions: RegionGrids,
     names: Names,
     /// Part of each cell of twice the grid that the object covers; empty if pixels are not looked at.
@@ -42,12 +36,12 @@ pub(super) struct Look {
 
 impl Nets {
     /// What region codes see of a batch; `None` if there is nothing to see, or there are no codes.
-    pub(super) fn look(
+    pub(super) fn show(
         &self,
         images: &Tensor,
         features: &ImageFeatures,
         batch: &Batch,
-    ) -> Result<Option<Look>> {
+    ) -> Result<Option<Shown>> {
         let Some(code) = &self.region_code else {
             return Ok(None);
         };
@@ -67,7 +61,7 @@ impl Nets {
             return Ok(None);
         }
         let maps = [&features.high_res[0], &features.high_res[1]];
-        let (masks, crops) = self.cut_out(features, images, &rois, batch.px)?;
+        let (masks, crops) = self.cut_out(features, images, &mut rois, batch.px)?;
         let cut = Cuttings {
             masks: masks.as_ref(),
             crops: crops.as_ref(),
@@ -76,7 +70,7 @@ impl Nets {
             Some(crops) => outlines(&rois, &ids, batch, crops.dim(3)?)?,
             None => Vec::new(),
         };
-        Ok(Some(Look {
+        Ok(Some(Shown {
             regions: code.read(maps, cut, &rois, batch.px)?,
             names,
             outlines,
@@ -84,19 +78,19 @@ impl Nets {
     }
 
     /// What region codes must tell of what they see.
-    pub(super) fn region_loss(&self, look: &Look, terms: &mut Vec<Term>) -> Result<Tensor> {
+    pub(super) fn region_loss(&self, shown: &Shown, terms: &mut Vec<Term>) -> Result<Tensor> {
         let Some(code) = &self.region_code else {
             bail!("the model has no region codes");
         };
-        let read = code.code(&look.regions)?;
-        let Some(loss) = self.heads.regions(&read.codes, look.names.clone())? else {
+        let read = code.code(&shown.regions)?;
+        let Some(loss) = self.heads.regions(&read.codes, shown.names.clone())? else {
             bail!("nothing reads region codes");
         };
         let mut total = (loss * ATTRIBUTES)?;
         terms.push(("region", scalar(&total)?));
         if let Some(drawn) = &read.outlines {
-            let n = look.outlines.len();
-            let loss = weighted_bce(drawn, look.outlines.clone(), vec![1.0 / n as f32; n])?;
+            let n = shown.outlines.len();
+            let loss = weighted_bce(drawn, shown.outlines.clone(), vec![1.0 / n as f32; n])?;
             terms.push(("outline", scalar(&loss)?));
             total = (total + (loss * OUTLINE)?)?;
         }
@@ -153,44 +147,6 @@ fn outlines(rois: &[Roi], objects: &[(usize, u8)], batch: &Batch, side: usize) -
         .to_vec1()
 }
 
-/// The latest looks, to be taken again.
-pub(super) struct Memory {
-    looks: Vec<Look>,
-    next: usize,
-    rng: ChaCha8Rng,
-}
-
-impl Memory {
-    pub(super) fn new(seed: u64) -> Self {
-        Self {
-            looks: Vec::new(),
-            next: 0,
-            rng: ChaCha8Rng::seed_from_u64(seed),
-        }
-    }
-
-    /// Keeps a look in place of the oldest.
-    pub(super) fn keep(&mut self, look: Look) {
-        match self.looks.get_mut(self.next) {
-            Some(oldest) => *oldest = look,
-            None => self.looks.push(look),
-        }
-        self.next = (self.next + 1) % KEPT;
-    }
-
-    /// The latest look the first time, then any; no more of them than there are.
-    pub(super) fn again(&mut self, round: usize) -> Option<&Look> {
-        if round >= self.looks.len() {
-            return None;
-        }
-        let at = match round {
-            0 => (self.next + KEPT - 1) % KEPT,
-            _ => self.rng.random_range(0..self.looks.len()),
-        };
-        self.looks.get(at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,31 +194,6 @@ mod tests {
         let row = [1.0, 1.0, 0.0, 0.0].repeat(4);
         assert_eq!(drawn[..16], row);
         assert_eq!(drawn[16..20], [0.0, 0.0, 1.0, 1.0]);
-        Ok(())
-    }
-
-    #[test]
-    fn the_latest_look_comes_first_and_the_oldest_goes() -> Result<()> {
-        let mut memory = Memory::new(1);
-        assert!(memory.again(0).is_none());
-        let look = |n: usize| -> Result<Look> {
-            let names = Names {
-                colours: vec![n as u32],
-                ..Names::default()
-            };
-            Ok(Look {
-                regions: RegionGrids::none(&Device::Cpu)?,
-                names,
-                outlines: Vec::new(),
-            })
-        };
-        for n in 0..KEPT + 3 {
-            memory.keep(look(n)?);
-            let latest = memory.again(0).map(|l| l.names.colours[0]);
-            assert_eq!(latest, Some(n as u32));
-        }
-        assert_eq!(memory.looks.len(), KEPT);
-        assert!(memory.looks.iter().all(|l| l.names.colours[0] >= 3));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{
-    MEMORY, REGIONS,
+    MEMORY, PROPOSER, REGIONS,
     batch::{BatchSpec, make},
     initialise,
     model::{Nets, Scope},
@@ -110,9 +110,8 @@ fn colours_without_a_name_teach_nothing() {
 fn region_codes_learn_alone() {
     let (params, nets) = nets();
     let batch = make(5, &toy(1));
-    let look = nets.look_alone(&batch, &Device::Cpu).unwrap().unwrap();
-    let mut terms = Vec::new();
-    let loss = nets.region_loss(&look, &mut terms).unwrap();
+    let look = nets.look_alone(&batch, Scope::Regions, &Device::Cpu);
+    let (loss, terms) = nets.look_loss(&look.unwrap().unwrap()).unwrap();
     let names: Vec<_> = terms.iter().map(|t| t.0).collect();
     assert_eq!(names, ["region", "outline"]);
     assert!(nets.loss(&batch, Scope::Regions, &Device::Cpu).is_err());
@@ -127,6 +126,22 @@ fn region_codes_learn_alone() {
         }
     }
     assert!(learnt > 0, "the model has region codes");
+}
+
+#[test]
+fn the_proposer_learns_alone() {
+    let (params, nets) = nets();
+    let batch = make(5, &toy(1));
+    let look = nets.look_alone(&batch, Scope::Proposer, &Device::Cpu);
+    let (loss, terms) = nets.look_loss(&look.unwrap().unwrap()).unwrap();
+    let names: Vec<_> = terms.iter().map(|t| t.0).collect();
+    assert_eq!(names, ["prop", "qattr"]);
+    let grads = loss.backward().unwrap();
+    for (name, var) in params.all() {
+        let reached = grads.get(var.as_tensor()).is_some();
+        assert!(!reached || PROPOSER.learns(&name), "{name}");
+        assert!(reached || !name.starts_with("detector."), "{name}");
+    }
 }
 
 #[test]

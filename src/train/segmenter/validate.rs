@@ -82,9 +82,9 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
                 .collect();
             out.read = nets.heads.read_queries(&proposals.features)?;
             if let Some(code) = &nets.region_code {
-                let rois = rois(&proposals.boxes, (px, px))?;
+                let mut rois = rois(&proposals.boxes, (px, px))?;
                 let maps = [&features.high_res[0], &features.high_res[1]];
-                let (masks, crops) = nets.cut_out(&features, &image, &rois, px)?;
+                let (masks, crops) = nets.cut_out(&features, &image, &mut rois, px)?;
                 let cut = Cuttings {
                     masks: masks.as_ref(),
                     crops: crops.as_ref(),
