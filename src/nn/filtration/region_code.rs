@@ -91,19 +91,6 @@ pub struct RegionGrids {
     form: Tensor,
 }
 
-#[cfg(test)]
-impl RegionGrids {
-    /// No region at all.
-    pub(crate) fn none(device: &candle_core::Device) -> Result<Self> {
-        let nothing = Tensor::zeros((0, 1, 1, 1), DType::F32, device)?;
-        Ok(Self {
-            grid: nothing.clone(),
-            fine: None,
-            form: nothing,
-        })
-    }
-}
-
 /// What is made of regions.
 #[derive(Clone, Debug)]
 pub struct Codes {

@@ -110,7 +110,7 @@ mod tests {
         assert!(near(tight(loose, &mask(), (8, 8), 0.0), thing));
         // A box that cuts it: what lies within reach is found, and no more.
         let cut = [0.25, 0.3, 0.75, 0.55];
-        assert!(near(tight(cut, &mask(), (8, 8), 1.0), thing));
+        assert!(near(tight(cut, &mask(), (8, 8), 0.8), thing));
         let part = tight(cut, &mask(), (8, 8), 0.0);
         assert!(near(part, [0.375, 0.25, 0.625, 0.5]), "{part:?}");
         let nothing = [0.7, 0.5, 0.9, 0.7];
