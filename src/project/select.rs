@@ -22,10 +22,14 @@ pub fn offered(proposal: &Proposal, thresholds: &Thresholds) -> bool {
 /// Overlap from which two boxes are taken to lie on one thing.
 const SAME: f32 = 0.6;
 
+/// Part of the best confidence that a further thing must reach where the answer speaks of several: a threshold that is low enough for one
+/// thing that is hard to make out lets in, beside things that are not, what only looks like them.
+const PEER: f32 = 0.4;
+
 /// The indices of the kept proposals, best confidence first; equal confidences in the order given.
 ///
-/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`, of boxes on one thing the best
-/// alone where `choosing` says so. If there is none, the offered one with the highest confidence is kept alone, for an
+/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`; where `choosing` says that things are kept once,
+/// of boxes on one thing the best alone, and no thing that is much less sure than the best. If there is none, the offered one with the highest confidence is kept alone, for an
 /// emission that says the object is there needs a place for it; nothing, if the model can say that there is none. Of
 /// more than `at_most`, or than one where one is meant, the best stay. A confidence that is not a number counts as below
 /// everything.
@@ -50,7 +54,8 @@ pub fn kept(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing)
     });
     if choosing.once {
         let mut apart: Vec<usize> = Vec::new();
-        for i in order {
+        let least = order.first().map_or(0.0, |&i| PEER * confidence(i));
+        for i in order.into_iter().filter(|&i| confidence(i) >= least) {
             let again = |&k: &usize| proposals[k].box_px.iou(proposals[i].box_px) >= SAME;
             if !apart.iter().any(again) {
                 apart.push(i);
@@ -171,6 +176,10 @@ mod tests {
         // The cap counts things, not boxes.
         assert_eq!(kept(&all, &rule(0.0, 0.5, 3), once), vec![1, 2, 3]);
         assert_eq!(kept(&all, &rule(0.0, 0.5, 3), RELEASED), vec![1, 2, 0]);
+        // The last is as good as a threshold asks, and not half as good as the best.
+        let far = [at(0.0, 0.9), at(20.0, 0.4), at(40.0, 0.3)];
+        assert_eq!(kept(&far, &rule(0.0, 0.2, 4), once), vec![0, 1]);
+        assert_eq!(kept(&far, &rule(0.0, 0.2, 4), RELEASED), vec![0, 1, 2]);
         let one = Choosing { one: true, ..once };
         assert_eq!(kept(&all, &rule(0.0, 0.5, 3), one), vec![1]);
         assert_eq!(kept(&all, &rule(0.0, 0.5, 0), one), Vec::<usize>::new());
