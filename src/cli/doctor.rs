@@ -62,7 +62,8 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Which precision a model should be loaded in here.
+/// Which precision a model should be loaded in here, at least: of released files only reading them tells whether one image encoder
+/// serves twice, which is left to loading.
 fn advice(source: &ModelSource) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let on = |place: &str, gpu: bool, bytes: Option<u64>| {

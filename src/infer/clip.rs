@@ -63,7 +63,7 @@ pub struct Clip {
     pub(super) offered: Option<(FrameIndex, Proposals)>,
     /// The engine that made what is cached.
     pub(super) engine: Option<u64>,
-    /// Images that may be encoded together: what the engine's device can use, less after memory has run out.
+    /// Images that may be encoded together at most: one, after memory has run out, whatever a device could use.
     pub(super) at_once: usize,
 }
 
@@ -82,7 +82,7 @@ impl Clip {
             followed: None,
             offered: None,
             engine: None,
-            at_once: 1,
+            at_once: usize::MAX,
         }
     }
 
@@ -164,14 +164,14 @@ impl Clip {
         self.engine = None;
     }
 
-    /// Keeps half as much from now on, and encodes half as many images together.
+    /// Keeps half as much from now on, and encodes one image at a time.
     pub fn keep_less(&mut self) {
         self.decoded.halve();
         self.small.halve();
         self.features.halve();
         self.canvases.halve();
         self.prefixes.halve();
-        self.at_once = (self.at_once / 2).max(1);
+        self.at_once = 1;
     }
 
     pub(super) fn remember(&mut self, emitted: Emitted) {

@@ -17,9 +17,6 @@ pub use super::{
     timing::Timing,
 };
 
-/// Images that are encoded together where that is faster.
-const AT_ONCE: usize = 4;
-
 /// Numbers engines, so that a clip knows whose results it keeps.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
 
@@ -67,12 +64,6 @@ impl Engine {
         if clip.engine != Some(self.number) {
             clip.forget();
             clip.engine = Some(self.number);
-            // One image keeps every core of a CPU busy; most layers of a GPU wait for more.
-            clip.at_once = if self.model.device.is_cpu() {
-                1
-            } else {
-                AT_ONCE
-            };
         }
     }
 }
@@ -84,11 +75,11 @@ mod tests {
     use super::*;
     use crate::{
         infer::model::ModelInfo,
-        project::{FrameIndex, Size},
+        project::{BoxPx, FrameIndex, Size},
         video::SyntheticSource,
     };
 
-    /// Image features that are made together are those that are made one by one, and no more are made than are asked for.
+    /// Image features that are made together are those that are made one by one, each in memory of its own, and not made twice.
     #[test]
     fn frames_that_are_encoded_together_are_the_same() {
         let info = ModelInfo::by_id("nano").unwrap();
@@ -98,38 +89,72 @@ mod tests {
         engine.claim(&mut alone);
         engine.claim(&mut together);
         engine.look_ahead(&mut alone, 0..6).unwrap();
-        assert!(
-            alone.features.get(&FrameIndex(0)).is_none(),
-            "a CPU does not look ahead"
-        );
-        together.at_once = 3;
+        let none = alone.features.get(&FrameIndex(0)).is_none();
+        assert!(none, "a CPU does not look ahead");
         let kept = engine.features(&mut together, FrameIndex(1)).unwrap();
-        engine.look_ahead(&mut together, 0..6).unwrap();
+        engine.look_at(&mut together, 1..3).unwrap();
+        let none = together.features.get(&FrameIndex(2)).is_none();
+        assert!(none, "only once the first is missing");
+        // Behind the last frame there is nothing to be read, which is no failure of those before it.
+        engine
+            .look_at(&mut together, [0, 1, 2, 2, 9, 3].into_iter())
+            .unwrap();
         assert!(together.features.get(&FrameIndex(3)).is_none());
         for frame in [0, 1, 2].map(FrameIndex) {
             let made = together.features.get(&frame).expect("looked at");
             let want = engine.features(&mut alone, frame).unwrap();
-            let all = |t: &candle_core::Tensor| t.flatten_all()?.to_vec1::<f32>();
-            for (a, b) in made
-                .high_res
-                .iter()
-                .chain([&made.embed])
-                .zip(want.high_res.iter().chain([&want.embed]))
-            {
-                let off = all(a)
-                    .unwrap()
-                    .into_iter()
-                    .zip(all(b).unwrap())
-                    .map(|(a, b)| (a - b).abs());
+            let parts = made.high_res.iter().chain([&made.embed]);
+            for (a, b) in parts.zip(want.high_res.iter().chain([&want.embed])) {
+                let all = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>();
+                let (x, y) = (all(a).unwrap(), all(b).unwrap());
+                let off = x.iter().zip(&y).map(|(x, y)| (x - y).abs());
                 assert!(off.fold(0.0, f32::max) < 1e-4, "{frame:?}");
+                assert_eq!(held(a), x.len(), "{frame:?} holds no other's numbers");
             }
         }
         let again = engine.features(&mut together, FrameIndex(1)).unwrap();
-        assert!(
-            std::sync::Arc::ptr_eq(&kept, &again),
-            "what is known is not made again"
-        );
+        let same = std::sync::Arc::ptr_eq(&kept, &again);
+        assert!(same, "what is known is not made again");
+        // Once memory has run out, the limit stays, whoever comes next.
+        together.forget();
         together.keep_less();
+        engine.claim(&mut together);
         assert_eq!(together.at_once, 1);
+    }
+
+    /// Proposals are drawn tight, boxes that a person drew are not.
+    #[test]
+    fn a_drawn_box_is_offered_as_it_was_drawn() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        assert!(info.config.filtration.tight.is_some());
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let mut clip = Clip::new(Box::new(SyntheticSource::new(Size::new(64, 48), 2, 8.0)));
+        engine.claim(&mut clip);
+        let drawn = BoxPx {
+            x1: 3.0,
+            y1: 4.0,
+            x2: 50.0,
+            y2: 40.0,
+        };
+        let frame = FrameIndex(0);
+        let features = engine.features(&mut clip, frame).unwrap();
+        let offered = engine
+            .offered(&mut clip, frame, &features, &[drawn])
+            .unwrap();
+        let boxes = offered.all.boxes.to_vec2::<f32>().unwrap();
+        let want = [3.0 / 64.0, 4.0 / 48.0, 50.0 / 64.0, 40.0 / 48.0];
+        let last = boxes.last().unwrap();
+        assert!(
+            last.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5),
+            "{last:?}"
+        );
+    }
+
+    /// Numbers in the memory behind a tensor.
+    fn held(t: &candle_core::Tensor) -> usize {
+        match &*t.storage_and_layout().0 {
+            candle_core::Storage::Cpu(candle_core::CpuStorage::F32(values)) => values.len(),
+            other => panic!("{:?}", other.device()),
+        }
     }
 }

@@ -48,6 +48,8 @@ pub struct Grounded {
 enum Guide {
     /// `[SEG]` and the kept boxes.
     Boxes,
+    /// The same, of what was kept before, however much surer the best of it is.
+    Again,
     /// `[SEG]`.
     TextAlone,
 }
@@ -188,6 +190,7 @@ impl Engine {
             may_be_none: says_none,
             // A model of ours was not made to count a thing twice; a released one keeps what it was released to keep.
             once: says_none,
+            peers: says_none && guide != Guide::Again,
             one: says_none && speaks_of_one(&spoken.text, &self.model().info.prompt),
         };
         let (chosen, proposals) = if self.is_released() && !queries.is_empty() {
@@ -219,7 +222,7 @@ impl Engine {
                 continue;
             };
             let in_model: Vec<_> = match guide {
-                Guide::Boxes => boxes.iter().map(|b| b.map(|c| c * side)).collect(),
+                Guide::Boxes | Guide::Again => boxes.iter().map(|b| b.map(|c| c * side)).collect(),
                 Guide::TextAlone => Vec::new(),
             };
             let low_res =
@@ -339,7 +342,8 @@ impl Engine {
             drawn_boxes: drawn.map(|p| p.box_px).collect(),
             tsf: Vec::new(),
         };
-        self.ground(clip, emission.frame, &emission.phrase, &options, progress)?;
+        let again = (&options, Guide::Again);
+        self.answer(clip, emission.frame, &emission.phrase, again, progress)?;
         Ok(clip
             .recall(&emission.phrase, emission.frame)
             .cloned()
@@ -637,6 +641,7 @@ mod tests {
     const OURS: Choosing = Choosing {
         may_be_none: true,
         once: true,
+        peers: true,
         one: false,
     };
 

@@ -132,6 +132,9 @@ pub(super) fn rows_tensor<const N: usize>(
     Tensor::from_vec(rows.concat(), (rows.len(), N), device)
 }
 
+/// Images that are encoded together on a GPU. Features of so many fit into what a clip keeps several times over.
+const AT_ONCE: usize = 4;
+
 /// Bytes of an image's features.
 fn bytes(features: &ImageFeatures) -> usize {
     features
@@ -159,25 +162,50 @@ impl Engine {
         Ok(features)
     }
 
-    /// Makes the features of the next of `frames` in one go, as many of them as the device can use and the clip's budget allows:
-    /// a small image leaves a GPU idle for most of its layers. Nothing where one image keeps every core busy.
+    /// Makes the features of the next of `frames` in one go, if those of the first are not there: most layers of a GPU wait for more
+    /// than one image. Nothing on a CPU, of which one image keeps every core busy. What cannot be read is left to its own turn.
     pub(super) fn look_ahead(
         &self,
         clip: &mut Clip,
         frames: impl Iterator<Item = u32>,
     ) -> InferResult<()> {
-        let mut missing: Vec<FrameIndex> = frames.take(clip.at_once).map(FrameIndex).collect();
-        missing.retain(|frame| clip.features.get(frame).is_none());
-        if missing.len() < 2 {
+        let at_once = if self.model().device.is_cpu() {
+            1
+        } else {
+            AT_ONCE
+        };
+        let at_once = at_once.min(clip.at_once);
+        self.look_at(clip, frames.take(at_once))
+    }
+
+    /// [`Engine::look_ahead`] at all of `frames`.
+    pub(super) fn look_at(
+        &self,
+        clip: &mut Clip,
+        frames: impl Iterator<Item = u32>,
+    ) -> InferResult<()> {
+        let mut missing: Vec<FrameIndex> = Vec::new();
+        for frame in frames.map(FrameIndex) {
+            if clip.features.get(&frame).is_none() {
+                if !missing.contains(&frame) {
+                    missing.push(frame);
+                }
+            } else if missing.is_empty() {
+                return Ok(());
+            }
+        }
+        let mut images = Vec::with_capacity(missing.len());
+        for frame in &missing {
+            match self.image(clip, *frame) {
+                Ok(image) => images.push(image),
+                Err(_) => break,
+            }
+        }
+        if images.len() < 2 {
             return Ok(());
         }
-        let images: Vec<Tensor> = missing
-            .iter()
-            .map(|frame| self.image(clip, *frame))
-            .collect::<InferResult<_>>()?;
         let all = self.encode(&Tensor::cat(&images, 0)?)?;
-        for (i, frame) in missing.into_iter().enumerate() {
-            // A row of its own: one that stays in the cache must not hold the others.
+        for (i, frame) in missing.into_iter().take(images.len()).enumerate() {
             let features = Arc::new(all.row(i)?.on_its_own()?);
             let bytes = bytes(&features);
             clip.features.put(frame, features, bytes);

@@ -20,7 +20,7 @@ pub struct Recommendation {
     pub precision: Precision,
     /// Bytes of weights in it.
     pub weights: u64,
-    /// Bytes of memory there are; `None` if the system does not tell.
+    /// Bytes of memory there are for it; `None` if the system does not tell.
     pub memory: Option<u64>,
 }
 
@@ -67,7 +67,9 @@ pub fn recommended(
     let free = memory.map(|m| m.saturating_sub(held));
     let found = advised(source, gpu, free)?;
     let proposer = &source.info.config.proposer;
-    if proposer.shared_trunk || proposer.encoder_of_sam2 || source.parts.is_empty() {
+    let one_encoder = proposer.shared_trunk || proposer.encoder_of_sam2;
+    let best = Precision::that_fits(gpu, |_| 0, u64::MAX);
+    if one_encoder || source.parts.is_empty() || found.precision == best {
         return Ok(found);
     }
     // Of the released files only the numbers tell whether one image encoder is held for two, which may be what makes it fit.
@@ -170,6 +172,19 @@ mod tests {
         assert_eq!(pick(true, 8).precision, Precision::Q4);
         assert!(pick(true, 8).fits() && !pick(true, 4).fits());
         assert_eq!(recommend(&all, false, None).precision, Precision::F32);
+    }
+
+    /// What another model holds is not there, and a file of floats is rounded as far as it must be.
+    #[test]
+    fn advice_depends_on_what_is_free() {
+        let nano = ModelSource::find("nano").unwrap();
+        let need = |p| weights(&nano.info).unwrap().bytes(p);
+        let pick = |free: u64| advised(&nano, false, Some(free)).unwrap();
+        let (whole, half) = (need(Precision::F32) * 2, need(Precision::F16) * 2);
+        assert_eq!(pick(whole).precision, Precision::F32);
+        assert_eq!(pick(half).precision, Precision::F16);
+        let none = pick(0);
+        assert!(none.precision == Precision::Q4 && !none.fits());
     }
 
     #[test]

@@ -261,7 +261,10 @@ impl Engine {
                 let Some(frame) = frames.front().copied() else {
                     return Ok(None);
                 };
-                self.look_ahead(clip, frames.iter().copied())?;
+                let asked = |f: &u32| prompts.iter().any(|p| !p.skip.contains(f));
+                if asked(&frame) && propagation.done > 0 {
+                    self.look_ahead(clip, frames.iter().copied().filter(asked))?;
+                }
                 let mut masks = Vec::new();
                 for prompt in prompts.iter().filter(|p| !p.skip.contains(&frame)) {
                     let features = self.features(clip, FrameIndex(frame))?;

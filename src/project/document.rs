@@ -153,6 +153,8 @@ pub struct Choosing {
     pub may_be_none: bool,
     /// Of boxes that lie on one thing only the best is kept.
     pub once: bool,
+    /// A further thing must be nearly as sure as the best, see [`super::kept`].
+    pub peers: bool,
     /// The answer speaks of one thing: one box is meant, however many are good enough.
     pub one: bool,
 }

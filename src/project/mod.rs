@@ -25,4 +25,4 @@ pub use geometry::{BoxPx, PointPx, Size};
 pub use history::History;
 pub use mask::{Bitmap, MaskError, Rle};
 pub use palette::colour_rgb;
-pub use select::{kept, offered, select};
+pub use select::{PEER, kept, offered, select};

@@ -24,15 +24,15 @@ const SAME: f32 = 0.6;
 
 /// Part of the best confidence that a further thing must reach where the answer speaks of several: a threshold that is low enough for one
 /// thing that is hard to make out lets in, beside things that are not, what only looks like them.
-const PEER: f32 = 0.4;
+pub const PEER: f32 = 0.4;
 
 /// The indices of the kept proposals, best confidence first; equal confidences in the order given.
 ///
-/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`; where `choosing` says that things are kept once,
-/// of boxes on one thing the best alone, and no thing that is much less sure than the best. If there is none, the offered one with the highest confidence is kept alone, for an
-/// emission that says the object is there needs a place for it; nothing, if the model can say that there is none. Of
-/// more than `at_most`, or than one where one is meant, the best stay. A confidence that is not a number counts as below
-/// everything.
+/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`; where `choosing` says so, of boxes
+/// on one thing the best alone, and none but drawn ones below [`PEER`] of the best confidence. If there is none, the
+/// offered one with the highest confidence is kept alone, for an emission that says the object is there needs a place for
+/// it; nothing, if the model can say that there is none. Of more than `at_most`, or than one where one is meant, the best
+/// stay. A confidence that is not a number counts as below everything.
 pub fn kept(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing) -> Vec<usize> {
     let confidence = |i: usize| {
         let c = proposals[i].confidence;
@@ -52,10 +52,13 @@ pub fn kept(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing)
     } else {
         good.max(1)
     });
+    if choosing.peers {
+        let least = order.first().map_or(0.0, |&i| PEER * confidence(i));
+        order.retain(|&i| proposals[i].drawn || confidence(i) >= least);
+    }
     if choosing.once {
         let mut apart: Vec<usize> = Vec::new();
-        let least = order.first().map_or(0.0, |&i| PEER * confidence(i));
-        for i in order.into_iter().filter(|&i| confidence(i) >= least) {
+        for i in order {
             let again = |&k: &usize| proposals[k].box_px.iou(proposals[i].box_px) >= SAME;
             if !apart.iter().any(again) {
                 apart.push(i);
@@ -89,6 +92,7 @@ mod tests {
     const RELEASED: Choosing = Choosing {
         may_be_none: false,
         once: false,
+        peers: false,
         one: false,
     };
 
@@ -176,12 +180,22 @@ mod tests {
         // The cap counts things, not boxes.
         assert_eq!(kept(&all, &rule(0.0, 0.5, 3), once), vec![1, 2, 3]);
         assert_eq!(kept(&all, &rule(0.0, 0.5, 3), RELEASED), vec![1, 2, 0]);
-        // The last is as good as a threshold asks, and not half as good as the best.
-        let far = [at(0.0, 0.9), at(20.0, 0.4), at(40.0, 0.3)];
-        assert_eq!(kept(&far, &rule(0.0, 0.2, 4), once), vec![0, 1]);
-        assert_eq!(kept(&far, &rule(0.0, 0.2, 4), RELEASED), vec![0, 1, 2]);
         let one = Choosing { one: true, ..once };
         assert_eq!(kept(&all, &rule(0.0, 0.5, 3), one), vec![1]);
         assert_eq!(kept(&all, &rule(0.0, 0.5, 0), one), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn of_several_things_none_is_kept_that_is_much_less_sure_than_the_best() {
+        let peers = Choosing {
+            peers: true,
+            ..RELEASED
+        };
+        let mut all = [offer(1.0, 0.3), offer(1.0, 0.9), offer(1.0, 0.4)];
+        assert_eq!(kept(&all, &rule(0.0, 0.2, 4), peers), vec![1, 2]);
+        assert_eq!(kept(&all, &rule(0.0, 0.2, 4), RELEASED), vec![1, 2, 0]);
+        // A person vouches for what they drew.
+        all[0].drawn = true;
+        assert_eq!(kept(&all, &rule(0.0, 0.2, 4), peers), vec![1, 2, 0]);
     }
 }

@@ -731,6 +731,31 @@ mod tests {
     }
 
     #[test]
+    fn queries_go_to_different_things_where_that_is_asked() -> Result<()> {
+        let mut config = config();
+        (config.num_feature_levels, config.anchor_size) = (1, 0.5);
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let mut proposer = Proposer::new(&config, vb)?;
+        let maps = levels(1, (8, 8))?;
+        let memory = proposer.encode(&proposer.project(&maps)?, |_, _| ())?;
+        let first = proposer.first_stage(&memory)?;
+        let mut overlaps = |distinct: Option<f32>| -> Result<(u32, usize)> {
+            proposer.config.distinct = distinct;
+            let start = proposer.start(&first)?;
+            let boxes = corners(&start.references)?.get(0)?.to_vec2::<f32>()?;
+            let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.05);
+            let pairs = (0..boxes.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
+            let same = pairs.filter(|&(i, j)| close(&boxes[i], &boxes[j])).count();
+            Ok((start.chosen.get(0)?.to_vec1::<u32>()?[0], same))
+        };
+        let (best, _) = overlaps(None)?;
+        let (kept, same) = overlaps(Some(0.3))?;
+        assert_eq!((kept, same), (best, 0));
+        Ok(())
+    }
+
+    #[test]
     fn fewer_cells_than_queries_give_as_many_proposals_as_cells() -> Result<()> {
         let mut config = config();
         config.num_feature_levels = 1;

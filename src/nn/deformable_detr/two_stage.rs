@@ -57,8 +57,8 @@ pub(crate) fn best_cells(scores: &Tensor, k: usize) -> Result<Tensor> {
     Tensor::from_vec(best, (b, k), scores.device())
 }
 
-/// As [`best_cells`], but a cell whose box overlaps that of a better one by more than `limit` comes after all that do not:
-/// scores `(b, cells)` and corners `(b, cells, 4)` → `(b, k)` u32.
+/// As [`best_cells`], but a cell whose box overlaps that of a better one that is taken by more than `limit` comes after all that do not;
+/// `k` is at most the number of cells: scores `(b, cells)` and corners `(b, cells, 4)` → `(b, k)` u32.
 pub(crate) fn distinct_cells(
     scores: &Tensor,
     corners: &Tensor,
@@ -91,6 +91,9 @@ pub(crate) fn distinct_cells(
 
 /// Intersection over union of two boxes given by their corners; 0 where one of them is empty or not a number.
 fn overlap(a: &[f32], b: &[f32]) -> f32 {
+    if !a.iter().chain(b).all(|v| v.is_finite()) {
+        return 0.0;
+    }
     let side = |b: &[f32], low: usize| (b[low + 2] - b[low]).max(0.0);
     let common = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
     let inner = common(0) * common(1);
@@ -158,6 +161,20 @@ mod tests {
         assert_eq!(chosen(0.3)?, [[0, 3, 1], [3, 2, 1]]);
         assert_eq!(chosen(1.0)?, best_cells(&scores, 3)?.to_vec2::<u32>()?);
         Ok(())
+    }
+
+    #[test]
+    fn what_is_no_box_overlaps_nothing() {
+        let whole = [0.0_f32, 0.0, 1.0, 1.0];
+        for odd in [
+            [f32::NAN, 0.0, 1.0, 1.0],
+            [0.0, 0.0, f32::INFINITY, 1.0],
+            [0.5; 4],
+            [1.0, 1.0, 0.0, 0.0],
+        ] {
+            assert_eq!(overlap(&whole, &odd), 0.0, "{odd:?}");
+        }
+        assert_eq!(overlap(&whole, &whole), 1.0);
     }
 
     #[test]

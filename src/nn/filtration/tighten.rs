@@ -12,7 +12,7 @@ fn ends(profile: &[f32]) -> Option<(f32, f32)> {
     let last = profile.iter().rposition(|v| *v > 0.0)?;
     // How far the border lies from the centre of the cell `inside`, towards its neighbour.
     let beyond = |inside: f32, outside: Option<&f32>| match outside {
-        Some(v) if v.is_finite() => inside / (inside - v),
+        Some(v) if v.is_finite() && inside.is_finite() => inside / (inside - v),
         _ => 0.5,
     };
     let before = first.checked_sub(1).and_then(|i| profile.get(i));
@@ -25,7 +25,7 @@ fn ends(profile: &[f32]) -> Option<(f32, f32)> {
 /// The tight box of the positive logits of `mask (h, w)` around `corners`, all in fractions of the image; only cells whose centres lie in
 /// the box grown by `reach` of its sides count, as what looks like the object elsewhere is painted, too. The box itself if there
 /// are none.
-pub fn tight(corners: [f32; 4], mask: &[f32], (h, w): (usize, usize), reach: f32) -> [f32; 4] {
+fn tight(corners: [f32; 4], mask: &[f32], (h, w): (usize, usize), reach: f32) -> [f32; 4] {
     let [x1, y1, x2, y2] = corners;
     let (grow_x, grow_y) = ((x2 - x1) * reach, (y2 - y1) * reach);
     let span = |low: f32, high: f32, cells: usize| {
@@ -64,8 +64,8 @@ pub fn tighten(boxes: &Tensor, masks: &Tensor, reach: f32, kept: usize) -> Resul
         .flatten_all()?
         .to_vec1::<f32>()?;
     let rows = boxes.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-    if rows.len() != m {
-        candle_core::bail!("{} boxes and {m} masks", rows.len());
+    if rows.len() != m || h * w == 0 {
+        candle_core::bail!("{} boxes and {m} masks of {h} × {w} cells", rows.len());
     }
     let found = m.saturating_sub(kept);
     let out: Vec<f32> = rows
@@ -126,6 +126,14 @@ mod tests {
             found.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_is_no_box_stays_what_it_is() {
+        for odd in [[0.9, 0.9, 0.1, 0.1], [f32::NAN; 4]] {
+            let out = tight(odd, &mask(), (8, 8), 0.2);
+            assert_eq!(out.map(f32::to_bits), odd.map(f32::to_bits));
+        }
     }
 
     #[test]

@@ -66,13 +66,14 @@ impl ImageFeatures {
         })
     }
 
-    /// The same in memory of its own, where it was cut out of a batch.
+    /// The same in memory of its own, where it was cut out of a batch: else each part would hold the whole.
     pub fn on_its_own(&self) -> Result<Self> {
+        let own = Tensor::force_contiguous;
         Ok(Self {
-            high_res: [self.high_res[0].copy()?, self.high_res[1].copy()?],
-            embed: self.embed.copy()?,
+            high_res: [own(&self.high_res[0])?, own(&self.high_res[1])?],
+            embed: own(&self.embed)?,
             pos: self.pos.clone(),
-            fpn: self.fpn.iter().map(Tensor::copy).collect::<Result<_>>()?,
+            fpn: self.fpn.iter().map(own).collect::<Result<_>>()?,
         })
     }
 

@@ -1,6 +1,8 @@
 //! Thresholds of finished weights: below which probability an answer counts as "there is none", and from which confidence
 //! a proposal is kept. Both are chosen together on held-out clips, as the program uses them together.
 
+use crate::project::PEER;
+
 /// What was predicted for one phrase.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
@@ -35,6 +37,8 @@ impl Record {
             let share = self.presence.powf(power);
             kept.extend(self.proposals.iter().filter(|p| p.0 * share >= keep));
             kept.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let least = kept.first().map_or(0.0, |best| PEER * best.0);
+            kept.retain(|p| p.0 >= least);
             // As the program counts: things, not boxes.
             let mut seen = std::collections::BTreeSet::new();
             kept.retain(|p| p.1 == 0 || seen.insert(p.1));

@@ -69,8 +69,9 @@ const CHOOSER: &str = "proposal_selector.";
 const CHOOSER_RATE: f64 = 2.0;
 /// Learnt with the trunk, whose features it reads, and frozen with it: where proposals go is computed from it once per clip.
 const REGION_CODE: &str = ".region_code.";
-/// What only training needs, and the steps after which it has caught up with finished weights.
+/// What only training needs.
 const READ_OUTS: &str = "aux.language.";
+/// Steps after which it has caught up with finished weights.
 const SETTLED: u64 = 250;
 /// Clips of a step.
 const ROWS: usize = 6;
@@ -215,7 +216,7 @@ fn train(
     let params = Params::new(job.seed, &job.device);
     let model = Model::new(info, &words, &params)?;
     // Finished weights are without what only training needs.
-    let mut settle = part == Part::Filtration;
+    let mut settle = part == Part::Filtration && !job.init.is_empty();
     for path in &job.init {
         let theirs = checkpoint::weights(path, &job.device)?;
         settle &= !theirs.keys().any(|name| name.starts_with(READ_OUTS));

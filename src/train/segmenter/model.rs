@@ -50,6 +50,8 @@ pub(super) struct Nets {
     crop_side: Option<usize>,
     /// How far around themselves regions are drawn tight, if they are.
     tight: Option<f32>,
+    /// Whether regions come with what is painted in them.
+    reads_masks: bool,
 }
 
 /// What a stage trains.
@@ -147,6 +149,7 @@ impl Nets {
             region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,
             crop_side: config.filtration.crop_side(),
             tight: config.filtration.tight,
+            reads_masks: config.filtration.reads_masks(),
         })
     }
 
@@ -208,7 +211,7 @@ impl Nets {
         let loss = match look {
             Look::Whole(sight) => {
                 let truths: Vec<&[Truth]> = sight.truths.iter().map(Vec::as_slice).collect();
-                self.found(&sight.map, &truths, &mut terms)?
+                self.proposer_loss(&sight.map, &truths, &mut terms)?
             }
             Look::Regions(seen) => self.region_loss(seen, &mut terms)?,
         };
@@ -297,11 +300,11 @@ impl Nets {
             .collect();
         let n = images.len();
         let map = rows_of(map, &Tensor::from_vec(images, n, map.device())?)?;
-        self.found(&map, &truths, terms)
+        self.proposer_loss(&map, &truths, terms)
     }
 
     /// [`Nets::proposal_loss`] of `map (n, c, h, w)`, on whose images `truths` lie.
-    pub(super) fn found(
+    fn proposer_loss(
         &self,
         map: &Tensor,
         truths: &[&[Truth]],
@@ -356,11 +359,7 @@ impl Nets {
         regions: &[Roi],
         px: usize,
     ) -> Result<Option<Tensor>> {
-        if !self
-            .region_code
-            .as_ref()
-            .is_some_and(RegionCode::reads_masks)
-        {
+        if !self.reads_masks {
             return Ok(None);
         }
         let mut masks = Vec::new();

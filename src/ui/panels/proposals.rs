@@ -250,7 +250,7 @@ fn why(proposal: &Proposal, state: &State) -> String {
             "Not kept: the answer speaks of one thing, or you took it out.".to_owned()
         }
         (false, true) if choosing.once => format!(
-            "Not kept: a better box lies on the same thing, at most {at_most} are kept, or you took it out."
+            "Not kept: a better box lies on the same thing, it is much less sure than the best, at most {at_most} are kept, or you took it out."
         ),
         (false, true) => format!("Not kept: at most {at_most} are, or you took it out."),
         (false, false) => format!("Not kept: its confidence is below {keep:.2}."),
@@ -305,7 +305,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
             });
         }
         slider.on_hover_text(
-            "Proposals at or above this confidence are kept. The model does not run again.",
+            "Proposals at or above this confidence are kept, but none that is much less sure than the best. The model does not run again.",
         );
     });
     ui.horizontal(|ui| {
