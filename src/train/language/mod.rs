@@ -413,4 +413,53 @@ mod tests {
         let names = checkpoint::weights(&path, &Device::Cpu).unwrap();
         assert!(names.contains_key("model.text_hidden_fcs.0.2.weight"));
     }
+
+    /// While read-outs settle they learn, and what they read does not learn from them.
+    #[test]
+    fn read_outs_that_settle_teach_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let info = tiny();
+        crate::train::towers::run_briefly(&info, dir.path()).unwrap();
+        let job = Job {
+            out: dir.path().to_owned(),
+            budget: Budget::new(Some(1), None),
+            resume: false,
+            init: vec![dir.path().join("towers.checkpoint.safetensors")],
+            device: Device::Cpu,
+            seed: 3,
+            generators: 1,
+        };
+        let words = WordTokenizer::new(info.words().unwrap(), info.config.phi3.vocab_size).unwrap();
+        let params = Params::new(job.seed, &job.device);
+        let model = Model::new(&info, &words, &params).unwrap();
+        let frozen = Frozen::load(&info, &job).unwrap();
+        let options = SynthOptions {
+            phrases: 6,
+            language: LanguageOptions::attributes_only(),
+            ..SynthOptions::default()
+        };
+        let scene = (0..9)
+            .map(|seed| frozen.scene(seed, &options, &info, &words, &job).unwrap())
+            .find(|scene| scene.phrases.len() > 1)
+            .unwrap();
+        let learns = |settling: bool, name: &str| {
+            let how = How {
+                blind: 0.0,
+                forced: 1.0,
+                settling,
+            };
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let batch = [(&scene, vec![0, 1])];
+            let loss = model.loss(&batch, &frozen, how, &mut rng, &mut Tally::default());
+            let grads = loss.unwrap().backward().unwrap();
+            let var = params.get(name).unwrap();
+            grads.get(var.as_tensor()).is_some()
+        };
+        let (read, reader) = (
+            "model.text_hidden_fcs.0.2.weight",
+            "aux.language.keys.weight",
+        );
+        assert!(learns(false, read) && learns(false, reader));
+        assert!(!learns(true, read) && learns(true, reader));
+    }
 }
