@@ -85,6 +85,10 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
                 let mut rois = rois(&proposals.boxes, (px, px))?;
                 let maps = [&features.high_res[0], &features.high_res[1]];
                 let (masks, crops) = nets.cut_out(&features, &image, &mut rois, px)?;
+                // As they are offered: drawn tight, if the model's are.
+                for (proposal, roi) in out.proposals.iter_mut().zip(&rois) {
+                    proposal.0 = roi.bounds.map(|v| v / px as f32);
+                }
                 let cut = Cuttings {
                     masks: masks.as_ref(),
                     crops: crops.as_ref(),
