@@ -160,18 +160,21 @@ const MEMORY: Plan = Plan {
     peak: 6e-4,
 };
 
+/// What is shown to that which stands on a trunk that is held still.
+const SINGLE_FRAMES: Phase = Phase {
+    until: 1.00,
+    clips: 12,
+    frames: 1,
+    px: 256,
+    objects: 0,
+    smallest: 16.0,
+};
+
 /// Words of shape take many more examples than masks do, and single frames of a trunk that is held still are cheap. Not part of
 /// a whole run, whose segmenter learns region codes along the way.
 const REGIONS: Plan = Plan {
     stage: REGIONS_STAGE,
-    phases: &[Phase {
-        until: 1.00,
-        clips: 12,
-        frames: 1,
-        px: 256,
-        objects: 0,
-        smallest: 16.0,
-    }],
+    phases: &[SINGLE_FRAMES],
     scope: Scope::Regions,
     peak: 3e-3,
 };
@@ -181,12 +184,8 @@ const REGIONS: Plan = Plan {
 const PROPOSER: Plan = Plan {
     stage: PROPOSER_STAGE,
     phases: &[Phase {
-        until: 1.00,
-        clips: 12,
-        frames: 1,
-        px: 256,
-        objects: 0,
         smallest: 14.0,
+        ..SINGLE_FRAMES
     }],
     scope: Scope::Proposer,
     peak: 6e-4,

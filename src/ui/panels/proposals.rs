@@ -249,9 +249,15 @@ fn why(proposal: &Proposal, state: &State) -> String {
         (false, true) if choosing.one => {
             "Not kept: the answer speaks of one thing, or you took it out.".to_owned()
         }
-        (false, true) if choosing.once => format!(
-            "Not kept: a better box lies on the same thing, it is much less sure than the best, at most {at_most} are kept, or you took it out."
-        ),
+        (false, true) if choosing.once => {
+            let unsure = match choosing.peers {
+                true => "it is much less sure than the best, ",
+                false => "",
+            };
+            format!(
+                "Not kept: a better box lies on the same thing, {unsure}at most {at_most} are kept, or you took it out."
+            )
+        }
         (false, true) => format!("Not kept: at most {at_most} are, or you took it out."),
         (false, false) => format!("Not kept: its confidence is below {keep:.2}."),
     };
@@ -304,9 +310,13 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
                 done: done(&slider),
             });
         }
-        slider.on_hover_text(
-            "Proposals at or above this confidence are kept, but none that is much less sure than the best. The model does not run again.",
-        );
+        let but = match emission.choosing.peers {
+            true => ", but none that is much less sure than the best",
+            false => "",
+        };
+        slider.on_hover_text(format!(
+            "Proposals at or above this confidence are kept{but}. The model does not run again."
+        ));
     });
     ui.horizontal(|ui| {
         label(ui, "at most");
