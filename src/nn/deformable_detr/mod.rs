@@ -732,26 +732,31 @@ mod tests {
 
     #[test]
     fn queries_go_to_different_things_where_that_is_asked() -> Result<()> {
-        let mut config = config();
-        (config.num_feature_levels, config.anchor_size) = (1, 0.5);
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let mut proposer = Proposer::new(&config, vb)?;
-        let maps = levels(1, (8, 8))?;
-        let memory = proposer.encode(&proposer.project(&maps)?, |_, _| ())?;
-        let first = proposer.first_stage(&memory)?;
-        let mut overlaps = |distinct: Option<f32>| -> Result<(u32, usize)> {
-            proposer.config.distinct = distinct;
-            let start = proposer.start(&first)?;
-            let boxes = corners(&start.references)?.get(0)?.to_vec2::<f32>()?;
-            let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.05);
-            let pairs = (0..boxes.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
-            let same = pairs.filter(|&(i, j)| close(&boxes[i], &boxes[j])).count();
-            Ok((start.chosen.get(0)?.to_vec1::<u32>()?[0], same))
+        let (_, mut proposer) = trainable()?;
+        // Two things, each proposed by several cells, and three that are proposed once: cx, cy, w, h.
+        let boxes = [
+            [0.2_f32, 0.2, 0.2, 0.2],
+            [0.21, 0.2, 0.2, 0.2],
+            [0.2, 0.21, 0.2, 0.2],
+            [0.7, 0.3, 0.3, 0.2],
+            [0.7, 0.3, 0.3, 0.22],
+            [0.2, 0.8, 0.1, 0.1],
+            [0.5, 0.6, 0.2, 0.1],
+            [0.8, 0.8, 0.3, 0.3],
+        ];
+        let boxes = Tensor::new(&[boxes], &Device::Cpu)?;
+        let first = FirstStage {
+            object_queries: Tensor::zeros((1, 8, 8), DType::F32, &Device::Cpu)?,
+            anchors: Anchors::new(&[(1, 8)], 0.1, &Device::Cpu)?,
+            logits: Tensor::new(&[[8_f32, 7., 6., 5., 4., 3., 2., 1.]], &Device::Cpu)?,
+            box_logits: (&boxes / (1.0 - &boxes)?)?.log()?,
         };
-        let (best, _) = overlaps(None)?;
-        let (kept, same) = overlaps(Some(0.3))?;
-        assert_eq!((kept, same), (best, 0));
+        let mut chosen = |distinct: Option<f32>| -> Result<Vec<u32>> {
+            proposer.config.distinct = distinct;
+            proposer.start(&first)?.chosen.get(0)?.to_vec1()
+        };
+        assert_eq!(chosen(None)?, [0, 1, 2, 3, 4]);
+        assert_eq!(chosen(Some(0.7))?, [0, 3, 5, 6, 7]);
         Ok(())
     }
 
