@@ -23,7 +23,7 @@ ifeq ($(or $(DEVICE),cpu),cpu)
 	@.ci/prepare
 	cargo run --quiet -- parity $(FIXTURES)
 else
-	target/release/sparrow parity $(FIXTURES) --device $(DEVICE)
+	target/release/sparrow-cuda parity $(FIXTURES) --device $(DEVICE)
 endif
 
 # For NVIDIA GPUs, without window and FFmpeg. Independent of the tests: needs a CUDA toolkit, or ARGS=--fetch.
@@ -34,6 +34,11 @@ bench:
 	cargo run --release --quiet -- bench
 
 # The same sizes through PyTorch in the same run: make peer ARGS="--sizes released-layers --threads 2"
+# On a GPU, after make cuda, a phrase on 64 frames from pixels to masks at full released size: make peer DEVICE=cuda
 peer:
+ifeq ($(or $(DEVICE),cpu),cpu)
 	cargo build --release --quiet
 	python3 tests/bench/peer.py $(ARGS)
+else
+	python3 tests/bench/peer.py --sparrow target/release/sparrow-cuda --device $(DEVICE) --precision f16 --sizes released --end-to-end $(ARGS)
+endif

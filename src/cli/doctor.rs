@@ -74,15 +74,17 @@ fn advice(source: &ModelSource) -> String {
         let known = bytes.map_or("unknown memory".into(), |b| format!("{:.1} GiB", gib(b)));
         if found.fits() {
             format!(
-                "--precision {} on the {place} ({known}): {:.3} GiB of weights",
+                "--precision {} on the {place} ({known}): {:.3} GiB of weights, {:.3} GiB for a clip",
                 found.precision,
-                gib(found.weights)
+                gib(found.weights),
+                gib(found.prefix)
             )
         } else {
             format!(
-                "too large for the {place} ({known}) even in {}: {:.3} GiB of weights",
+                "too large for the {place} ({known}) even in {}: {:.3} GiB of weights, {:.3} GiB for a clip",
                 found.precision,
-                gib(found.weights)
+                gib(found.weights),
+                gib(found.prefix)
             )
         }
     };

@@ -385,7 +385,9 @@ fn from_box(
         box_px: plan.box_px,
         ..Prompt::default()
     };
-    let mut mask = engine.segment(clip, plan.at, &prompt, &mut reporter.progress())?;
+    let mut mask = Engine::sparing(clip, |clip| {
+        engine.segment(clip, plan.at, &prompt, &mut reporter.progress())
+    })?;
     mask.provenance = Provenance::Human;
     add_object(doc, "", plan.at, mask)?;
     Ok(())
@@ -409,7 +411,9 @@ fn from_phrase(
             _ => Vec::new(),
         },
     };
-    let grounded = engine.ground(clip, plan.at, phrase, &options, &mut reporter.progress())?;
+    let grounded = Engine::sparing(clip, |clip| {
+        engine.ground(clip, plan.at, phrase, &options, &mut reporter.progress())
+    })?;
     for warning in &grounded.warnings {
         reporter.note(format!("{phrase:?}: {warning}"));
     }
@@ -452,15 +456,18 @@ fn carry(
     };
     let mut carried: Vec<(ObjectId, FrameIndex, FrameMask)> = Vec::new();
     let mut progress: Progress<'_> = reporter.progress();
-    let end = engine.propagate(
-        clip,
-        &objects,
-        &options,
-        &mut progress,
-        &mut |id, frame, mask| {
-            carried.push((id, frame, mask));
-        },
-    );
+    let end = Engine::sparing(clip, |clip| {
+        carried.clear();
+        engine.propagate(
+            clip,
+            &objects,
+            &options,
+            &mut progress,
+            &mut |id, frame, mask| {
+                carried.push((id, frame, mask));
+            },
+        )
+    });
     drop(progress);
     let stopped = match end {
         Ok(()) => false,

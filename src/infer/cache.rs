@@ -49,7 +49,17 @@ impl<K: Eq + Hash + Clone, V: Clone> ByteCache<K, V> {
         if let Some(old) = self.entries.insert(key, entry) {
             self.bytes -= old.bytes;
         }
-        while self.bytes > self.budget && self.entries.len() > 1 {
+        self.forget_down_to(self.budget, 1);
+    }
+
+    /// Makes room for a value of so many bytes that is yet to be made, so that what it replaces is not held beside it.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        self.forget_down_to(self.budget.saturating_sub(bytes), 0);
+    }
+
+    /// Forgets what was not used for longest until no more than so many bytes, or so many entries, are left.
+    fn forget_down_to(&mut self, bytes: usize, entries: usize) {
+        while self.bytes > bytes && self.entries.len() > entries {
             let oldest = self.entries.iter().min_by_key(|(_, e)| e.used);
             let Some(key) = oldest.map(|(k, _)| k.clone()) else {
                 break;
@@ -100,5 +110,9 @@ mod tests {
         cache.put(6, 60, 10);
         cache.put(7, 70, 10);
         assert_eq!((cache.get(&6), cache.get(&7)), (None, Some(70)));
+        cache.make_room(5);
+        assert_eq!(cache.get(&7), Some(70), "five of fifteen are free");
+        cache.make_room(1000);
+        assert_eq!(cache.get(&7), None);
     }
 }

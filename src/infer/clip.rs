@@ -31,6 +31,8 @@ const EMISSIONS: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Prefix {
     pub(super) state: KvCache,
+    /// Images in the prompt: the encoder frames, or the one that there is.
+    pub(super) images: usize,
 }
 
 /// What an emission prompted the mask decoder with.

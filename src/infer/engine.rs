@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::nn::config::SparrowConfig;
 
-use super::clip::Clip;
+use super::{
+    clip::Clip,
+    error::{InferError, InferResult},
+};
 
 pub use super::{
     bench::StageTime,
@@ -42,6 +45,24 @@ impl Engine {
         Self {
             as_released: true,
             ..self
+        }
+    }
+
+    /// Works on a clip; if memory runs out, once more with every cache emptied, which is worth less than an answer.
+    ///
+    /// # Errors
+    /// Those of the work; [`InferError::Memory`] if there was not enough the second time either.
+    pub fn sparing<T>(
+        clip: &mut Clip,
+        mut work: impl FnMut(&mut Clip) -> InferResult<T>,
+    ) -> InferResult<T> {
+        match work(clip) {
+            Err(InferError::Memory(_)) => {
+                clip.forget();
+                clip.keep_less();
+                work(clip)
+            }
+            done => done,
         }
     }
 
@@ -120,6 +141,35 @@ mod tests {
         together.keep_less();
         engine.claim(&mut together);
         assert_eq!(together.at_once, 1);
+    }
+
+    /// "Out of memory" in the words that drivers use for it.
+    #[test]
+    fn work_without_memory_is_tried_again_with_less() {
+        let mut clip = Clip::new(Box::new(SyntheticSource::new(Size::new(64, 48), 2, 8.0)));
+        let full = || candle_core::Error::Msg("CUBLAS_STATUS_ALLOC_FAILED".into());
+        let mut tries = 0;
+        let done = Engine::sparing(&mut clip, |clip| {
+            tries += 1;
+            if clip.at_once > 1 {
+                return Err(full().into());
+            }
+            Ok(tries)
+        });
+        assert_eq!(done.unwrap(), 2);
+        let never = Engine::sparing(&mut clip, |_| -> InferResult<()> { Err(full().into()) });
+        let text = never.unwrap_err().to_string();
+        assert!(
+            text.contains("not enough memory") && text.contains("--precision"),
+            "{text}"
+        );
+        let other = || candle_core::Error::Msg("shape mismatch".into());
+        let mut tries = 0;
+        let refused = Engine::sparing(&mut clip, |_| -> InferResult<()> {
+            tries += 1;
+            Err(other().into())
+        });
+        assert!(refused.unwrap_err().to_string().contains("shape mismatch") && tries == 1);
     }
 
     /// Proposals are drawn tight, boxes that a person drew are not.

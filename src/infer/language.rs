@@ -9,7 +9,10 @@ use std::{slice, sync::Arc};
 use candle_core::{D, DType, Tensor};
 
 use crate::{
-    nn::{multimodal, multimodal::TsfTokens},
+    nn::{
+        multimodal::{self, TsfTokens},
+        phi3::{self, KvCache},
+    },
     project::{BoxPx, FrameIndex, Size},
     task::Progress,
     video::{to_rgb, to_rgb_scaled},
@@ -71,13 +74,17 @@ impl Engine {
         if let Some(prefix) = clip.prefixes.get(&frames) {
             return Ok(prefix);
         }
-        let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
-        let block = self.visual_block(&spatial, &temporal)?;
+        let images = self.images(clip.frames());
+        let block = if images == 1 {
+            self.picture_block(clip, frame)?
+        } else {
+            let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
+            self.visual_block(&spatial, &temporal)?
+        };
         progress.cancel.check()?;
-        let prefix = Arc::new(self.run_prefix(&block)?);
-        let config = &self.config().phi3;
-        // Keys and values of every layer in f32.
-        let bytes = prefix.state.len() * config.num_hidden_layers * config.hidden_size * 2 * 4;
+        clip.prefixes.make_room(self.prefix_bytes());
+        let prefix = Arc::new(self.run_prefix_of(&block, images)?);
+        let bytes = prefix.state.bytes();
         clip.prefixes.put(frames, Arc::clone(&prefix), bytes);
         Ok(prefix)
     }
@@ -132,9 +139,30 @@ impl Engine {
         Ok(self.model().networks.encode_clip(spatial, temporal)?)
     }
 
-    /// The prompt up to the visual block, run and frozen.
+    /// Images in a prompt about a clip of so many frames. A released model was taught pictures apart from videos: one image, all of
+    /// its tokens.
+    fn images(&self, frames: u32) -> usize {
+        if frames == 1 && self.model().info.preprocess.pixels == Pixels::Released {
+            return 1;
+        }
+        self.config().visual.num_frames
+    }
+
+    /// The visual block of a single picture `(tokens, h)`.
+    fn picture_block(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
+        let (side, model) = (self.config().clip.image_size, self.model());
+        let norm = &model.info.preprocess.clip;
+        let input = released::spatial_input(&clip.rgb(frame)?, side, norm, &model.device)?;
+        Ok(model.networks.encode_picture(&input)?)
+    }
+
+    /// The prompt up to the visual block of a clip, run and frozen.
     pub(super) fn run_prefix(&self, block: &Tensor) -> InferResult<Prefix> {
-        let prompt = self.prompt(&Phrase::default(), 0)?;
+        self.run_prefix_of(block, self.config().visual.num_frames)
+    }
+
+    fn run_prefix_of(&self, block: &Tensor, images: usize) -> InferResult<Prefix> {
+        let prompt = self.prompt(&Phrase::default(), images, 0)?;
         let n = &self.model().networks;
         let spliced = multimodal::splice(
             &prompt.ids[..prompt.prefix],
@@ -144,19 +172,30 @@ impl Engine {
             self.prompt_tokens(),
             |ids| n.language.embed(ids),
         )?;
-        let mut state = crate::nn::phi3::KvCache::new();
+        let mut state = KvCache::new();
         n.language
             .forward(&spliced.embeds.unsqueeze(0)?, &mut state)?;
         state.freeze()?;
-        Ok(Prefix { state })
+        Ok(Prefix { state, images })
     }
 
-    fn prompt(&self, phrase: &Phrase, tsf: usize) -> InferResult<super::words::PromptIds> {
+    /// Bytes of keys and values that [`Engine::run_prefix`] leaves, but for the few words before the frames.
+    fn prefix_bytes(&self) -> usize {
+        let (model, config) = (self.model(), self.config());
+        let gpu = !model.device.is_cpu();
+        phi3::prefix_bytes(&config.phi3, config.visual_tokens(), model.precision, gpu)
+    }
+
+    fn prompt(
+        &self,
+        phrase: &Phrase,
+        images: usize,
+        tsf: usize,
+    ) -> InferResult<super::words::PromptIds> {
         let model = self.model();
-        let frames = self.config().visual.num_frames;
         Ok(model
             .words
-            .prompt(&model.info.prompt.template, phrase, frames, tsf)?)
+            .prompt(&model.info.prompt.template, phrase, images, tsf)?)
     }
 
     fn prompt_tokens(&self) -> multimodal::PromptIds {
@@ -205,7 +244,7 @@ impl Engine {
     ) -> InferResult<Spoken> {
         let (n, words) = (&self.model().networks, &self.model().words);
         let places = tsf.map_or(Ok(0), |t| t.dim(0))?;
-        let prompt = self.prompt(phrase, places)?;
+        let prompt = self.prompt(phrase, prefix.images, places)?;
         let tokens = self.prompt_tokens();
         let tsf_tokens = match tsf {
             Some(t) => TsfTokens::Selected(t),
@@ -303,4 +342,41 @@ fn best(probabilities: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
         }
     }
     best.map_or(0, |(id, _)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{
+        infer::{LoadedModel, model::ModelInfo},
+        video::SyntheticSource,
+    };
+
+    #[test]
+    fn a_released_model_sees_a_single_picture_as_one_image() {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        info.preprocess.pixels = Pixels::Released;
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let prefix = |frames: u32| {
+            let source = SyntheticSource::new(Size::new(64, 48), frames, 8.0);
+            let mut clip = Clip::new(Box::new(source));
+            let mut progress = Progress::silent();
+            let prefix = engine.prefix(&mut clip, FrameIndex(0), &mut progress);
+            prefix.unwrap()
+        };
+        let (config, words) = (&info.config, |images| {
+            let ids = engine.prompt(&Phrase::default(), images, 0).unwrap();
+            ids.prefix - images
+        });
+        let picture = prefix(1);
+        let grid = config.clip.image_size / config.clip.patch_size;
+        assert_eq!(picture.images, 1);
+        assert_eq!(picture.state.len(), words(1) + grid * grid);
+        let video = prefix(2);
+        let frames = config.visual.num_frames;
+        assert_eq!(video.images, frames);
+        assert_eq!(video.state.len(), words(frames) + config.visual_tokens());
+    }
 }

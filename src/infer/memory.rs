@@ -4,14 +4,18 @@ use candle_core::Device;
 
 use crate::nn::{
     config::SparrowConfig,
+    phi3::prefix_bytes,
     precision::{Inventory, Precision, inventory, shapes_only},
     sparrow::Sparrow,
 };
 
 use super::model::{ModelError, ModelInfo, ModelSource};
 
-/// Share of the memory that weights may take, in percent; the rest is for what is computed.
-const WEIGHTS_PERCENT: u64 = 75;
+/// Share of the memory that what stays may take, in percent: weights, and what is kept of a clip. The rest is for what comes and goes.
+const STAYS_PERCENT: u64 = 85;
+
+/// What is taken for granted where the system does not tell: 16 GiB.
+const ASSUMED_BYTES: u64 = 16 << 30;
 
 /// What is recommended, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +24,36 @@ pub struct Recommendation {
     pub precision: Precision,
     /// Bytes of weights in it.
     pub weights: u64,
+    /// Bytes of keys and values that are kept of a clip's frames.
+    pub prefix: u64,
     /// Bytes of memory there are for it; `None` if the system does not tell.
     pub memory: Option<u64>,
 }
 
 impl Recommendation {
-    /// Whether the weights leave room to compute.
+    /// Whether what stays leaves room to compute.
     pub fn fits(&self) -> bool {
-        self.memory.is_none_or(|m| self.weights <= room(m))
+        self.weights + self.prefix <= room(self.memory)
+    }
+
+    fn in_precision(
+        precision: Precision,
+        weights: &Inventory,
+        config: &SparrowConfig,
+        (gpu, memory): (bool, Option<u64>),
+    ) -> Self {
+        let tokens = config.visual_tokens();
+        Self {
+            precision,
+            weights: weights.bytes(precision),
+            prefix: prefix_bytes(&config.phi3, tokens, precision, gpu) as u64,
+            memory,
+        }
     }
 }
 
-fn room(memory: u64) -> u64 {
-    memory / 100 * WEIGHTS_PERCENT
+fn room(memory: Option<u64>) -> u64 {
+    memory.unwrap_or(ASSUMED_BYTES) / 100 * STAYS_PERCENT
 }
 
 /// Every weight that a description asks for, counted without making any.
@@ -63,7 +84,11 @@ pub fn recommended(
     held: u64,
 ) -> Result<Recommendation, ModelError> {
     let gpu = !device.is_cpu();
-    let memory = if gpu { gpu_bytes() } else { host_bytes() };
+    let memory = match device {
+        Device::Cuda(_) => gpu_bytes(),
+        // A Metal GPU works in the machine's own memory.
+        Device::Cpu | Device::Metal(_) => host_bytes(),
+    };
     let free = memory.map(|m| m.saturating_sub(held));
     let found = advised(source, gpu, free)?;
     let proposer = &source.info.config.proposer;
@@ -81,7 +106,7 @@ pub fn recommended(
 }
 
 /// What a model should be loaded in with so much memory: as its file stores it, if that is in blocks, since what was rounded away does
-/// not come back by taking more; else the most exact precision whose weights fit.
+/// not come back by taking more; else the most exact precision in which they fit.
 ///
 /// # Errors
 /// As [`weights`]; also if a weight file cannot be read.
@@ -90,34 +115,34 @@ pub fn advised(
     gpu: bool,
     memory: Option<u64>,
 ) -> Result<Recommendation, ModelError> {
-    let weights = weights(&source.info)?;
+    let (weights, config) = (weights(&source.info)?, &source.info.config);
     Ok(match source.blocks()? {
         Some(blocks) => {
             let precision = Precision::of_blocks(blocks);
-            Recommendation {
-                precision,
-                weights: weights.bytes(precision),
-                memory,
-            }
+            Recommendation::in_precision(precision, &weights, config, (gpu, memory))
         }
-        None => recommend(&weights, gpu, memory),
+        None => recommend(&weights, config, gpu, memory),
     })
 }
 
-/// The most exact precision whose weights fit into memory of a given size.
-pub fn recommend(weights: &Inventory, gpu: bool, memory: Option<u64>) -> Recommendation {
-    let room = memory.map_or(u64::MAX, room);
-    let precision = Precision::that_fits(gpu, |p| weights.bytes(p), room);
-    Recommendation {
-        precision,
-        weights: weights.bytes(precision),
-        memory,
-    }
+/// The most exact precision in which what stays fits into memory of a given size.
+pub fn recommend(
+    weights: &Inventory,
+    config: &SparrowConfig,
+    gpu: bool,
+    memory: Option<u64>,
+) -> Recommendation {
+    let found = |p| Recommendation::in_precision(p, weights, config, (gpu, memory));
+    let bytes = |p| found(p).weights + found(p).prefix;
+    found(Precision::that_fits(gpu, bytes, room(memory)))
 }
 
 /// Memory of this machine, as far as this process may use it: the smaller of what is built in and what the control
-/// group allows. Linux only.
+/// group allows. On Linux and macOS.
 pub fn host_bytes() -> Option<u64> {
+    if cfg!(target_os = "macos") {
+        return told("sysctl", &["-n", "hw.memsize"])?.trim().parse().ok();
+    }
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let total = meminfo_bytes(&text)?;
     let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
@@ -134,13 +159,19 @@ fn meminfo_bytes(text: &str) -> Option<u64> {
 
 /// Memory of the first NVIDIA GPU, by its driver's own tool: the tensor library does not tell.
 pub fn gpu_bytes() -> Option<u64> {
-    let out = std::process::Command::new("nvidia-smi")
-        .args(["--query-gpu=memory.total", "--format=csv,noheader,nounits"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(out.stdout).ok()?;
+    let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
+    let text = told("nvidia-smi", &query)?;
     let megabytes: u64 = text.lines().next()?.trim().parse().ok()?;
     Some(megabytes << 20)
+}
+
+/// What a program of the system says; `None` if it is not there.
+fn told(program: &str, arguments: &[&str]) -> Option<String> {
+    let out = std::process::Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()?;
+    String::from_utf8(out.stdout).ok()
 }
 
 #[cfg(test)]
@@ -164,14 +195,33 @@ mod tests {
         assert!(gib(Precision::F32) > 19.0 && gib(Precision::F32) < 21.0);
         assert!(gib(Precision::F16) < 10.5 && gib(Precision::Q8) < 7.5);
         assert!(gib(Precision::Q4) < 5.6, "{}", gib(Precision::Q4));
-        let pick = |gpu, gib: u64| recommend(&all, gpu, Some(gib << 30));
+        let pick = |gpu, gib: u64| recommend(&all, &info.config, gpu, Some(gib << 30));
         assert_eq!(pick(false, 64).precision, Precision::F32);
         assert_eq!(pick(false, 24).precision, Precision::F16);
         assert_eq!(pick(true, 16).precision, Precision::F16);
         assert_eq!(pick(true, 12).precision, Precision::Q8);
         assert_eq!(pick(true, 8).precision, Precision::Q4);
         assert!(pick(true, 8).fits() && !pick(true, 4).fits());
-        assert_eq!(recommend(&all, false, None).precision, Precision::F32);
+        let unknown = recommend(&all, &info.config, false, None);
+        assert_eq!(unknown.precision, Precision::F16);
+        // The last 2 047 of the clip's tokens, in halves on a GPU: 32 layers of 3 072 numbers, twice.
+        let kept = 2047 * 32 * 3072 * 2;
+        let prefixes = (pick(true, 8).prefix, pick(false, 24).prefix);
+        assert_eq!(prefixes, (2 * kept, 4 * kept));
+    }
+
+    /// As the checkpoint is published: the proposer's image encoder is another than SAM2's.
+    #[test]
+    fn the_released_sizes_fit_into_8_gib_of_a_gpu_with_two_image_encoders() {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        info.config = Sizes::released();
+        info.config.proposer.shared_trunk = false;
+        let all = weights(&info).unwrap();
+        let pick = |gib: u64| recommend(&all, &info.config, true, Some(gib << 30));
+        assert_eq!(pick(8).precision, Precision::Q4);
+        assert!(pick(8).fits() && !pick(6).fits());
+        assert_eq!(pick(16).precision, Precision::F16);
+        assert!(pick(16).fits());
     }
 
     /// What another model holds is not there, and a file of floats is rounded as far as it must be.
@@ -180,7 +230,9 @@ mod tests {
         let nano = ModelSource::find("nano").unwrap();
         let need = |p| weights(&nano.info).unwrap().bytes(p);
         let pick = |free: u64| advised(&nano, false, Some(free)).unwrap();
-        let (whole, half) = (need(Precision::F32) * 2, need(Precision::F16) * 2);
+        let prefix = pick(u64::MAX).prefix;
+        let room = |p| (need(p) + prefix) * 100 / STAYS_PERCENT + 200;
+        let (whole, half) = (room(Precision::F32), room(Precision::F16));
         assert_eq!(pick(whole).precision, Precision::F32);
         assert_eq!(pick(half).precision, Precision::F16);
         let none = pick(0);

@@ -31,4 +31,5 @@ pub mod words;
 
 pub use clip::Clip;
 pub use engine::{Engine, Grounded, LoadedModel, PropagateOptions, Propagation};
+pub(crate) use error::memory_ran_out;
 pub use error::{InferError, InferResult};

@@ -66,6 +66,16 @@ pub enum ModelError {
         /// One clause.
         reason: String,
     },
+    /// The weights are as they should be, but there is no room for them.
+    #[error(
+        "there is not enough memory for model {id} ({reason}): load it with a smaller --precision, or on another --device"
+    )]
+    Memory {
+        /// Id.
+        id: String,
+        /// The driver's or the system's words.
+        reason: String,
+    },
     /// The hub.
     #[error("cannot fetch {repository}: {reason}")]
     Fetch {

@@ -23,7 +23,17 @@ fn spread(count: usize, n: usize) -> Vec<usize> {
     if count < n {
         return (0..n).map(|i| i.min(last)).collect();
     }
-    (0..n).map(|i| i * last / (n - 1).max(1)).collect()
+    // The released program cuts down numpy's floats, of which some lie just below the whole number that is meant.
+    let step = last as f64 / (n - 1).max(1) as f64;
+    (0..n)
+        .map(|i| {
+            if i + 1 == n {
+                last
+            } else {
+                (i as f64 * step) as usize
+            }
+        })
+        .collect()
 }
 
 /// The encoders' `n` frames of a clip of `frames` frames, from `first` on: every frame that begins a second, thinned to
@@ -150,5 +160,16 @@ mod tests {
         // From the middle on, and a rate that would give no stride.
         assert_eq!(indices(10, 0.3, 8, 4), [8, 9, 9, 9]);
         assert_eq!(indices(1, f64::NAN, 5, 2), [0, 0]);
+    }
+
+    /// np.linspace(0, 153, 64).astype(int)[[21, 42]] is [50, 101], one less than the exact quotients.
+    #[test]
+    fn frames_of_a_clip_of_154_seconds_are_those_that_numpy_takes() {
+        let found = indices(154 * 25, 25.0, 0, 16);
+        let seconds: Vec<u32> = found.iter().map(|i| i / 25).collect();
+        let want = [
+            0, 9, 19, 29, 38, 50, 60, 70, 80, 89, 101, 111, 121, 131, 140, 153,
+        ];
+        assert_eq!(seconds, want);
     }
 }

@@ -23,6 +23,7 @@ use super::{
         registry::{self, Place},
         report::Report,
     },
+    error::memory_ran_out,
     model::{ModelError, ModelInfo, ModelThresholds},
     pieces::PieceTokenizer,
     tokenizer::{Tokenizer, TokenizerConfig},
@@ -169,13 +170,18 @@ impl ModelSource {
     }
 
     fn weights_error(&self, reason: impl Into<String>) -> ModelError {
+        let reason = reason.into();
+        if memory_ran_out(&reason) {
+            let id = self.info.id.clone();
+            return ModelError::Memory { id, reason };
+        }
         ModelError::Weights {
             id: self.info.id.clone(),
             place: match (&self.file, self.parts.get(&Role::Sparrow)) {
                 (Some(path), _) | (None, Some(path)) => path.display().to_string(),
                 (None, None) => "the program".into(),
             },
-            reason: reason.into(),
+            reason,
         }
     }
 
@@ -385,6 +391,9 @@ impl ModelSource {
         // Candle wraps the message in a path and a backtrace; the tensor's name is what helps.
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
+        if memory_ran_out(&text) {
+            return self.weights_error(line);
+        }
         self.weights_error(format!(
             "{line}; the file belongs to another model or version, or is damaged"
         ))

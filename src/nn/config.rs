@@ -320,6 +320,17 @@ pub struct SparrowConfig {
     pub visual: VisualTokenConfig,
 }
 
+impl SparrowConfig {
+    /// Tokens of both streams that a clip takes up in a prompt (3 328 as released).
+    pub fn visual_tokens(&self) -> usize {
+        let grid = |side: usize, patch: usize, pool: usize| (side / (patch * pool).max(1)).pow(2);
+        let (clip, video, visual) = (&self.clip, &self.internvideo2, &self.visual);
+        let spatial = grid(clip.image_size, clip.patch_size, visual.spatial_pool);
+        let temporal = grid(video.img_size, video.patch_size, visual.video_pool);
+        visual.num_frames * (spatial + temporal)
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -15,9 +15,11 @@ use super::{
     precision::{Precision, Role, place},
 };
 
+use super::ops::Band;
 pub use super::ops::MASKED;
 
-/// Keys and values of tokens already seen, with positions applied: `(b, kv heads, tokens, head)` each.
+/// Keys and values of tokens already seen, with positions applied: `(b, kv heads, tokens, head)` each. Of the oldest tokens, those that
+/// no later one sees are left out; as all that counts is how far back a key lies, nobody misses them.
 #[derive(Clone, Debug)]
 struct Seen {
     k: Tensor,
@@ -31,6 +33,42 @@ impl Seen {
             v: Tensor::cat(&[&self.v, v], 2)?,
         })
     }
+
+    /// The last tokens alone, in memory of their own.
+    fn last(self, tokens: usize) -> Result<Self> {
+        let n = self.k.dim(2)?;
+        if n <= tokens {
+            return Ok(self);
+        }
+        let cut = |t: &Tensor| t.narrow(2, n - tokens, tokens)?.force_contiguous();
+        Ok(Self {
+            k: cut(&self.k)?,
+            v: cut(&self.v)?,
+        })
+    }
+
+    fn stored_as(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            k: self.k.to_dtype(dtype)?,
+            v: self.v.to_dtype(dtype)?,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        [&self.k, &self.v]
+            .map(|t| t.elem_count() * t.dtype().size_in_bytes())
+            .iter()
+            .sum()
+    }
+}
+
+/// How a model's keys and values are kept.
+#[derive(Clone, Copy, Debug)]
+struct Keeping {
+    /// Tokens that a later one can see.
+    window: usize,
+    /// Type of those that clones share.
+    shared: DType,
 }
 
 /// What the model has seen. A clone is cheap (tensors are shared), so a prefix is run once and every phrase continues
@@ -39,8 +77,9 @@ impl Seen {
 pub struct KvCache {
     prefix: Vec<Seen>,
     tail: Vec<Seen>,
-    prefix_len: usize,
     len: usize,
+    /// As the model says that has seen something.
+    keeping: Option<Keeping>,
 }
 
 impl KvCache {
@@ -59,21 +98,49 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Makes everything seen so far the prefix that clones share.
+    /// Makes everything seen so far the prefix that clones share. On a GPU whose model is stored in less than f32 it is stored in halves.
     ///
     /// # Errors
     /// If the tensors cannot be joined.
     pub fn freeze(&mut self) -> Result<()> {
-        let tail = std::mem::take(&mut self.tail);
-        if self.prefix.is_empty() {
-            self.prefix = tail;
-        } else {
-            for (old, new) in self.prefix.iter_mut().zip(&tail) {
-                *old = old.extended(&new.k, &new.v)?;
-            }
+        let Some(Keeping { window, shared }) = self.keeping else {
+            return Ok(());
+        };
+        let old = std::mem::take(&mut self.prefix).into_iter().map(Some);
+        for (new, old) in std::mem::take(&mut self.tail)
+            .into_iter()
+            .zip(old.chain(std::iter::repeat(None)))
+        {
+            let new = new.stored_as(shared)?;
+            let joined = match old {
+                Some(old) => old.extended(&new.k, &new.v)?,
+                None => new,
+            };
+            self.prefix.push(joined.last(window)?);
         }
-        self.prefix_len = self.len;
         Ok(())
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.prefix.iter().chain(&self.tail).map(Seen::bytes).sum()
+    }
+}
+
+/// Bytes of keys and values of a frozen prefix of so many tokens, in a model of a precision.
+pub fn prefix_bytes(cfg: &Phi3Config, tokens: usize, precision: Precision, gpu: bool) -> usize {
+    let head = cfg.hidden_size / cfg.num_attention_heads.max(1);
+    let kept = tokens.min(cfg.sliding_window.unwrap_or(usize::MAX));
+    let numbers = 2 * cfg.num_hidden_layers * cfg.num_key_value_heads * head * kept;
+    numbers * shared_type(precision, gpu).size_in_bytes()
+}
+
+/// Type of the keys and values of a prefix: halves where memory is dear and products of halves are not.
+fn shared_type(precision: Precision, gpu: bool) -> DType {
+    if gpu {
+        precision.matrices()
+    } else {
+        DType::F32
     }
 }
 
@@ -210,12 +277,12 @@ impl Layer {
         self.finish(x, &y)
     }
 
-    /// Causal attention within the window, after the tokens of `prefix` and `tail`; returns the new tail as well.
+    /// Causal attention within the band, after the tokens of `prefix` and `tail`; returns the new tail as well.
     fn forward_cached(
         &self,
         x: &Tensor,
         rotary: &Rotary,
-        window: usize,
+        band: &Band,
         (prefix, tail): (Option<&Seen>, Option<&Seen>),
     ) -> Result<(Tensor, Seen)> {
         let (q, k, v) = self.qkv(x, rotary)?;
@@ -232,7 +299,7 @@ impl Layer {
             .chain([&tail])
             .map(|seen| (&seen.k, &seen.v))
             .collect();
-        let y = ops::causal_attention(&q, &parts, self.scale(), window)?;
+        let y = ops::causal_attention(&q, &parts, self.scale(), band)?;
         Ok((self.finish(x, &y)?, tail))
     }
 }
@@ -261,6 +328,8 @@ pub struct Phi3 {
     norm: RmsNorm,
     head: Linear,
     cfg: Phi3Config,
+    /// Type of a prefix's keys and values.
+    shared: DType,
 }
 
 impl Phi3 {
@@ -314,6 +383,7 @@ impl Phi3 {
             norm: RmsNorm::new(cfg.hidden_size, cfg.rms_norm_eps, model.pp("norm"))?,
             head: Linear::language(cfg.hidden_size, cfg.vocab_size, precision, vb.pp("lm_head"))?,
             cfg: cfg.clone(),
+            shared: shared_type(precision, !vb.device().is_cpu()),
         })
     }
 
@@ -384,10 +454,11 @@ impl Phi3 {
     pub fn hidden_states(&self, embeds: &Tensor) -> Result<Vec<Tensor>> {
         let n = embeds.dim(1)?;
         let rotary = self.rotary(&(0..n).collect::<Vec<_>>(), 1)?;
+        let band = Band::new(self.window());
         let mut states = vec![embeds.clone()];
         for layer in &self.layers {
             let last = &states[states.len() - 1];
-            let (next, _) = layer.forward_cached(last, &rotary, self.window(), (None, None))?;
+            let (next, _) = layer.forward_cached(last, &rotary, &band, (None, None))?;
             states.push(next);
         }
         if let Some(last) = states.last_mut() {
@@ -405,16 +476,22 @@ impl Phi3 {
         let start = cache.len;
         let positions: Vec<usize> = (start..start + n).collect();
         let rotary = self.rotary(&positions, 1)?;
+        let band = Band::new(self.window());
         let mut x = embeds.clone();
         let mut tail = Vec::with_capacity(self.layers.len());
         for (l, layer) in self.layers.iter().enumerate() {
             let seen = (cache.prefix.get(l), cache.tail.get(l));
-            let (y, new) = layer.forward_cached(&x, &rotary, self.window(), seen)?;
+            let (y, new) = layer.forward_cached(&x, &rotary, &band, seen)?;
             x = y;
-            tail.push(new);
+            // Layer by layer, so that a long prompt is never held whole.
+            tail.push(new.last(self.window())?);
         }
         cache.tail = tail;
         cache.len = start + n;
+        cache.keeping = Some(Keeping {
+            window: self.window(),
+            shared: self.shared,
+        });
         self.norm.forward(&x)
     }
 
@@ -513,12 +590,34 @@ mod tests {
                 parts.push(y.expect("continues"));
                 if at < 5 {
                     cache.freeze().expect("joins");
+                    let bytes = prefix_bytes(&model.cfg, at + n, Precision::F32, false);
+                    assert_eq!(cache.bytes(), bytes, "no more than later tokens see");
                 }
             }
             let parts = Tensor::cat(&parts, 1).expect("same width");
             assert!(far(whole, &parts) < 1e-5);
             assert_eq!(cache.len(), 9);
         }
+    }
+
+    #[test]
+    fn a_prefix_in_halves_changes_next_to_nothing() {
+        let mut model = tiny(Some(5));
+        let x = model.embed(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).expect("ids");
+        let x = x.unsqueeze(0).expect("rank 2");
+        let mut end = |shared: DType| {
+            model.shared = shared;
+            let mut cache = KvCache::new();
+            let part = |from: usize, n: usize| x.narrow(1, from, n).expect("inside");
+            model.forward(&part(0, 7), &mut cache).expect("fits");
+            cache.freeze().expect("joins");
+            let bytes = cache.bytes();
+            (model.forward(&part(7, 2), &mut cache).expect("fits"), bytes)
+        };
+        let ((whole, bytes), (half, fewer)) = (end(DType::F32), end(DType::F16));
+        assert_eq!(bytes, 2 * fewer);
+        let off = far(&whole, &half);
+        assert!(off > 0.0 && off < 1e-2, "{off}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use crossbeam_channel::Sender;
 
-use crate::task::{CancelToken, JobId, Progress, Request, Update};
+use crate::{
+    infer::memory_ran_out,
+    task::{CancelToken, JobId, Progress, Request, Update},
+};
 
 /// Whether a task has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +41,9 @@ pub trait Backend {
     fn relieve(&mut self) {}
 }
 
-/// Whether an error says that the device, or the machine, had no memory left. The drivers tell it in words alone.
+/// Whether an error says that the device, or the machine, had no memory left.
 pub(super) fn out_of_memory(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| {
-        let text = e.to_string().to_lowercase().replace('_', " ");
-        ["out of memory", "memory allocation", "insufficient memory"]
-            .iter()
-            .any(|words| text.contains(words))
-    })
+    error.chain().any(|e| memory_ran_out(&e.to_string()))
 }
 
 /// Where a task sends what it has.

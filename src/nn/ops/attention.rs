@@ -1,5 +1,7 @@
 //! Softmax and scaled dot-product attention.
 
+use std::{cell::RefCell, collections::HashMap};
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::{
     IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
@@ -302,14 +304,59 @@ pub fn attention(
     Tensor::cat(&parts, 2)
 }
 
+/// Which keys a decoder's queries see: their own and the `window` before it. Every layer of a pass asks for the same masks, so they
+/// are made once.
+#[derive(Debug)]
+pub struct Band {
+    window: usize,
+    /// By the first query's place among the keys, the number of queries, and of keys.
+    masks: RefCell<HashMap<(usize, usize, usize), Tensor>>,
+}
+
+impl Band {
+    /// For one pass through all layers.
+    pub fn new(window: usize) -> Self {
+        Self {
+            window,
+            masks: RefCell::default(),
+        }
+    }
+
+    /// Keys that a query after `start` others looks back on.
+    fn reach(&self, start: usize) -> usize {
+        start.min(self.window)
+    }
+
+    /// As an additive mask `(1, 1, n, keys)` in the type of `like`, the first of `n` queries being the key at `place`; `None` if it hides
+    /// nothing.
+    fn mask(&self, place: usize, n: usize, keys: usize, like: &Tensor) -> Result<Option<Tensor>> {
+        if n == 1 && place <= self.window {
+            return Ok(None);
+        }
+        let mut masks = self.masks.borrow_mut();
+        if let Some(mask) = masks.get(&(place, n, keys)) {
+            return Ok(Some(mask.clone()));
+        }
+        let mut mask = vec![0_f32; n * keys];
+        for (i, row) in mask.chunks_exact_mut(keys).enumerate() {
+            row[..(place + i).saturating_sub(self.window)].fill(MASKED);
+            row[place + i + 1..].fill(MASKED);
+        }
+        let mask =
+            Tensor::from_vec(mask, (1, 1, n, keys), like.device())?.to_dtype(like.dtype())?;
+        masks.insert((place, n, keys), mask.clone());
+        Ok(Some(mask))
+    }
+}
+
 /// Attention of a decoder that has seen `parts` already, the last of which ends with the queries' own keys: q
-/// `(b, h, n, d)`, each part's keys and values `(b, kv, m, d)`, where `kv` divides `h` → `(b, h, n, d)`. A query sees
-/// itself and the `window` keys before it.
+/// `(b, h, n, d)`, each part's keys and values `(b, kv, m, d)`, where `kv` divides `h` → `(b, h, n, d)`. Parts may be stored narrower
+/// than q; their products are then made in their own type.
 pub fn causal_attention(
     q: &Tensor,
     parts: &[(&Tensor, &Tensor)],
     scale: f64,
-    window: usize,
+    band: &Band,
 ) -> Result<Tensor> {
     let (b, h, n, d) = q.dims4()?;
     let mut total = 0;
@@ -336,11 +383,13 @@ pub fn causal_attention(
         .iter()
         .map(|(k, v)| Ok((adjacent(&spread(k)?)?, adjacent(&spread(v)?)?)))
         .collect::<Result<Vec<_>>>()?;
-    if fast(q) && !tracked(&[q]) && parts.iter().all(|(k, v)| !tracked(&[k, v])) {
-        let seen: usize = (0..n).map(|i| (start + i).min(window) + 1).sum();
-        let read: usize = parts.iter().map(|(k, v)| bytes(&[k, v])).sum();
-        meter::count(2 * b * h * seen * 2 * d, read + 2 * bytes(&[q]));
+    let seen: usize = (0..n).map(|i| band.reach(start + i) + 1).sum();
+    let read: usize = parts.iter().map(|(k, v)| bytes(&[k, v])).sum();
+    meter::count(2 * b * h * seen * 2 * d, read + 2 * bytes(&[q]));
+    let plain = |t: &Tensor| t.dtype() == q.dtype() && !tracked(&[t]);
+    if fast(q) && plain(q) && parts.iter().all(|(k, v)| plain(k) && plain(v)) {
         let parts: Vec<_> = parts.iter().map(|(k, v)| (k, v)).collect();
+        let window = band.window;
         return flash::attention(
             &adjacent(q)?,
             &parts,
@@ -348,40 +397,69 @@ pub fn causal_attention(
             Visible::Band { start, window },
         );
     }
-    let joined = |pick: fn(&(Tensor, Tensor)) -> &Tensor| -> Result<Tensor> {
-        let all: Vec<_> = parts.iter().map(pick).collect();
-        Tensor::cat(&all, 2)
-    };
-    let mask = band_mask(start, n, window, q)?;
-    attention(
-        q,
-        &joined(|p| &p.0)?,
-        &joined(|p| &p.1)?,
-        scale,
-        mask.as_ref(),
-    )
+    causal_in_slices(q, &parts, (scale, start), band, MAX_SCORES / 2)
 }
 
-/// The band as an additive mask `(1, 1, n, start + n)` in q's type; `None` if it hides nothing.
-fn band_mask(start: usize, n: usize, window: usize, q: &Tensor) -> Result<Option<Tensor>> {
-    let total = start + n;
-    if n == 1 && total - 1 <= window {
-        return Ok(None);
+/// Composed of products: the queries are taken in slices, each sees the keys within its window and no others, and parts are never joined,
+/// since that would copy what was seen before for every token. About
+/// `at_once` scores are held at a time.
+fn causal_in_slices(
+    q: &Tensor,
+    parts: &[(Tensor, Tensor)],
+    (scale, start): (f64, usize),
+    band: &Band,
+    at_once: usize,
+) -> Result<Tensor> {
+    let (b, h, n, _) = q.dims4()?;
+    let reach = band.reach(start + n) + 1;
+    let slice = (at_once / (b * h * reach).max(1)).clamp(1, n.max(1));
+    let q = (q.contiguous()? * scale)?;
+    let mut done = Vec::with_capacity(n.div_ceil(slice));
+    for from in (0..n).step_by(slice) {
+        let len = slice.min(n - from);
+        let rows = q.narrow(2, from, len)?.contiguous()?;
+        let last = start + from + len;
+        let first = start + from - band.reach(start + from);
+        let mut visible = vec![];
+        let mut at = 0;
+        for (k, v) in parts {
+            let m = k.dim(2)?;
+            let (low, high) = (first.max(at), last.min(at + m));
+            if low < high {
+                let cut = |t: &Tensor| t.narrow(2, low - at, high - low)?.contiguous();
+                visible.push((cut(k)?, cut(v)?));
+            }
+            at += m;
+        }
+        let scores = visible
+            .iter()
+            .map(|(k, _)| {
+                let rows = rows.to_dtype(k.dtype())?;
+                rows.matmul(&k.transpose(2, 3)?)?.to_dtype(q.dtype())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mask = band.mask(start + from - first, len, last - first, &q)?;
+        let p = scaled_softmax(&Tensor::cat(&scores, 3)?, 1.0, mask.as_ref())?;
+        let mut sum: Option<Tensor> = None;
+        let mut at = 0;
+        for (_, v) in &visible {
+            let m = v.dim(2)?;
+            let p = p.narrow(3, at, m)?.contiguous()?.to_dtype(v.dtype())?;
+            let y = p.matmul(v)?.to_dtype(q.dtype())?;
+            sum = Some(match sum {
+                None => y,
+                Some(sum) => (sum + y)?,
+            });
+            at += m;
+        }
+        done.extend(sum);
     }
-    let mut mask = vec![0_f32; n * total];
-    for (i, row) in mask.chunks_exact_mut(total).enumerate() {
-        let at = start + i;
-        row[..at.saturating_sub(window)].fill(MASKED);
-        row[at + 1..].fill(MASKED);
-    }
-    Tensor::from_vec(mask, (1, 1, n, total), q.device())?
-        .to_dtype(q.dtype())
-        .map(Some)
+    Tensor::cat(&done, 2)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
+    use candle_core::{DType, Device, Tensor, Var};
 
     use crate::nn::ops::check::gradients_agree;
 
@@ -497,17 +575,29 @@ mod tests {
         );
     }
 
-    /// Prefix and tail, window and shared heads: against the composed form with everything joined.
+    /// Prefix and tail, window and shared heads: both forms against a softmax over everything joined.
     #[test]
     fn causal_attention_sees_its_window_across_parts() {
         let plain = |shape: &[usize]| Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap();
+        let far = |a: &Tensor, b: &Tensor| -> f32 {
+            let diff = (a - b).unwrap().abs().unwrap().max_all().unwrap();
+            diff.to_scalar().unwrap()
+        };
+        let shared = |t: &Tensor| {
+            let (_, kv, m, d) = t.dims4().unwrap();
+            let t = t.unsqueeze(2).unwrap();
+            let t = t.broadcast_as((1, kv, 2, m, d)).unwrap();
+            t.contiguous().unwrap().reshape((1, 4, m, d)).unwrap()
+        };
         for (n, old, window) in [
             (1, 0, 9),
             (1, 40, 7),
+            (1, 40, 100),
             (5, 30, 100),
             (150, 900, 333),
             (300, 0, 20),
         ] {
+            let case = format!("{n} {old} {window}");
             let (q, tail) = (plain(&[1, 4, n, 8]), plain(&[1, 2, n, 8]));
             let before = plain(&[1, 2, old.max(1), 8]);
             let mut parts = vec![(&tail, &tail)];
@@ -516,33 +606,49 @@ mod tests {
                 parts.insert(0, (&before, &before));
                 joined = Tensor::cat(&[&before, &tail], 2).unwrap();
             }
-            let got = super::causal_attention(&q, &parts, 0.5, window).unwrap();
-            let shared = |t: &Tensor| {
-                let (_, kv, m, d) = t.dims4().unwrap();
-                let t = t
-                    .unsqueeze(2)
-                    .unwrap()
-                    .broadcast_as((1, kv, 2, m, d))
-                    .unwrap();
-                t.contiguous().unwrap().reshape((1, 4, m, d)).unwrap()
-            };
             let keys = shared(&joined);
-            let mask = super::band_mask(old, n, window, &q).unwrap();
+            let total = old + n;
+            let hidden: Vec<f32> = (0..n * total)
+                .map(|i| {
+                    let (query, key) = (old + i / total, i % total);
+                    let seen = key <= query && query - key <= window;
+                    if seen { 0.0 } else { f32::NEG_INFINITY }
+                })
+                .collect();
+            let hidden = Tensor::from_vec(hidden, (1, 1, n, total), &Device::Cpu).unwrap();
             let scores = (q.matmul(&keys.t().unwrap()).unwrap() * 0.5).unwrap();
-            let scores = match &mask {
-                None => scores,
-                Some(mask) => scores.broadcast_add(mask).unwrap(),
-            };
-            let want = candle_nn::ops::softmax_last_dim(&scores)
-                .unwrap()
-                .matmul(&keys)
-                .unwrap();
-            let diff = (got - want).unwrap().abs().unwrap().max_all().unwrap();
-            assert!(
-                diff.to_scalar::<f32>().unwrap() < 2e-5,
-                "{n} {old} {window}"
-            );
+            let scores = scores.broadcast_add(&hidden).unwrap();
+            let p = candle_nn::ops::softmax_last_dim(&scores).unwrap();
+            let want = p.matmul(&keys).unwrap();
+            let band = super::Band::new(window);
+            let fused = super::causal_attention(&q, &parts, 0.5, &band).unwrap();
+            assert!(far(&fused, &want) < 2e-5, "{case}");
+            let cut: Vec<_> = parts.iter().map(|(k, v)| (shared(k), shared(v))).collect();
+            let sliced = super::causal_in_slices(&q, &cut, (0.5, old), &band, 20_000).unwrap();
+            assert!(far(&sliced, &want) < 2e-5, "{case}");
+            // What was seen before, stored as halves.
+            if old > 0 {
+                let half = before.to_dtype(DType::F16).unwrap();
+                parts[0] = (&half, &half);
+                let narrow = super::causal_attention(&q, &parts, 0.5, &band).unwrap();
+                assert_eq!(narrow.dtype(), DType::F32);
+                assert!(far(&narrow, &want) < 5e-3, "{case}");
+            }
         }
-        assert!(super::causal_attention(&plain(&[1, 2, 3, 4]), &[], 1.0, 1).is_err());
+        let band = super::Band::new(1);
+        assert!(super::causal_attention(&plain(&[1, 2, 3, 4]), &[], 1.0, &band).is_err());
+    }
+
+    #[test]
+    fn layers_of_a_pass_share_their_masks() {
+        let q = Tensor::zeros((1, 1, 700, 4), DType::F32, &Device::Cpu).unwrap();
+        let parts = [(q.clone(), q.clone())];
+        let band = super::Band::new(30);
+        for _ in 0..3 {
+            super::causal_in_slices(&q, &parts, (1.0, 0), &band, 3100).unwrap();
+        }
+        // Seven slices of a hundred: the first has nothing before it, the others look equally far back.
+        assert_eq!(band.masks.borrow().len(), 2);
+        assert!(band.mask(0, 1, 1, &q).unwrap().is_none());
     }
 }

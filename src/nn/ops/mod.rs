@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{DType, Device, Result, Tensor};
 
 pub use activation::{gelu, quick_gelu};
-pub use attention::{MASKED, attention, causal_attention, softmax_last};
+pub use attention::{Band, MASKED, attention, causal_attention, softmax_last};
 pub use conv::{conv_transpose_2x2, conv2d, max_pool_2x2};
 pub use deformable::deformable_sampling;
 pub use depthwise::depthwise_conv2d;

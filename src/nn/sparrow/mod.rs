@@ -175,6 +175,14 @@ impl Sparrow {
         )
     }
 
+    /// A single picture `(1, 3, s, s)` → visual block `(tokens, h)`: every token of the spatial tower, none of the temporal one.
+    ///
+    /// # Errors
+    /// If a size is not the configured one.
+    pub fn encode_picture(&self, picture: &Tensor) -> Result<Tensor> {
+        self.multimodal.image_block(&self.spatial.forward(picture)?)
+    }
+
     /// Runs the prompt up to and including its images.
     ///
     /// # Errors
