@@ -1,25 +1,31 @@
-//! `sparrow bench`: how long each stage takes on this machine beside what the machine could do, as a table or JSON.
+//! `sparrow bench`: how long each stage takes on this machine beside what the machine could do; how it is printed is
+//! [`super::bench_table`]'s.
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
+use candle_core::Device;
 use clap::Args;
-use serde::Serialize;
 
 use crate::{
     infer::{
-        Clip, Engine,
-        bench::{Ceiling, STAGES, Sizes, StageTime, time_networks},
-        engine::Timing,
+        Clip, Engine, LoadedModel,
+        bench::{
+            Ceiling, STAGES, Sizes, check_precision,
+            end_to_end::{Task, time_end_to_end},
+            scripted, time_networks,
+        },
         model::{ModelSource, device, device_words},
     },
+    nn::precision::Precision,
     project::Size,
     video::{self, FrameSource, SyntheticSource},
 };
 
 use super::{
     Usage,
-    output::{JsonTarget, require_input, say},
+    bench_table::{BenchJson, Timed, table},
+    output::{JsonTarget, require_input},
     precision::PrecisionArg,
     progress::Reporter,
 };
@@ -33,9 +39,9 @@ pub(super) struct BenchArgs {
     /// The phrase that is asked.
     #[arg(long, value_name = "TEXT", default_value = "the red square")]
     phrase: String,
-    /// Frames that are tracked.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
-    frames: u32,
+    /// Frames that are tracked [default: 30]; with --end-to-end, frames from pixels to masks [default: 64].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    frames: Option<u32>,
     /// Model id, or the path of a weight file.
     #[arg(
         long,
@@ -44,25 +50,44 @@ pub(super) struct BenchArgs {
         conflicts_with = "random"
     )]
     model: String,
-    /// The networks alone, on random weights: nano, tiny or released-layers.
+    /// Random weights, the networks alone unless --end-to-end: nano, tiny, released-layers or released.
     #[arg(long, value_name = "SIZES")]
     random: Option<String>,
     /// With --random: this stage only; may be given several times.
-    #[arg(long, value_name = "STAGE", requires = "random")]
+    #[arg(
+        long,
+        value_name = "STAGE",
+        requires = "random",
+        conflicts_with = "end_to_end"
+    )]
     stage: Vec<String>,
-    /// With --random: runs of each stage at least, of which the quickest counts.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
+    /// A phrase from pixels to the masks of all frames, and a second phrase on the same clip.
+    #[arg(long)]
+    end_to_end: bool,
+    /// With --end-to-end: the first phrase once more as the authors' program goes about it, which keeps nothing from one
+    /// token to the next.
+    #[arg(long, requires = "end_to_end")]
+    as_authors: bool,
+    /// With --end-to-end: the second phrase.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "the blue circle",
+        requires = "end_to_end"
+    )]
+    second_phrase: String,
+    /// With --end-to-end: tokens of the answer, its end among them, at most; on random weights exactly so many [default
+    /// there: 8].
+    #[arg(long, value_name = "N", requires = "end_to_end", value_parser = clap::value_parser!(u32).range(3..))]
+    tokens: Option<u32>,
+    /// With --random or --end-to-end: runs of each stage at least, of which the quickest counts [default: 3; end to end 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
     /// auto, cpu, cuda or metal.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
-    /// How the model's weights are stored: auto, f32, f16, bf16, q8 or q4.
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "auto",
-        conflicts_with = "random"
-    )]
+    /// How weights are stored: auto, f32, f16, bf16, q8 or q4.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
     precision: PrecisionArg,
     /// File for the result as JSON, - for standard output.
     #[arg(long, value_name = "FILE|-")]
@@ -72,45 +97,20 @@ pub(super) struct BenchArgs {
     force: bool,
 }
 
-#[derive(Serialize)]
-struct BenchJson {
-    schema: u32,
-    model: String,
-    device: String,
-    threads: usize,
-    ceiling: Ceiling,
-    #[serde(flatten)]
-    timed: Timed,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Timed {
-    Model {
-        width: u32,
-        height: u32,
-        precision: &'static str,
-        /// Bytes of the weights as stored.
-        placed: u64,
-        #[serde(flatten)]
-        timing: Timing,
-    },
-    Networks {
-        sizes: Box<Sizes>,
-        stages: Vec<StageTime>,
-    },
-}
-
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let json = JsonTarget::claim(args.json.as_deref(), args.force)?;
     let device = device(&args.device)?;
     let reporter = Reporter::new();
     let (model, timed) = match &args.random {
-        Some(name) => (format!("random {name}"), networks(args, name, &reporter)?),
-        None => whole(args, &reporter)?,
+        _ if args.end_to_end => end_to_end(args, &device, &reporter)?,
+        Some(name) => {
+            let timed = networks(args, name, &device, &reporter)?;
+            (format!("random {name}"), timed)
+        }
+        None => whole(args, &device, &reporter)?,
     };
     reporter.note("measuring what this machine does at best");
-    let ceiling = Ceiling::measure(&device)?;
+    let ceiling = Ceiling::measure(&device, timed.precision())?;
     drop(reporter);
     let result = BenchJson {
         schema: 1,
@@ -126,121 +126,115 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     }
 }
 
-/// A model on a clip, decoding and caches included.
-fn whole(args: &BenchArgs, reporter: &Reporter) -> Result<(String, Timed)> {
-    let source: Box<dyn FrameSource> = match &args.video {
-        None => Box::new(SyntheticSource::new(
-            Size::new(1280, 720),
-            args.frames + 1,
-            25.0,
-        )),
+/// The clip that was named, or one that is drawn, of so many frames at such a rate.
+fn source(args: &BenchArgs, frames: u32, fps: f64) -> Result<Box<dyn FrameSource>> {
+    Ok(match &args.video {
+        None => Box::new(SyntheticSource::new(Size::new(1280, 720), frames, fps)),
         Some(path) => {
             require_input(path, "a video or an image folder")?;
             video::open(path)?
         }
-    };
+    })
+}
+
+/// A model on a clip, decoding and caches included.
+fn whole(args: &BenchArgs, device: &Device, reporter: &Reporter) -> Result<(String, Timed)> {
+    let frames = args.frames.unwrap_or(30);
+    let source = source(args, frames + 1, 25.0)?;
     let source_model = ModelSource::find(&args.model)?;
-    let engine = Engine::new(args.precision.load(&source_model, &device(&args.device)?)?);
+    let engine = Engine::new(args.precision.load(&source_model, device)?);
     let mut clip = Clip::new(source);
     let size = clip.size();
     reporter.note("timing every stage");
-    let timing = engine.time_stages(
-        &mut clip,
-        &args.phrase,
-        args.frames,
-        &mut reporter.progress(),
-    )?;
+    let timing = engine.time_stages(&mut clip, &args.phrase, frames, &mut reporter.progress())?;
     let timed = Timed::Model {
         width: size.width,
         height: size.height,
-        precision: engine.model().precision.name(),
+        precision: engine.model().precision,
         placed: engine.model().placed,
         timing,
     };
     Ok((source_model.name(), timed))
 }
 
-/// The networks alone.
-fn networks(args: &BenchArgs, name: &str, reporter: &Reporter) -> Result<Timed> {
-    let Some(sizes) = Sizes::by_name(name)? else {
-        bail!(Usage(format!(
+/// Sizes by name.
+fn sizes(name: &str) -> Result<Sizes> {
+    Sizes::by_name(name)?.ok_or_else(|| {
+        Error::new(Usage(format!(
             "there are no sizes {name:?}: use {}",
             Sizes::NAMES.join(", ")
-        )));
-    };
+        )))
+    })
+}
+
+/// The precision of random weights: as a model that fits is loaded, unless something else is asked for.
+fn precision(args: &BenchArgs, device: &Device) -> Result<Precision> {
+    let precision = args.precision.or_best(device);
+    check_precision(device, precision).map_err(Error::msg)?;
+    Ok(precision)
+}
+
+/// The networks alone.
+fn networks(args: &BenchArgs, name: &str, device: &Device, reporter: &Reporter) -> Result<Timed> {
+    let sizes = sizes(name)?;
     if let Some(unknown) = args.stage.iter().find(|s| !STAGES.contains(&s.as_str())) {
         bail!(Usage(format!(
             "there is no stage {unknown:?}: use {}",
             STAGES.join(", ")
         )));
     }
+    let precision = precision(args, device)?;
     let wanted = |stage: &str| args.stage.is_empty() || args.stage.iter().any(|s| s == stage);
-    let runs = (args.runs, Duration::from_millis(300));
-    let device = device(&args.device)?;
-    let stages = time_networks(&sizes, &device, wanted, runs, |stage| {
+    let runs = (args.runs.unwrap_or(3), Duration::from_millis(300));
+    let stages = time_networks(&sizes, (device, precision), wanted, runs, |stage| {
         reporter.note(format!("{}: {:.2} ms", stage.stage, stage.secs * 1e3));
     })?;
     Ok(Timed::Networks {
+        precision,
         sizes: Box::new(sizes),
         stages,
     })
 }
 
-fn table(result: &BenchJson) -> Result<()> {
-    let size = match &result.timed {
-        Timed::Model {
-            width,
-            height,
-            precision,
-            ..
-        } => format!(", {precision}, {width}×{height}"),
-        Timed::Networks { .. } => String::new(),
+/// A phrase from pixels to the masks of all frames.
+fn end_to_end(args: &BenchArgs, device: &Device, reporter: &Reporter) -> Result<(String, Timed)> {
+    let frames = args.frames.unwrap_or(64);
+    // The released program takes a frame a second, and of those 64 at most.
+    let mut source = source(args, frames, 1.0)?;
+    let (name, sizes, model) = match &args.random {
+        Some(name) => {
+            let sizes = sizes(name)?;
+            let tokens = args.tokens.unwrap_or(8) as usize;
+            let precision = precision(args, device)?;
+            reporter.note("making up weights");
+            let model = scripted(&sizes, tokens, device, precision)?;
+            (format!("random {name}"), Some(Box::new(sizes)), model)
+        }
+        None => {
+            let source = ModelSource::find(&args.model)?;
+            let mut model: LoadedModel = args.precision.load(&source, device)?;
+            if let Some(tokens) = args.tokens {
+                model.info.prompt.max_new_tokens = tokens as usize;
+            }
+            (source.name(), None, model)
+        }
     };
-    say(format!("{} on {}{size}", result.model, result.device))?;
-    let Ceiling { gflops, gbytes } = result.ceiling;
-    say(format!(
-        "{:<26}{gflops:>9.1} GFLOP/s in a large product, {gbytes:.1} GB/s in a large copy",
-        "this machine"
-    ))?;
-    let stages = match &result.timed {
-        Timed::Model { timing, .. } => &timing.stages,
-        Timed::Networks { stages, .. } => stages,
+    let size = source.info().size;
+    let (precision, placed) = (model.precision, model.placed);
+    let task = Task {
+        frames,
+        phrases: [&args.phrase, &args.second_phrase],
+        runs: args.runs.unwrap_or(1),
+        as_authors: args.as_authors,
     };
-    for stage in stages {
-        say(row(stage, result.ceiling))?;
-    }
-    let Timed::Model { timing, .. } = &result.timed else {
-        return Ok(());
+    let timing = time_end_to_end(model, source.as_mut(), &task, &mut reporter.progress())?;
+    let timed = Timed::EndToEnd {
+        width: size.width,
+        height: size.height,
+        precision,
+        placed,
+        sizes,
+        timing: Box::new(timing),
     };
-    for (what, value, unit) in [
-        ("phrase to mask", timing.phrase_to_mask_secs * 1e3, "ms"),
-        (
-            "further phrase to mask",
-            timing.further_phrase_secs * 1e3,
-            "ms",
-        ),
-        ("tracking one object", timing.tracking_fps, "frames/s"),
-        ("tracking four objects", timing.tracking_fps_4, "frames/s"),
-    ] {
-        say(format!("{what:<26}{value:>9.2} {unit}"))?;
-    }
-    Ok(())
-}
-
-/// A stage's time, and what share of the machine's best it reached: of arithmetic or of traffic, whichever binds it.
-fn row(stage: &StageTime, best: Ceiling) -> String {
-    let time = format!("{:<26}{:>9.2} ms", stage.stage, stage.secs * 1e3);
-    if stage.bytes == 0 {
-        return time;
-    }
-    let (arithmetic, traffic) = (stage.gflops() / best.gflops, stage.gbytes() / best.gbytes);
-    format!(
-        "{time}{:>10.3} GFLOP{:>9.1} GFLOP/s ({:>3.0} %){:>9.1} MB{:>7.1} GB/s ({:>3.0} %)",
-        stage.gflop,
-        stage.gflops(),
-        arithmetic * 1e2,
-        stage.bytes as f64 * 1e-6,
-        stage.gbytes(),
-        traffic * 1e2
-    )
+    Ok((name, timed))
 }

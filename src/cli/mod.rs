@@ -4,6 +4,7 @@
 //! does to data, these commands do too.
 
 mod bench;
+mod bench_table;
 mod doctor;
 mod eval;
 mod export;

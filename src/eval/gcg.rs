@@ -160,8 +160,16 @@ mod tests {
         assert_eq!(ious.transposed().values, vec![0.8, 0.7, 0.6, 0.1]);
     }
 
+    /// As released: who finds one of two objects well, and another that is not there, has the mean of the one.
     #[test]
-    fn one_bad_pair_ends_the_search() {
+    fn oddity_33_surplus_objects_cost_nothing() {
+        let surplus = matrix(2, 2, &[0.8, 0.0, 0.0, 0.0]);
+        assert_eq!(mean_iou(&surplus), 0.8);
+        assert_eq!(mean_iou(&surplus), mean_iou(&matrix(1, 1, &[0.8])));
+    }
+
+    #[test]
+    fn oddity_31_one_bad_pair_ends_the_search() {
         let ious = matrix(2, 2, &[0.9, 0.0, 0.0, 0.6]);
         let alike = matrix(2, 2, &[0.9; 4]);
         let t = MatchThresholds::default();

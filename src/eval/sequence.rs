@@ -202,6 +202,17 @@ mod tests {
         assert_eq!(statistics(&[0.7]).unwrap().decay, 0.0);
     }
 
+    /// Released, borders of quarters are bytes: past 255 frames they wrap, and the last quarter may be empty.
+    #[test]
+    fn oddity_34_quarters_of_long_clips_do_not_wrap() {
+        assert_eq!(quarters(300), [0, 75, 150, 224, 299]);
+        let values: Vec<f64> = (0..300).map(|i| f64::from(u8::from(i < 150))).collect();
+        let right = statistics(&values).unwrap();
+        assert_eq!(right.decay, 1.0);
+        let wrapped = with_quarters(&values, quarters(300).map(|q| q % 256));
+        assert!(wrapped.decay.is_nan());
+    }
+
     #[test]
     fn permuted_ids_are_found_and_missing_ones_count_zero() {
         let size = Size::new(6, 2);

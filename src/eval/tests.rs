@@ -24,8 +24,9 @@ const S: Size = Size {
 };
 const FRAMES: u32 = 5;
 
-/// Three discs (labels 1, 2, 3) that move right by a pixel a frame.
+/// Three discs (labels 1, 2, 3) that move right by a pixel a frame, and begin again in a longer clip.
 fn frame_labels(frame: u32) -> Vec<u8> {
+    let frame = frame % FRAMES;
     let mut out = vec![0; S.area() as usize];
     for (label, x, y) in [(1, 3.0, 4.0), (2, 12.0, 4.0), (3, 8.0, 11.0)] {
         for (k, value) in out.iter_mut().enumerate() {
@@ -38,19 +39,20 @@ fn frame_labels(frame: u32) -> Vec<u8> {
     out
 }
 
-fn dataset(dir: &Path) {
+fn dataset(dir: &Path, frames: u32) {
     let json = r#"{"schema":1,"seed":5,"width":24,"height":16,"frames":5,"fps":8.0,
         "objects":[{"id":1},{"id":2},{"id":3}],"phrases":[
         {"words":["the","red","disc"],"kind":"attribute","referents":[1],"slots":{}},
         {"words":["the","blue","disc"],"kind":"attribute","referents":[2],"slots":{}},
         {"words":["all","green","discs"],"kind":"plural","referents":[2,3],"slots":{}},
         {"words":["the","square"],"kind":"no_match","referents":[],"slots":{}}]}"#;
+    let json = json.replace("\"frames\":5", &format!("\"frames\":{frames}"));
     for clip in ["a", "b"] {
         let clip = dir.join(clip);
         fs::create_dir_all(clip.join("frames")).unwrap();
         fs::create_dir_all(clip.join("masks")).unwrap();
-        fs::write(clip.join("clip.json"), json).unwrap();
-        for f in 0..FRAMES {
+        fs::write(clip.join("clip.json"), &json).unwrap();
+        for f in 0..frames {
             let png = labels::encode(S, &frame_labels(f)).unwrap();
             fs::write(clip.join(format!("masks/{f:05}.png")), png).unwrap();
         }
@@ -72,6 +74,9 @@ enum Habit {
 
 struct Model {
     habit: Habit,
+    frames: u32,
+    /// What was asked, and on which frame.
+    asked: Vec<(String, u32)>,
 }
 
 fn mask_of(bitmap: &Bitmap) -> FrameMask {
@@ -105,6 +110,14 @@ fn offer(mask: &Bitmap, objectness: f32) -> Proposal {
 }
 
 impl Model {
+    fn new(habit: Habit) -> Self {
+        Self {
+            habit,
+            frames: FRAMES,
+            asked: Vec::new(),
+        }
+    }
+
     fn answer(frame: FrameIndex, phrase: &str, referents: &[u8]) -> Result<Answer, EvalError> {
         let masks: Vec<Bitmap> = referents.iter().map(|&l| label_mask(frame.0, l)).collect();
         Ok(Answer {
@@ -136,7 +149,7 @@ impl Subject for Model {
         }
         Ok(Opened {
             size: S,
-            frames: FRAMES,
+            frames: self.frames,
         })
     }
 
@@ -148,6 +161,7 @@ impl Subject for Model {
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError> {
         progress.step(0, 1, "asking")?;
+        self.asked.push((phrase.to_owned(), frame.0));
         if self.habit == Habit::Stubborn && ask.text_alone {
             return Model::answer(frame, phrase, &[]);
         }
@@ -202,7 +216,7 @@ impl Subject for Model {
         progress.step(0, 1, "carrying")?;
         let still = self.habit == Habit::Stubborn;
         let track = |start: &FrameMask| -> Track {
-            (0..FRAMES)
+            (0..self.frames)
                 .map(|f| {
                     let label = (1..4).find(|&l| mask_of(&label_mask(frame.0, l)).rle == start.rle);
                     match label {
@@ -223,7 +237,7 @@ impl Subject for Model {
         progress.step(0, 1, "carrying")?;
         // Every frame looks like the last one that a person gave.
         let before = |f: u32| anchors.range(..=FrameIndex(f)).next_back();
-        Ok((0..FRAMES)
+        Ok((0..self.frames)
             .filter_map(|f| Some((f, before(f)?.1.rle.clone())))
             .collect())
     }
@@ -247,14 +261,14 @@ impl Subject for Model {
 
 fn sequences() -> (tempfile::TempDir, Vec<Sequence>) {
     let dir = tempfile::tempdir().unwrap();
-    dataset(dir.path());
+    dataset(dir.path(), FRAMES);
     let all = open(dir.path(), "synth", None).unwrap();
     (dir, all)
 }
 
 fn ask(habit: Habit) -> super::report::MaskReport {
     let (_dir, all) = sequences();
-    let mut model = Model { habit };
+    let mut model = Model::new(habit);
     rvos(
         &mut model,
         &all,
@@ -282,6 +296,41 @@ fn who_knows_the_truth_scores_one_everywhere() {
     assert_eq!(json["task"], "rvos");
     assert_eq!(json["sequences"][0]["phrase"], "the red disc");
     assert_eq!(json["sequences"][0]["j"], 1.0);
+}
+
+/// Released, the first object of an answer alone is measured, which of two discs finds half.
+#[test]
+fn oddity_36_all_objects_of_an_answer_are_measured_together() {
+    let of = |habit| {
+        let report = ask(habit);
+        let plural = |s: &&super::report::SequenceScore| s.phrase == "all green discs";
+        report.sequences.iter().find(plural).unwrap().j_prompted
+    };
+    assert_eq!(of(Habit::Oracle), 1.0);
+    assert_eq!(of(Habit::Stubborn), 0.0);
+}
+
+/// Released, a clip is asked about again every 64 frames.
+#[test]
+fn oddity_37_a_long_clip_is_asked_about_once() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 70);
+    let all = open(dir.path(), "synth", Some(1)).unwrap();
+    let mut model = Model::new(Habit::Oracle);
+    model.frames = 70;
+    let mode = (Mode::Track, false);
+    let report = rvos(&mut model, &all, mode, &mut Progress::silent()).unwrap();
+    assert_eq!(report.sequences.len(), 3);
+    assert_eq!(report.j, 1.0);
+    let mut asked = model.asked;
+    asked.sort();
+    let phrases = [
+        "all green discs",
+        "the blue disc",
+        "the red disc",
+        "the square",
+    ];
+    assert_eq!(asked, phrases.map(|p| (p.to_owned(), 0)));
 }
 
 #[test]
@@ -331,7 +380,7 @@ fn boxes_or_clicks_as_prompts_and_what_filling_boxes_would_reach() {
     let (_dir, all) = sequences();
     let given = |habit, given| {
         vos(
-            &mut Model { habit },
+            &mut Model::new(habit),
             &all,
             (given, Mode::Track, true),
             &mut Progress::silent(),
@@ -359,7 +408,7 @@ fn boxes_or_clicks_as_prompts_and_what_filling_boxes_would_reach() {
 #[test]
 fn proposals_are_counted_by_box() {
     let (_dir, all) = sequences();
-    let run = |habit| proposals(&mut Model { habit }, &all, &mut Progress::silent()).unwrap();
+    let run = |habit| proposals(&mut Model::new(habit), &all, &mut Progress::silent()).unwrap();
     let report = run(Habit::Oracle);
     assert_eq!((report.recall_50, report.average_recall), (1.0, 1.0));
     assert_eq!((report.frames, report.boxes), (2, 6));
@@ -384,9 +433,7 @@ fn a_stop_ends_a_run_and_a_dataset_without_phrases_is_refused() {
             stopper.cancel();
         }
     });
-    let mut model = Model {
-        habit: Habit::Oracle,
-    };
+    let mut model = Model::new(Habit::Oracle);
     let stopped = rvos(&mut model, &all, (Mode::Track, false), &mut progress);
     assert!(matches!(stopped, Err(EvalError::Cancelled(_))));
     for sequence in &mut all {

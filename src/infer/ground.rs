@@ -54,6 +54,16 @@ enum Guide {
     TextAlone,
 }
 
+/// What was heard when a phrase was asked, before anything is pointed at.
+struct Heard {
+    started: Instant,
+    spoken: Spoken,
+    /// The answer that takes for granted that there is such a thing, if the model said that there is not.
+    presupposed: Option<Spoken>,
+    unknown_words: Vec<(String, String)>,
+    warnings: Vec<String>,
+}
+
 /// The kept boxes of a referent, corners in 0..=1; `None` if it is not there.
 pub(super) type Kept = Option<Vec<[f32; 4]>>;
 
@@ -154,9 +164,6 @@ impl Engine {
         let tsf = self.tsf_tokens(clip, &options.tsf, progress)?;
         progress.step(1, 4, "reading the phrase")?;
         let spoken = self.speak(&prefix, &read, tsf.as_ref(), Opening::Free, progress)?;
-        progress.step(2, 4, "looking at the frame")?;
-        let features = self.features(clip, frame)?;
-        let size = clip.size();
         // A model that says "none" is asked what it would have pointed at: the proposals then show how close each came,
         // which a person needs to see most exactly when nothing was found. No object comes of it.
         let silent = spoken.boxes.is_empty() && spoken.seg.is_empty();
@@ -165,6 +172,58 @@ impl Engine {
         } else {
             None
         };
+        let heard = Heard {
+            started,
+            spoken,
+            presupposed,
+            unknown_words: read.unknown,
+            warnings,
+        };
+        self.point(clip, (frame, phrase), heard, (options, guide), progress)
+    }
+
+    /// Proposals and masks for an answer that was had in whatever way.
+    ///
+    /// # Errors
+    /// As [`Engine::ground`].
+    pub(super) fn point_at(
+        &self,
+        clip: &mut Clip,
+        (frame, phrase): (FrameIndex, &str),
+        spoken: Spoken,
+        options: &GroundOptions,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Grounded> {
+        self.claim(clip);
+        let heard = Heard {
+            started: Instant::now(),
+            spoken,
+            presupposed: None,
+            unknown_words: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let how = (options, Guide::Boxes);
+        self.point(clip, (frame, phrase), heard, how, progress)
+    }
+
+    fn point(
+        &self,
+        clip: &mut Clip,
+        (frame, phrase): (FrameIndex, &str),
+        heard: Heard,
+        (options, guide): (&GroundOptions, Guide),
+        progress: &mut Progress<'_>,
+    ) -> InferResult<Grounded> {
+        let Heard {
+            started,
+            spoken,
+            presupposed,
+            unknown_words,
+            warnings,
+        } = heard;
+        progress.step(2, 4, "looking at the frame")?;
+        let features = self.features(clip, frame)?;
+        let size = clip.size();
         let pointing = presupposed.as_ref().unwrap_or(&spoken);
         let queries = if pointing.boxes.is_empty() {
             &pointing.seg
@@ -238,7 +297,7 @@ impl Engine {
                 phrase: phrase.to_owned(),
                 text: spoken.text,
                 tokens: spoken.tokens,
-                unknown_words: read.unknown,
+                unknown_words,
                 proposals,
                 objects: Vec::new(),
                 tsf_tokens: spoken.tsf_tokens,
@@ -356,7 +415,7 @@ impl Engine {
     }
 
     /// What the proposer sees of a frame. One with an image encoder of its own runs it once per frame in view.
-    fn proposer_maps(
+    pub(super) fn proposer_maps(
         &self,
         clip: &mut Clip,
         frame: FrameIndex,

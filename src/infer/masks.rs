@@ -9,6 +9,7 @@ use crate::{
     nn::sam2::{DecodeOptions, ImageFeatures, MaskOutput, Prompts},
     project::{DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size},
     task::{Progress, Prompt},
+    video::{Frame, to_rgb, to_rgb_scaled},
 };
 
 use super::{
@@ -217,13 +218,26 @@ impl Engine {
     pub(super) fn image(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
         let side = self.config().sam2.image_size;
         let model = self.model();
-        let norm = &model.info.preprocess.sam;
         if model.info.preprocess.pixels == Pixels::Released {
-            let frame = clip.rgb(frame)?;
-            return Ok(released::sam_input(&frame, side, norm, &model.device)?);
+            return self.image_of(&*clip.frame(frame)?);
         }
         let small = clip.small(frame, side)?;
+        let norm = &model.info.preprocess.sam;
         Ok(sam_input(&small, side, norm, &model.device)?)
+    }
+
+    /// [`Engine::image`] of a decoded frame, past what a clip keeps.
+    pub(super) fn image_of(&self, frame: &Frame) -> InferResult<Tensor> {
+        let side = self.config().sam2.image_size;
+        let model = self.model();
+        let norm = &model.info.preprocess.sam;
+        Ok(match model.info.preprocess.pixels {
+            Pixels::Released => released::sam_input(&to_rgb(frame), side, norm, &model.device)?,
+            Pixels::Stretched => {
+                let small = to_rgb_scaled(frame, Size::new(side as u32, side as u32));
+                sam_input(&small, side, norm, &model.device)?
+            }
+        })
     }
 
     /// What crops of proposals are cut from: SAM2's input, if the model looks at pixels.

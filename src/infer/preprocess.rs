@@ -413,6 +413,41 @@ mod tests {
         }
     }
 
+    /// Released training cuts crops out of the spatial tower's input, where the sides of a wide frame are gone.
+    #[test]
+    fn oddity_14_crops_are_cut_from_the_frame_itself() {
+        let frame = picture(90, 20);
+        let norm = Normalisation {
+            mean: [0.1; 3],
+            std: [0.5; 3],
+        };
+        // Left of the middle square.
+        let corners = BoxPx::from_array([2.0, 3.0, 22.0, 17.0]);
+        let part = (3..17).flat_map(|y| frame.data[(y * 90 + 2) * 3..(y * 90 + 22) * 3].to_vec());
+        let alone = RgbFrame {
+            size: Size::new(20, 14),
+            data: part.collect(),
+        };
+        let bits = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let crop = crop_input(&frame, corners, 16, &norm, &Device::Cpu).unwrap();
+        let want = tower_input(&alone, 16, &norm, &Device::Cpu).unwrap();
+        assert_eq!(bits(crop), bits(want));
+    }
+
+    /// As released, whose own way of filling them is switched off.
+    #[test]
+    fn oddity_29_holes_are_not_filled() {
+        let size = Size::new(8, 8);
+        let but_one = |most: f32| -> Vec<f32> {
+            (0..64)
+                .map(|i| if i == 27 { -most } else { most })
+                .collect()
+        };
+        let mask = |logits: &[f32]| mask_from_logits(logits, 8, 8, size);
+        assert_eq!(mask(&but_one(1.0)).area(), 63);
+        assert_eq!(mask(&but_one(-1.0)).area(), 1);
+    }
+
     #[test]
     fn boxes_go_to_the_model_and_back() {
         let size = Size::new(1280, 720);

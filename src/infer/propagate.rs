@@ -18,7 +18,7 @@ use crate::{
         bank::FrameInfo,
         memory::{BankEntry, Decoded},
     },
-    project::{Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance, Rle, Size},
+    project::{Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal, Provenance, Rle, Size},
     task::{Mode, Progress, PropagateDirection},
 };
 
@@ -30,7 +30,7 @@ use super::{
     leash::{Leash, LeashConfig},
     masks::{LowRes, rows_tensor, sigmoid, values},
     plan::{self, Run},
-    preprocess::{box_to_model, box_to_norm},
+    preprocess::{box_from_norm, box_to_model, box_to_norm},
 };
 
 /// Known frames that one frame looks at, the nearest ones.
@@ -549,17 +549,21 @@ impl Engine {
                 ));
                 continue;
             };
+            let kept = emitted.boxes.get(referent).cloned().unwrap_or_default();
+            let in_model = |b: &[f32; 4]| b.map(|c| c * side as f32);
             let boxes = if emission.objects.len() == 1 {
-                // What is selected now counts, whoever selected it.
+                // What is selected now counts, whoever selected it. A proposer's box may leave the image, and prompts as it
+                // is; the one that is shown was cut off at the frame's edge.
+                let whole = |p: &Proposal| {
+                    let shown = |b: &&[f32; 4]| box_from_norm(**b, size) == p.box_px;
+                    kept.iter().find(shown).map(in_model)
+                };
                 let selected = emission.proposals.iter().filter(|p| p.selected);
                 selected
-                    .map(|p| box_to_model(p.box_px, size, side))
+                    .map(|p| whole(p).unwrap_or_else(|| box_to_model(p.box_px, size, side)))
                     .collect()
             } else {
-                let norm = emitted.boxes.get(referent).cloned().unwrap_or_default();
-                norm.into_iter()
-                    .map(|b| b.map(|c| c * side as f32))
-                    .collect()
+                kept.iter().map(in_model).collect()
             };
             out.push(Framewise {
                 id: object.id,

@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use crate::{
     nn::sam2::FrameInfo,
-    project::{BoxPx, FrameIndex, Provenance, Size},
+    project::{BoxPx, FrameIndex, Provenance},
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
-    video::to_rgb_scaled,
 };
 
 use super::{
@@ -22,14 +21,6 @@ use super::{
 
 /// Repetitions of a stage of which the quickest counts: the others had to share the machine.
 const REPEATS: u32 = 5;
-
-fn quickest<T>(
-    stages: &mut Vec<StageTime>,
-    stage: &'static str,
-    work: impl FnMut() -> InferResult<T>,
-) -> InferResult<T> {
-    bench::quickest(stages, stage, (REPEATS, Duration::ZERO), work)
-}
 
 /// All of them.
 #[derive(Clone, Debug, Serialize)]
@@ -89,23 +80,41 @@ impl Engine {
         })
     }
 
+    /// The quickest of several runs; a GPU only notes down what it is asked to do, so each ends when it has done it.
+    fn timed<T>(
+        &self,
+        stages: &mut Vec<StageTime>,
+        stage: &'static str,
+        mut work: impl FnMut() -> InferResult<T>,
+    ) -> InferResult<T> {
+        bench::quickest(stages, stage, (REPEATS, Duration::ZERO), || {
+            let done = work()?;
+            self.model().device.synchronize()?;
+            Ok(done)
+        })
+    }
+
     fn time_looking(&self, clip: &mut Clip, stages: &mut Vec<StageTime>) -> InferResult<()> {
-        let side = self.config().sam2.image_size as u32;
+        let side = self.config().sam2.image_size;
         let mut at = 0;
         let last = clip.frames();
-        let frame = quickest(stages, "decode a frame", || {
+        let frame = self.timed(stages, "decode a frame", || {
             at = (at + 1) % last;
             Ok(clip.frame(FrameIndex(at))?)
         })?;
-        quickest(stages, "scale a frame", || {
-            Ok(to_rgb_scaled(&frame, Size::new(side, side)))
-        })?;
+        self.timed(stages, "frame to input", || self.image_of(&frame))?;
         let image = self.image(clip, FrameIndex(0))?;
-        let features = quickest(stages, "image encoder", || self.encode(&image))?;
+        let features = self.timed(stages, "image encoder", || self.encode(&image))?;
         let n = &self.model().networks;
-        quickest(stages, "proposer", || {
-            Ok(n.proposer.forward(std::slice::from_ref(&features.embed))?)
-        })?;
+        if !self.config().proposer.shared_trunk {
+            // From SAM2's input on: one of its own, at its own size. What it saw of the frame in view is kept otherwise.
+            self.timed(stages, "proposer's image encoder", || {
+                clip.proposer_maps = None;
+                self.proposer_maps(clip, FrameIndex(0), &features)
+            })?;
+        }
+        let maps = self.proposer_maps(clip, FrameIndex(0), &features)?;
+        self.timed(stages, "proposer", || Ok(n.proposer.forward(&maps)?))?;
         let middle = [
             side as f32 * 0.25,
             side as f32 * 0.25,
@@ -113,16 +122,16 @@ impl Engine {
             side as f32 * 0.75,
         ];
         let canvas = self.canvas(clip, FrameIndex(0))?;
-        let mut mask = quickest(stages, "mask decoder", || {
+        let mut mask = self.timed(stages, "mask decoder", || {
             self.decode_boxes(&features, (None, None), &[middle], None)
         })?;
         if let Some(canvas) = canvas.as_deref() {
-            mask = quickest(stages, "mask decoder and division by colour", || {
+            mask = self.timed(stages, "mask decoder and division by colour", || {
                 self.decode_boxes(&features, (Some(canvas), None), &[middle], None)
             })?;
         }
         let size = clip.size();
-        quickest(stages, "mask to run lengths", || {
+        self.timed(stages, "mask to run lengths", || {
             Ok(mask.to_mask(size, Provenance::Model))
         })?;
         Ok(())
@@ -138,21 +147,21 @@ impl Engine {
         let frames = self.encoder_frames(clip, FrameIndex(0));
         let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
         let n = &self.model().networks;
-        quickest(stages, "CLIP", || Ok(n.spatial.forward(&spatial)?))?;
-        quickest(stages, "InternVideo2", || {
+        self.timed(stages, "CLIP", || Ok(n.spatial.forward(&spatial)?))?;
+        self.timed(stages, "InternVideo2", || {
             Ok(n.temporal.forward(&temporal)?)
         })?;
-        let block = quickest(stages, "towers and projectors", || {
+        let block = self.timed(stages, "towers and projectors", || {
             self.visual_block(&spatial, &temporal)
         })?;
-        let prefix = quickest(stages, "visual prefix", || self.run_prefix(&block))?;
+        let prefix = self.timed(stages, "visual prefix", || self.run_prefix(&block))?;
         let token = n.language.embed(&[0])?.unsqueeze(0)?;
-        quickest(stages, "one token", || {
+        self.timed(stages, "one token", || {
             let hidden = n.language.forward(&token, &mut prefix.state.clone())?;
             Ok(n.language.logits(&hidden)?)
         })?;
         let read = self.model().words.read(phrase)?;
-        let spoken = quickest(stages, "phrase and answer", || {
+        let spoken = self.timed(stages, "phrase and answer", || {
             self.speak(&prefix, &read, None, Opening::Presupposed, progress)
         })?;
         let features = self.features(clip, FrameIndex(0))?;
@@ -163,18 +172,15 @@ impl Engine {
                 candle_core::Tensor::zeros((1, d), candle_core::DType::F32, &self.model().device)?
             }
         };
-        let offered = n.proposer.forward(std::slice::from_ref(&features.embed))?;
-        let proposer = &self.config().proposer;
-        let boxes = offered.proposals(0, proposer.topk, proposer.score_power)?;
         let pyramid = n.pyramid(&features)?;
-        let input = self.crops_from(clip, FrameIndex(0))?;
-        let boxes = n.cut_out(boxes, 0, &pyramid, input.as_ref())?;
-        quickest(stages, "filtration", || {
+        let boxes = self.offered(clip, FrameIndex(0), &features, &[])?.all;
+        self.timed(stages, "filtration", || {
             Ok(n.filtration.score(&query, &boxes, &pyramid)?)
         })?;
-        quickest(stages, "proposer and filtration", || {
+        self.timed(stages, "proposer and filtration", || {
             // Kept since the phrase was asked: looked up, the proposer would cost nothing.
             (clip.offered, clip.followed) = (None, None);
+            clip.proposer_maps = None;
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
             let followed = self.follow(clip, FrameIndex(0), &features, &offered, progress)?;
             self.score(
@@ -212,12 +218,12 @@ impl Engine {
             reverse: false,
             max_conditioning: None,
         };
-        quickest(stages, "memory attention", || {
+        self.timed(stages, "memory attention", || {
             Ok(sam2.condition(&features, active.bank(), info)?)
         })?;
-        let tracked = quickest(stages, "track a frame", || self.track(clip, &mut active))?;
+        let tracked = self.timed(stages, "track a frame", || self.track(clip, &mut active))?;
         let decoded = tracked.decoded;
-        quickest(stages, "memory encoder", || {
+        self.timed(stages, "memory encoder", || {
             let (mask, there) = (&decoded.low_res, &decoded.object_score);
             Ok(sam2.encode_memory(&features.embed, mask, there, false)?)
         })?;

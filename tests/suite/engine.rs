@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use sparrow::{
-    infer::{Clip, Engine, InferError, LoadedModel, PropagateOptions, model::ModelInfo},
+    infer::{
+        Clip, Engine, InferError, LoadedModel, PropagateOptions, model::ModelInfo,
+        random_weights::RandomWeights,
+    },
+    nn::{ops::metered, sparrow::Sparrow},
     project::{
         BoxPx, DriftSignal, FrameIndex, FrameMask, Object, ObjectId, PointPx, Provenance, Rle,
         Size, Thresholds,
@@ -101,6 +105,44 @@ fn propagate(
         )
         .unwrap();
     out
+}
+
+/// What a phrase costs is its own tokens, the choice among proposals and the mask: towers, image encoder and the visual part of
+/// the prompt are the clip's. With towers this deep, running them again would be most of the work.
+#[test]
+fn a_further_phrase_does_not_run_the_towers_again() {
+    let mut info = ModelInfo::by_id("nano").unwrap();
+    info.config.clip.layers = 20;
+    info.config.internvideo2.depth = 20;
+    let (side, frames) = (info.config.clip.image_size, info.config.visual.num_frames);
+    let towers = {
+        let vb = RandomWeights::new(7).var_builder(&Device::Cpu);
+        let net = Sparrow::new(&info.config, &vb, &vb.pp("detector")).unwrap();
+        let images = Tensor::zeros((frames, 3, side, side), DType::F32, &Device::Cpu).unwrap();
+        metered(|| {
+            net.encode_clip(&images, &images.unsqueeze(0).unwrap())
+                .unwrap()
+        })
+        .1
+    };
+    let engine = Engine::new(LoadedModel::untrained(&info, 7, &Device::Cpu).unwrap());
+    let mut clip = clip();
+    let mut ask = |frame: u32, phrase: &str| {
+        let (frame, silent) = (FrameIndex(frame), &mut Progress::silent());
+        metered(|| {
+            engine
+                .ground(&mut clip, frame, phrase, &options(), silent)
+                .unwrap()
+        })
+        .1
+    };
+    let first = ask(3, "the red circle");
+    let second = ask(3, "the small dog");
+    assert!(first.flop > towers.flop, "{first:?} {towers:?}");
+    assert!(second.flop < towers.flop / 2, "{second:?} {towers:?}");
+    // Asked about a later frame they see other frames, which nobody could have kept.
+    assert!(ask(5, "the small dog").flop > towers.flop);
+    assert!(ask(5, "the red circle").flop < towers.flop / 2);
 }
 
 #[test]

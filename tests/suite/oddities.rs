@@ -1,11 +1,14 @@
 //! The peculiarities of the released code that touch an answer, by the number they have in `models/oddities.md`. Those that
 //! the stored cases already cover stage by stage are here in the shape in which one would look for them.
 
+use std::{collections::BTreeSet, fs, path::Path};
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use sparrow::{
     infer::{
-        Clip, Engine, LoadedModel, PropagateOptions, model::ModelInfo,
+        Clip, Engine, Grounded, LoadedModel, PropagateOptions,
+        model::{ModelInfo, ModelSource, Pixels},
         random_weights::RandomWeights,
     },
     nn::{
@@ -19,6 +22,8 @@ use sparrow::{
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video::{Frame, FrameSource, SyntheticSource, VideoError},
 };
+
+use crate::released::write::small;
 
 fn nano() -> SparrowConfig {
     ModelInfo::by_id("nano").unwrap().config
@@ -219,35 +224,27 @@ impl FrameSource for Still {
     }
 }
 
+/// The small released checkpoint, which says `[BOX] [SEG]` whatever it is asked, by the released rules.
+fn speaking() -> Engine {
+    let dir = tempfile::tempdir().unwrap();
+    small(dir.path());
+    let source = ModelSource::find(dir.path().to_str().unwrap()).unwrap();
+    Engine::as_released(LoadedModel::load(&source, &Device::Cpu).unwrap()).unwrap()
+}
+
+fn ask(engine: &Engine, clip: &mut Clip, phrase: &str) -> Grounded {
+    let silent = &mut Progress::silent();
+    let answer = engine.ground(clip, FrameIndex(0), phrase, &options(), silent);
+    answer.unwrap()
+}
+
 /// Framewise, the first frame's boxes and embedding decode every frame alone, so equal frames get equal masks; tracking
 /// is there beside it, on the same loaded model (46: released, the model is read again to switch).
 #[test]
 fn oddity_02_and_46_framewise_repeats_the_first_frames_boxes() {
-    let engine = Engine::as_released(
-        LoadedModel::untrained(&ModelInfo::by_id("nano").unwrap(), 7, &Device::Cpu).unwrap(),
-    )
-    .unwrap();
+    let engine = speaking();
     let mut clip = Clip::new(Box::new(Still(SyntheticSource::new(SIZE, 4, 10.0))));
-    let mut found = None;
-    // Untrained, the model may or may not say [SEG]; another phrase is another chance.
-    for phrase in [
-        "the red circle",
-        "the blue square",
-        "the green star",
-        "the large ring",
-    ] {
-        let silent = &mut Progress::silent();
-        let answer = engine.ground(&mut clip, FrameIndex(0), phrase, &options(), silent);
-        let answer = answer.unwrap();
-        if !answer.masks.is_empty() {
-            found = Some(answer);
-            break;
-        }
-    }
-    let Some(mut answer) = found else {
-        // Then the rule is proved by the decoder itself.
-        return framewise_decodes_alone();
-    };
+    let mut answer = ask(&engine, &mut clip, "the red circle");
     let object = object(answer.masks[0].clone());
     answer.emission.objects = vec![object.id];
     let frames = carry(
@@ -258,7 +255,9 @@ fn oddity_02_and_46_framewise_repeats_the_first_frames_boxes() {
         vec![answer.emission.clone()],
     );
     assert_eq!(frames.len(), 3);
-    assert!(frames.iter().all(|(_, m)| m.rle == frames[0].1.rle));
+    let first = &object.frames[&FrameIndex(0)].rle;
+    assert!(first.area() > 0 && first.area() < SIZE.area());
+    assert!(frames.iter().all(|(_, m)| m.rle == *first));
     let tracked = carry(
         &engine,
         &mut clip,
@@ -267,16 +266,6 @@ fn oddity_02_and_46_framewise_repeats_the_first_frames_boxes() {
         vec![answer.emission],
     );
     assert_eq!(tracked.len(), 3);
-}
-
-fn framewise_decodes_alone() {
-    let net = sparrow(NOTHING);
-    let pyramid = pyramid(&net);
-    let prompt = randn(&[1, nano().sam2.d_model]);
-    let boxes = vec![vec![[0.1, 0.1, 0.6, 0.7], [0.3, 0.2, 0.9, 0.8]]];
-    let a = net.decode_frame(&pyramid, &prompt, Some(&boxes)).unwrap();
-    let b = net.decode_frame(&pyramid, &prompt, Some(&boxes)).unwrap();
-    assert_eq!(far(&a, &b), 0.0);
 }
 
 /// Decoder layers look around the first references, whatever boxes the layers before them recorded.
@@ -490,6 +479,97 @@ fn oddity_30_a_request_may_come_twice() {
     let (a, b) = (ask(), ask());
     assert_eq!(a.emission.text, b.emission.text);
     assert!(a.masks.iter().zip(&b.masks).all(|(a, b)| a.rle == b.rle));
+}
+
+/// Released, the text of an answer is the whole conversation, prompt included.
+#[test]
+fn oddity_32_an_answers_text_is_its_own_tokens() {
+    let mut clip = Clip::new(Box::new(SyntheticSource::new(SIZE, 2, 10.0)));
+    let answer = ask(&speaking(), &mut clip, "the red circle");
+    assert_eq!(answer.emission.text, "[BOX] [SEG]");
+}
+
+/// The frames that the towers see of a clip of so many frames, so many a second.
+fn seen(pixels: Pixels, frames: u32, fps: f64) -> Vec<u32> {
+    let mut info = ModelInfo::by_id("nano").unwrap();
+    info.preprocess.pixels = pixels;
+    let engine = Engine::new(LoadedModel::untrained(&info, 7, &Device::Cpu).unwrap());
+    let clip = Clip::new(Box::new(SyntheticSource::new(SIZE, frames, fps)));
+    let seen = engine.encoder_frames(&clip, FrameIndex(0));
+    seen.iter().map(|f| f.0).collect()
+}
+
+/// A clip of more seconds than the towers have places for is thinned to its end, a shorter one repeats its last frame.
+/// Released loaders of training sets cut the first, and repeat the last frame of five.
+#[test]
+fn oddity_41_long_clips_are_thinned_and_never_cut() {
+    for pixels in [Pixels::Stretched, Pixels::Released] {
+        assert_eq!(seen(pixels, 3, 1.0), [0, 1, 2, 2], "{pixels:?}");
+        let long = seen(pixels, 200, 1.0);
+        assert_eq!((long.len(), long[0], long[3]), (4, 0, 199), "{pixels:?}");
+        let mut steps = long.windows(2).map(|w| w[1] - w[0]);
+        assert!(
+            steps.all(|s| (60..=70).contains(&s)),
+            "{pixels:?}: {long:?}"
+        );
+    }
+}
+
+/// Such a rate rounds to a stride of no frames.
+#[test]
+fn oddity_50_slow_clips_are_seen_frame_by_frame() {
+    for pixels in [Pixels::Stretched, Pixels::Released] {
+        assert_eq!(seen(pixels, 4, 0.3), [0, 1, 2, 3], "{pixels:?}");
+    }
+}
+
+/// Each row of the table that says what an answer is has a test that bears its number; the others say why there is nothing
+/// to test.
+#[test]
+fn every_entry_has_its_test_or_says_why_it_has_none() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tested = BTreeSet::new();
+    let mut folders = vec![root.join("src"), root.join("tests/suite")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(path).unwrap();
+                for rest in text.split("fn oddity_").skip(1) {
+                    // One test may bear two numbers.
+                    let name = rest.split('(').next().unwrap();
+                    tested.extend(name.split('_').filter_map(|n| n.parse::<u32>().ok()));
+                }
+            }
+        }
+    }
+    let table = fs::read_to_string(root.join("models/oddities.md")).unwrap();
+    let mut entries = 0;
+    for row in table.lines().filter(|l| l.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let Ok(number) = cells[0].parse::<u32>() else {
+            continue;
+        };
+        entries += 1;
+        assert_eq!((number, cells.len()), (entries, 4), "{row}");
+        let status = cells[2].split([':', ' ', ';', ',']).next().unwrap();
+        let needed = match status {
+            "same" | "fixed" | "switch" => true,
+            "training" | "dead" | "none" => false,
+            other => panic!("{number} says {other:?}"),
+        };
+        let has = tested.contains(&number);
+        assert!(has || !needed, "{number} has no test of its number");
+        let named = cells[3].contains(&format!("oddity_{number:02}_"));
+        assert_eq!(
+            has,
+            named || cells[3].contains(&format!("_and_{number:02}_")),
+            "{row}"
+        );
+    }
+    assert_eq!(entries, 52);
 }
 
 /// What predicts a token, and prompts a mask, is the state behind the last norm.

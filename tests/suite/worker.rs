@@ -1,6 +1,9 @@
-//! The inference thread's promises, proved with a fake engine that does exactly what its test allows it to do.
+//! The inference thread's promises, proved with a fake engine that does exactly what its test allows it to do; with the real
+//! one where files decide.
 
 use std::{
+    fs,
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use sparrow::{
     project::{FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size},
     task::{JobId, Mode, Prompt, PropagateDirection, Request, Update},
-    worker::{Backend, Flow, Output, Worker, WorkerHandle},
+    worker::{Backend, Flow, InferBackend, Output, Worker, WorkerHandle},
 };
 
 /// Long enough that only a hang reaches it.
@@ -458,6 +461,58 @@ fn a_model_that_cannot_start_fails_every_job_with_its_words() {
     let job = worker.submit(ground("x"));
     let all = until_end(&mut worker, job);
     assert!(matches!(all.last(), Some(Update::Failed { text, .. }) if text == "no such device"));
+}
+
+/// A model that cannot be loaded costs nothing: the one before still answers, about the clip that is open.
+#[test]
+fn a_model_that_fails_to_load_leaves_the_one_before_at_work() {
+    let dir = super::cli::place();
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/nano.safetensors");
+    let whole = fs::read(weights).unwrap();
+    let damaged = dir.path().join("damaged.safetensors");
+    let load = |model: &str| Request::LoadModel {
+        model: model.to_owned(),
+        device: "cpu".to_owned(),
+    };
+    let mut worker = Worker::spawn(|| Ok(InferBackend::default()), || ()).unwrap();
+    worker.submit(load("nano"));
+    worker.submit(open(dir.path().join("clip").to_str().unwrap()));
+    let answer = |worker: &mut WorkerHandle| {
+        let job = worker.submit(ground("the red circle"));
+        let all = until_end(worker, job);
+        let mut found = all.into_iter().filter_map(|update| match update {
+            Update::Grounded {
+                emission, masks, ..
+            } => Some((emission, masks)),
+            _ => None,
+        });
+        let (mut emission, masks) = found.next().expect("a model that answers");
+        emission.secs = 0.0;
+        (emission, masks)
+    };
+    let before = answer(&mut worker);
+    assert!(!before.0.proposals.is_empty());
+    let mut poisoned = whole.clone();
+    // Two numbers of half precision that are none.
+    let end = poisoned.len() - 4;
+    poisoned[end..].copy_from_slice(&[0x00, 0x7e, 0x00, 0x7e]);
+    let path = damaged.to_str().unwrap();
+    for (model, bytes, words) in [
+        (path, &whole[..whole.len() / 2], "cut short"),
+        (path, &poisoned[..], "not a number"),
+        ("no-such-model", &[][..], "no-such-model"),
+    ] {
+        fs::write(&damaged, bytes).unwrap();
+        let job = worker.submit(load(model));
+        let all = until_end(&mut worker, job);
+        let Some(Update::Failed { text, .. }) = all.last() else {
+            panic!("{words}: {all:?}");
+        };
+        assert!(text.contains(words), "{words}: {text}");
+        let loaded = |u: &Update| matches!(u, Update::ModelLoaded { .. });
+        assert!(!all.iter().any(loaded), "{words}");
+        assert_eq!(answer(&mut worker), before, "{words}");
+    }
 }
 
 #[test]

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use candle_core::{Device, Result, Tensor};
+use candle_nn::VarBuilder;
 
+use crate::infer::model::device_words;
 use crate::nn::{
     clip::Clip,
-    config::SparrowConfig,
+    config::{Phi3Config, SparrowConfig},
     deformable_detr::{Proposals, Proposer},
     filtration::FiltrationHead,
     internvideo2::InternVideo2,
     phi3::{KvCache, Phi3},
+    precision::{Precision, stored_in},
     sam2::{BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Memory, Prompts, Sam2, position},
 };
 
@@ -37,13 +40,14 @@ pub const STAGES: [&str; 10] = [
 /// A run of a stage; built networks and inputs are inside.
 type Run = Box<dyn FnMut() -> Result<()>>;
 
-/// Times the networks that `wanted` accepts, each built alone and let go before the next.
+/// Times the networks that `wanted` accepts, their weights stored as a precision says, each built alone and let go before
+/// the next.
 ///
 /// # Errors
 /// If the sizes do not fit together or the device fails.
 pub fn time_networks(
     sizes: &Sizes,
-    device: &Device,
+    (device, precision): (&Device, Precision),
     wanted: impl Fn(&str) -> bool,
     (least, fill): (u32, Duration),
     mut each: impl FnMut(&StageTime),
@@ -52,6 +56,7 @@ pub fn time_networks(
         config: &sizes.config,
         inputs: sizes.inputs,
         device,
+        precision,
     };
     let mut stages = Vec::new();
     for stage in STAGES.into_iter().filter(|s| wanted(s)) {
@@ -69,15 +74,54 @@ pub fn time_networks(
     Ok(stages)
 }
 
+/// Says in a sentence that a device cannot multiply by weights of a precision, before gigabytes of them are made.
+///
+/// # Errors
+/// The sentence.
+pub fn check_precision(device: &Device, precision: Precision) -> std::result::Result<(), String> {
+    // As narrow as the largest blocks of integers allow.
+    let config = Phi3Config {
+        hidden_size: 256,
+        intermediate_size: 256,
+        num_hidden_layers: 1,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        vocab_size: 32,
+        sliding_window: None,
+        rms_norm_eps: 1e-5,
+        rope_theta: 1e4,
+    };
+    let answer = || {
+        let vb = stored_in(&fill::var_builder(device), precision);
+        let net = Phi3::with_precision(&config, precision, vb)?;
+        let states = net.forward(&net.embed(&[1, 2])?.unsqueeze(0)?, &mut KvCache::new())?;
+        net.logits(&states)?.flatten_all()?.to_vec1::<f32>()
+    };
+    let told = match answer() {
+        Ok(logits) if logits.iter().all(|v| v.is_finite()) => return Ok(()),
+        Ok(_) => "what it computes is no number".to_owned(),
+        Err(e) => e.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    let device = device_words(device);
+    Err(format!(
+        "this device ({device}) cannot work in {precision}: {told}; give another --precision"
+    ))
+}
+
 struct Bench<'a> {
     config: &'a SparrowConfig,
     inputs: Inputs,
     device: &'a Device,
+    precision: Precision,
 }
 
 impl Bench<'_> {
     fn noise(&self, shape: &[usize]) -> Result<Tensor> {
         fill::tensor(shape, 1.0, self.device)
+    }
+
+    fn vb(&self) -> VarBuilder<'static> {
+        stored_in(&fill::var_builder(self.device), self.precision)
     }
 
     fn build(&self, stage: &str) -> Result<Run> {
@@ -97,7 +141,7 @@ impl Bench<'_> {
     }
 
     fn clip(&self) -> Result<Run> {
-        let net = Clip::new(&self.config.clip, fill::var_builder(self.device))?;
+        let net = Clip::new(&self.config.clip, self.vb())?;
         let side = self.config.clip.image_size;
         let x = self.noise(&[self.inputs.images, 3, side, side])?;
         Ok(Box::new(move || net.forward(&x).map(drop)))
@@ -105,14 +149,14 @@ impl Bench<'_> {
 
     fn internvideo2(&self) -> Result<Run> {
         let config = &self.config.internvideo2;
-        let net = InternVideo2::new(config, fill::var_builder(self.device))?;
+        let net = InternVideo2::new(config, self.vb())?;
         let (t, side) = (config.num_frames, config.img_size);
         let x = self.noise(&[self.inputs.chunks, t, 3, side, side])?;
         Ok(Box::new(move || net.forward(&x).map(drop)))
     }
 
     fn prompt(&self) -> Result<(Phi3, Tensor)> {
-        let net = Phi3::new(&self.config.phi3, fill::var_builder(self.device))?;
+        let net = Phi3::with_precision(&self.config.phi3, self.precision, self.vb())?;
         let x = self.noise(&[1, self.inputs.tokens, self.config.phi3.hidden_size])?;
         Ok((net, x))
     }
@@ -140,7 +184,7 @@ impl Bench<'_> {
     }
 
     fn sam2(&self) -> Result<Sam2> {
-        Sam2::new(&self.config.sam2, fill::var_builder(self.device))
+        Sam2::new(&self.config.sam2, self.vb())
     }
 
     fn hiera(&self) -> Result<Run> {
@@ -152,7 +196,7 @@ impl Bench<'_> {
 
     fn proposer(&self) -> Result<Run> {
         let config = &self.config.proposer;
-        let net = Proposer::new(config, fill::var_builder(self.device))?;
+        let net = Proposer::new(config, self.vb())?;
         let (c, side) = (
             config.in_channels.unwrap_or(config.d_model),
             self.inputs.proposer_grid,
@@ -184,7 +228,7 @@ impl Bench<'_> {
 
     fn filtration(&self) -> Result<Run> {
         let config = &self.config.filtration;
-        let net = FiltrationHead::new(config, fill::var_builder(self.device))?;
+        let net = FiltrationHead::new(config, self.vb())?;
         let m = self.inputs.proposals;
         // Boxes of a quarter of the image each way.
         let corners: Vec<f32> = (0..m)
@@ -283,13 +327,23 @@ impl Bench<'_> {
 mod tests {
     use super::*;
 
+    fn cpu(precision: Precision) -> (&'static Device, Precision) {
+        (&Device::Cpu, precision)
+    }
+
     #[test]
     fn every_stage_of_nano_runs_and_has_work_to_count() {
         let sizes = Sizes::by_name("nano").unwrap().unwrap();
         let mut seen = Vec::new();
         let once = (1, Duration::ZERO);
-        let stages =
-            time_networks(&sizes, &Device::Cpu, |_| true, once, |s| seen.push(s.stage)).unwrap();
+        let stages = time_networks(
+            &sizes,
+            cpu(Precision::F32),
+            |_| true,
+            once,
+            |s| seen.push(s.stage),
+        )
+        .unwrap();
         assert_eq!(seen, STAGES);
         for stage in &stages {
             assert!(stage.gflop > 0.0 && stage.bytes > 0, "{stage:?}");
@@ -301,5 +355,27 @@ mod tests {
         let patches = 2.0 * 4.0 * 144.0 * 192.0 * d;
         let want = (3.0 * per_layer + patches) * 1e-9;
         assert!((clip.gflop - want).abs() < 1e-9, "{} {want}", clip.gflop);
+    }
+
+    #[test]
+    fn a_cpu_works_in_every_precision() {
+        for precision in Precision::ALL {
+            assert_eq!(check_precision(&Device::Cpu, precision), Ok(()));
+        }
+    }
+
+    /// Half as many bytes a weight: what a token has to read of the language model is counted as it is stored.
+    #[test]
+    fn a_token_of_a_half_precision_reads_less() {
+        let sizes = Sizes::by_name("nano").unwrap().unwrap();
+        let bytes = |precision| {
+            let once = (1, Duration::ZERO);
+            let only = |stage: &str| stage == "token";
+            let stages = time_networks(&sizes, cpu(precision), only, once, |_| ()).unwrap();
+            assert_eq!(stages.len(), 1);
+            stages[0].bytes
+        };
+        let (whole, half) = (bytes(Precision::F32), bytes(Precision::F16));
+        assert!(half < whole, "{half} {whole}");
     }
 }

@@ -1,4 +1,4 @@
-//! Sizes worth timing.
+//! Sizes worth timing, and the description that a model of such sizes has. What is timed of them is left to the other files.
 
 use serde::Serialize;
 
@@ -42,10 +42,11 @@ pub struct Sizes {
 
 impl Sizes {
     /// What there is to choose from.
-    pub const NAMES: [&str; 3] = ["nano", "tiny", "released-layers"];
+    pub const NAMES: [&str; 4] = ["nano", "tiny", "released-layers", "released"];
 
     /// By name: `nano` (the bundled model), `tiny` (SAM2's smallest trunk at 1024 pixels with towers and a language model
-    /// to match), `released-layers` (the released widths and inputs with few layers each, so that it fits a laptop).
+    /// to match), `released-layers` (the released widths and inputs with few layers each, so that it fits a laptop),
+    /// `released` (the released widths and depths: 22 GB in f32).
     ///
     /// # Errors
     /// If nano's description is damaged. An unknown name gives `None`.
@@ -54,6 +55,7 @@ impl Sizes {
             "nano" => Some(nano()?),
             "tiny" => Some(tiny()),
             "released-layers" => Some(released_layers()),
+            "released" => Some(released_whole()),
             _ => None,
         })
     }
@@ -64,19 +66,33 @@ impl Sizes {
     pub fn released() -> SparrowConfig {
         released()
     }
+
+    /// The description of a model of these sizes: the bundled one's, or the released one's with its pixels and its prompt.
+    ///
+    /// # Errors
+    /// If that description is damaged.
+    pub fn info(&self) -> Result<ModelInfo, ModelError> {
+        let like = match self.name {
+            "nano" => "nano",
+            _ => "sparrow-videoglamm",
+        };
+        Ok(ModelInfo {
+            id: format!("random {}", self.name),
+            config: self.config.clone(),
+            ..ModelInfo::by_id(like)?
+        })
+    }
 }
 
 fn nano() -> Result<Sizes, ModelError> {
     let config = ModelInfo::by_id("nano")?.config;
-    let (clip, video, visual) = (&config.clip, &config.internvideo2, &config.visual);
-    let spatial = clip.image_size / clip.patch_size / visual.spatial_pool;
-    let temporal = video.img_size / video.patch_size / visual.video_pool;
+    let (video, visual) = (&config.internvideo2, &config.visual);
     Ok(Sizes {
         name: "nano",
         inputs: Inputs {
             images: visual.num_frames,
             chunks: visual.num_frames / video.num_frames,
-            tokens: visual.num_frames * (spatial * spatial + temporal * temporal) + 16,
+            tokens: config.visual_tokens() + 16,
             proposer_grid: config.sam2.image_size / 16,
             proposals: config.proposer.topk,
             objects: 1,
@@ -86,8 +102,15 @@ fn nano() -> Result<Sizes, ModelError> {
     })
 }
 
-fn tiny() -> Sizes {
+/// The released networks with an image encoder of its own for the proposer, which runs at another size than SAM2's.
+fn two_encoders() -> SparrowConfig {
     let mut config = released();
+    config.proposer.shared_trunk = false;
+    config
+}
+
+fn tiny() -> Sizes {
+    let mut config = two_encoders();
     config.sam2.embed_dim = 96;
     config.sam2.num_heads = 1;
     config.sam2.stages = vec![1, 2, 7, 2];
@@ -123,7 +146,7 @@ fn tiny() -> Sizes {
 }
 
 fn released_layers() -> Sizes {
-    let mut config = released();
+    let mut config = two_encoders();
     // One block on each side of every change of width, and one with global attention.
     config.sam2.stages = vec![1, 2, 3, 2];
     config.sam2.global_att_blocks = vec![5];
@@ -135,6 +158,21 @@ fn released_layers() -> Sizes {
         name: "released-layers",
         config,
         inputs: RELEASED_INPUTS,
+    }
+}
+
+fn released_whole() -> Sizes {
+    let config = two_encoders();
+    let visual = &config.visual;
+    Sizes {
+        name: "released",
+        inputs: Inputs {
+            images: visual.num_frames,
+            chunks: visual.num_frames / config.internvideo2.num_frames,
+            memories: config.sam2.num_maskmem - 1,
+            ..RELEASED_INPUTS
+        },
+        config,
     }
 }
 
@@ -269,5 +307,16 @@ mod tests {
             assert!(sizes.inputs.tokens > 0 && sizes.inputs.memories > 0);
         }
         assert!(Sizes::by_name("huge").unwrap().is_none());
+    }
+
+    /// What is timed under the released name is what the released files are built into, number for number.
+    #[test]
+    fn released_sizes_are_those_of_the_released_description() {
+        let sizes = Sizes::by_name("released").unwrap().unwrap();
+        let want = ModelInfo::by_id("sparrow-videoglamm").unwrap();
+        let shapes = |info: &ModelInfo| crate::infer::memory::weights(info).unwrap();
+        assert_eq!(shapes(&sizes.info().unwrap()), shapes(&want));
+        assert_eq!(want.config.visual_tokens(), 3328);
+        assert_eq!((sizes.inputs.images, sizes.inputs.chunks), (16, 4));
     }
 }

@@ -55,7 +55,10 @@ impl Role {
     /// the authors' programs.
     fn rename(self, name: &str) -> Option<String> {
         match self {
-            Self::Sparrow => Some(name.to_owned()),
+            Self::Sparrow => Some(match name.strip_prefix(SAM2) {
+                Some(rest) => in_sam2(rest),
+                None => name.to_owned(),
+            }),
             Self::Clip => name
                 .starts_with("vision_model.")
                 .then(|| format!("model.image_vision_tower.vision_tower.{name}")),
@@ -63,8 +66,23 @@ impl Role {
                 || name.starts_with("vision_proj."))
             .then(|| format!("model.vision_tower.{name}")),
             Self::Proposer => Some(format!("detector.{name}")),
-            Self::Sam2 => Some(format!("model.visual_model.{name}")),
+            Self::Sam2 => Some(in_sam2(name)),
         }
+    }
+}
+
+/// Where SAM2 stands among a checkpoint's tensors.
+const SAM2: &str = "model.visual_model.";
+
+/// The name that is asked for of one of SAM2's own tensors. Its authors call the memory encoder's layer scale `gamma`, the
+/// library that SPARROW was saved with `weight`: were both kept, a checkpoint beside SAM2's file would hold it twice.
+fn in_sam2(name: &str) -> String {
+    let scale = name
+        .strip_prefix("memory_encoder.fuser.layers.")
+        .and_then(|rest| rest.strip_suffix(".gamma"));
+    match scale {
+        Some(layer) => format!("{SAM2}memory_encoder.fuser.layers.{layer}.weight"),
+        None => format!("{SAM2}{name}"),
     }
 }
 

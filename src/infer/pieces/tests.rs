@@ -72,7 +72,7 @@ fn tokenizer() -> PieceTokenizer {
 }
 
 #[test]
-fn ids_are_the_slow_tokenizers_own() {
+fn oddity_49_ids_are_the_slow_tokenizers_own() {
     let golden = golden();
     let current = tokenizer();
     let mut listed = current.clone();

@@ -1,6 +1,6 @@
 //! What a case gave: every comparison with its error, its tolerance and the first place where it fails.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{Case, ParityError};
 
@@ -116,7 +116,8 @@ impl Report {
             return Ok(());
         }
         let ints = |t: &Tensor| -> Result<Vec<i64>, ParityError> {
-            Ok(t.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?)
+            let on_host = t.flatten_all()?.to_device(&Device::Cpu)?;
+            Ok(on_host.to_dtype(DType::I64)?.to_vec1()?)
         };
         self.compare_ints(stage, &ints(got)?, &ints(want)?);
         Ok(())
@@ -241,7 +242,9 @@ impl Report {
             return Ok(());
         }
         let floats = |t: &Tensor| -> Result<Vec<f64>, ParityError> {
-            Ok(t.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+            // Not every device has numbers this wide.
+            let on_host = t.flatten_all()?.to_device(&Device::Cpu)?;
+            Ok(on_host.to_dtype(DType::F64)?.to_vec1()?)
         };
         let (got, want) = (floats(got)?, floats(want)?);
         let finite = want.iter().map(|w| w.abs()).filter(|w| *w < INFINITE);
@@ -272,8 +275,6 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     fn row(values: &[f32]) -> Tensor {

@@ -168,7 +168,7 @@ impl<F: FnMut(usize) -> Provided> Replay<'_, F> {
             .iter()
             .flat_map(|[x, y]| [x / w as f32 * side, y / h as f32 * side])
             .collect();
-        let device = &candle_core::Device::Cpu;
+        let device = &self.case.device;
         let points = Tensor::from_vec(flat, (1, n, 2), device)?;
         let labels = Tensor::from_vec(clicks.labels.clone(), (1, n), device)?;
         self.clicks.push(clicks);
@@ -191,8 +191,7 @@ impl<F: FnMut(usize) -> Provided> Replay<'_, F> {
                 Some(known) => known.low_res.clone(),
                 None => {
                     let (h, w) = self.mask_hw;
-                    let device = &candle_core::Device::Cpu;
-                    Tensor::full(ABSENT as f32, (1, 1, h, w), device)?
+                    Tensor::full(ABSENT as f32, (1, 1, h, w), &self.case.device)?
                 }
             });
         }

@@ -14,6 +14,9 @@ use crate::nn::{
 /// Side of the grid on which a box is compared with the mask that it prompts.
 const PRIOR_GRID: usize = 256;
 
+/// Boxes decoded together to see how they are filled: their maps and frame-sized masks are held at once.
+const BOXES_AT_ONCE: usize = 8;
+
 /// What the filtration head made of an answer.
 #[derive(Clone, Debug)]
 pub struct Chosen {
@@ -113,8 +116,8 @@ impl Sparrow {
         let mut out = Vec::with_capacity(boxes.len());
         for set in boxes {
             let mut scores = Vec::with_capacity(set.len());
-            for &corners in set {
-                scores.push(self.credibility(corners, pyramid, size)?);
+            for some in set.chunks(BOXES_AT_ONCE) {
+                scores.extend(self.credibilities(some, pyramid, size)?);
             }
             let kept = prior::keep(&scores, least, most);
             out.push(kept.into_iter().map(|i| set[i]).collect());
@@ -122,20 +125,21 @@ impl Sparrow {
         Ok(out)
     }
 
-    fn credibility(
+    /// How well SAM2 fills each of these boxes, one at least, decoded together.
+    fn credibilities(
         &self,
-        corners: [f32; 4],
+        boxes: &[[f32; 4]],
         pyramid: &Pyramid,
         (h, w): (usize, usize),
-    ) -> Result<f32> {
+    ) -> Result<Vec<f32>> {
         let [high0, high1, embed] = pyramid;
         let side = self.config.sam2.image_size;
         // Only here are boxes clamped to the image (seen in the reference's choice between two of them).
-        let corners = corners.map(|v| v.clamp(0.0, 1.0));
-        let px = corners.map(|v| v * side as f32);
-        let device = embed.device();
-        let points = Tensor::from_slice(&px, (1, 2, 2), device)?;
-        let labels = Tensor::new(&[[2_f32, 3.0]], device)?;
+        let inside: Vec<_> = boxes.iter().map(|b| b.map(|v| v.clamp(0.0, 1.0))).collect();
+        let px: Vec<f32> = inside.iter().flatten().map(|v| v * side as f32).collect();
+        let (n, device) = (boxes.len(), embed.device());
+        let points = Tensor::from_vec(px, (n, 2, 2), device)?;
+        let labels = Tensor::from_vec([2_f32, 3.0].repeat(n), (n, 2), device)?;
         let prompts = Prompts {
             points: Some((points, labels)),
             ..Prompts::default()
@@ -154,6 +158,8 @@ impl Sparrow {
         let grid = ops::resize_bilinear(&full.to_dtype(DType::F32)?, (PRIOR_GRID, PRIOR_GRID))?;
         let on: Vec<f32> = grid.flatten_all()?.to_vec1()?;
         let on: Vec<bool> = on.into_iter().map(|v| v > 0.5).collect();
-        Ok(prior::credibility(corners, &on, (PRIOR_GRID, PRIOR_GRID)))
+        let grids = on.chunks_exact(PRIOR_GRID * PRIOR_GRID);
+        let filled = |(&b, on)| prior::credibility(b, on, (PRIOR_GRID, PRIOR_GRID));
+        Ok(inside.iter().zip(grids).map(filled).collect())
     }
 }

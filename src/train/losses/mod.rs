@@ -161,6 +161,27 @@ mod tests {
         Ok(())
     }
 
+    /// A padding row costs nothing and counts all the same: with as many of them as rows, half of the loss is left.
+    #[test]
+    fn oddity_21_the_mean_is_over_padded_rows_too() -> Result<()> {
+        let logits = Tensor::from_slice(&LOGITS, (1, 2, 2, 3), &Device::Cpu)?;
+        let targets = logits.gt(0.0)?.to_dtype(DType::F32)?.transpose(0, 1)?;
+        let none = (Tensor::ones((2, 1, 2, 3), DType::F32, &Device::Cpu)? * -1.0)?;
+        let padded = (
+            Tensor::cat(&[&logits, &logits], 1)?,
+            Tensor::cat(&[&targets, &none], 0)?,
+        );
+        let loss = |logits: &Tensor, targets: &Tensor| -> Result<[f32; 2]> {
+            let (bce, dice) = mask_losses(&[MaskSample { logits, targets }], (2.0, 0.5))?;
+            Ok([bce.to_scalar()?, dice.to_scalar()?])
+        };
+        let (alone, among) = (loss(&logits, &targets)?, loss(&padded.0, &padded.1)?);
+        for (alone, among) in alone.iter().zip(among) {
+            assert!(*alone > 0.01 && (alone / 2.0 - among).abs() < 1e-6, "{alone} {among}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn tokens_learn_from_the_next_label_only() -> Result<()> {
         let x = var(&LOGITS, &[1, 3, 4]);

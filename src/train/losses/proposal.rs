@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_the_union_over_time_and_ignored_pixels_are_none() -> Result<()> {
+    fn oddity_19_targets_are_the_union_over_time_and_ignored_pixels_are_none() -> Result<()> {
         let mut masks = vec![0.0_f32; 3 * 2 * 4 * 4];
         masks[5] = 1.0;
         masks[16 + 10] = 1.0;

@@ -282,6 +282,18 @@ fn tokenizers_of_other_models() {
     all_refuse(&dir, &["tokenizer.model"]);
 }
 
+/// Released, one of two loaders goes on without the file.
+#[test]
+fn oddity_43_a_tower_that_is_nowhere_is_named() {
+    let dir = checkpoint();
+    changed(&dir, |all| {
+        all.retain(|i| !i.name.starts_with("model.vision_tower."));
+    });
+    let file = dir.path().join("files/InternVideo2-stage2_1b-224p-f4.pt");
+    fs::remove_file(file).unwrap();
+    all_refuse(&dir, &["InternVideo2", "not among the files"]);
+}
+
 #[test]
 fn parts_that_are_absent_or_there_twice() {
     let dir = checkpoint();

@@ -1,10 +1,12 @@
 //! The released model's files: a checkpoint in the authors' layout is checked, put together and grounded with; every way
 //! in which it can be damaged is one clear sentence; and the list of the real one's tensors is what the networks ask for.
 
+mod agree;
 mod damaged;
 mod hub;
+mod layouts;
 mod torch;
-mod write;
+pub(super) mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,11 +1,12 @@
 //! Writes a checkpoint in the layout that the authors release: small for the tests, or of full size.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
+use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use sparrow::infer::{
     LoadedModel,
@@ -69,11 +70,13 @@ fn placed(name: &str) -> (usize, String) {
     }
 }
 
+/// Ids of the small tokenizer.
+const SEG: usize = 606;
+const BOX: usize = 607;
+
 /// Values of the language model that make it say `[BOX] [SEG]` and end, whatever it is asked: the state is the last
 /// token's own embedding, and the head tells from it what comes next.
 fn speaks(name: &str, shape: &[usize]) -> Option<Vec<f32>> {
-    const SEG: usize = 606;
-    const BOX: usize = 607;
     const END: usize = 603;
     let mut values = vec![0.0; shape.iter().product()];
     let width = shape.last().copied().unwrap_or(1);
@@ -99,6 +102,26 @@ fn speaks(name: &str, shape: &[usize]) -> Option<Vec<f32>> {
         _ => return None,
     }
     Some(values)
+}
+
+/// The language model hears what it is asked and shown: its layers add to all components of a state but the first three,
+/// which decide the words. With `silent` it says `[SEG]` without any `[BOX]`.
+pub(crate) fn listens(files: &mut Files, silent: bool) {
+    for item in files.shards.iter_mut().flatten() {
+        let Data::Values(values) = &mut item.data else {
+            continue;
+        };
+        let width = item.shape.last().copied().unwrap_or(1);
+        let name = item.name.as_str();
+        let adds = name.ends_with("o_proj.weight") || name.ends_with("mlp.down_proj.weight");
+        if name.starts_with("model.layers.") && adds {
+            for (i, value) in values.iter_mut().enumerate().skip(3 * width) {
+                *value = 0.1 * ((i * 7919 % 1013) as f32 / 1013.0 - 0.5);
+            }
+        } else if name == "lm_head.weight" && silent {
+            values.swap(SEG * width, BOX * width);
+        }
+    }
 }
 
 /// All files of a small checkpoint: what the networks ask for, and what released files hold besides.
@@ -310,10 +333,60 @@ fn config(info: &ModelInfo) -> serde_json::Value {
 /// A small checkpoint with everything that a user would have, and the description of its sizes.
 pub(crate) fn small(root: &Path) {
     let info = small_info();
-    write(root, &info, &small_files(&info));
+    write_whole(root, &info, &small_files(&info));
+}
+
+/// [`write`] with the tokenizer and the description beside it.
+pub(crate) fn write_whole(root: &Path, info: &ModelInfo, files: &Files) {
+    write(root, info, files);
     write_tokenizer(root);
-    let text = serde_json::to_string_pretty(&info).unwrap();
+    let text = serde_json::to_string_pretty(info).unwrap();
     fs::write(root.join("sparrow.json"), text).unwrap();
+}
+
+fn tensor(items: &[Item], item: &Item) -> Tensor {
+    let values = match &item.data {
+        Data::Values(values) | Data::Transposed(values) => values.clone(),
+        Data::Alias(of) => return tensor(items, items.iter().find(|i| i.name == *of).unwrap()),
+        Data::Noise { .. } => panic!("noise is for files that no test reads"),
+    };
+    let dtype = match item.kind {
+        Kind::F32 => DType::F32,
+        Kind::F16 => DType::F16,
+        Kind::BF16 => DType::BF16,
+        Kind::I64 => DType::I64,
+    };
+    let wide = Tensor::from_vec(values, item.shape.as_slice(), &Device::Cpu).unwrap();
+    wide.to_dtype(dtype).unwrap()
+}
+
+/// A safetensors file of the same tensors.
+pub(crate) fn write_safetensors(path: &Path, items: &[Item]) {
+    let all: HashMap<String, Tensor> = items
+        .iter()
+        .map(|item| (item.name.clone(), tensor(items, item)))
+        .collect();
+    candle_core::safetensors::save(&all, path).unwrap();
+}
+
+/// The same in two shards with an index.
+pub(crate) fn write_safetensors_shards(folder: &Path, items: &[Item]) {
+    let mut map = BTreeMap::new();
+    for i in 0..2 {
+        let name = format!("model-{:05}-of-00002.safetensors", i + 1);
+        let part: HashMap<String, Tensor> = items
+            .iter()
+            .skip(i)
+            .step_by(2)
+            .map(|item| (item.name.clone(), tensor(items, item)))
+            .collect();
+        candle_core::safetensors::save(&part, folder.join(&name)).unwrap();
+        map.extend(part.into_keys().map(|tensor| (tensor, name.clone())));
+    }
+    write_json(
+        &folder.join("model.safetensors.index.json"),
+        &json!({"metadata": {"total_size": 0}, "weight_map": map}),
+    );
 }
 
 /// All files of a checkpoint of the released size; norms are one, all else is small noise.
