@@ -177,7 +177,10 @@ mod tests {
         };
         let (alone, among) = (loss(&logits, &targets)?, loss(&padded.0, &padded.1)?);
         for (alone, among) in alone.iter().zip(among) {
-            assert!(*alone > 0.01 && (alone / 2.0 - among).abs() < 1e-6, "{alone} {among}");
+            assert!(
+                *alone > 0.01 && (alone / 2.0 - among).abs() < 1e-6,
+                "{alone} {among}"
+            );
         }
         Ok(())
     }
