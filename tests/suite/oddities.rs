@@ -445,6 +445,32 @@ fn oddity_25_credibility_uses_given_features_and_tells_errors() {
     );
 }
 
+/// On a GPU they are decoded together.
+#[test]
+fn oddity_25_boxes_that_are_decoded_together_are_as_credible_as_alone() {
+    let net = sparrow(NOTHING);
+    let image = Tensor::zeros((1, 3, 64, 64), DType::F32, &Device::Cpu).unwrap();
+    let features = net.sam2.encode_image(&image).unwrap();
+    let pyramid = net.pyramid(&features).unwrap();
+    let boxes = [
+        [0.1, 0.1, 0.5, 0.5],
+        [0.2, 0.6, 0.9, 0.9],
+        [-0.1, 0.0, 1.2, 1.0],
+    ];
+    let together = net.credibilities(&boxes, &pyramid, (64, 64)).unwrap();
+    let alone = boxes.map(|b| net.credibilities(&[b], &pyramid, (64, 64)).unwrap()[0]);
+    assert_eq!(together.len(), 3);
+    for (a, b) in together.iter().zip(alone) {
+        assert!((a - b).abs() < 0.02, "{together:?}, alone {alone:?}");
+    }
+    assert!(
+        alone.iter().any(|a| (a - alone[0]).abs() > 0.1),
+        "{alone:?}"
+    );
+    let none = net.credibilities(&[], &pyramid, (64, 64)).unwrap();
+    assert!(none.is_empty());
+}
+
 /// Boxes come from positive sizes, so that none can be mistaken for x, y, width, height.
 #[test]
 fn oddity_26_no_proposal_is_turned_inside_out() {
