@@ -23,7 +23,7 @@ ifeq ($(or $(DEVICE),cpu),cpu)
 	@.ci/prepare
 	cargo run --quiet -- parity $(FIXTURES)
 else
-	target/release/sparrow-cuda parity $(FIXTURES) --device $(DEVICE)
+	target/release/sparrow$(if $(filter cuda,$(DEVICE)),-cuda) parity $(FIXTURES) --device $(DEVICE)
 endif
 
 # For NVIDIA GPUs, without window and FFmpeg. Independent of the tests: needs a CUDA toolkit, or ARGS=--fetch.

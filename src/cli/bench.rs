@@ -140,7 +140,7 @@ fn source(args: &BenchArgs, frames: u32, fps: f64) -> Result<Box<dyn FrameSource
 /// A model on a clip, decoding and caches included.
 fn whole(args: &BenchArgs, device: &Device, reporter: &Reporter) -> Result<(String, Timed)> {
     let frames = args.frames.unwrap_or(30);
-    let source = source(args, frames + 1, 25.0)?;
+    let source = source(args, frames.saturating_add(1), 25.0)?;
     let source_model = ModelSource::find(&args.model)?;
     let engine = Engine::new(args.precision.load(&source_model, device)?);
     let mut clip = Clip::new(source);

@@ -77,14 +77,14 @@ fn advice(source: &ModelSource) -> String {
                 "--precision {} on the {place} ({known}): {:.3} GiB of weights, {:.3} GiB for a clip",
                 found.precision,
                 gib(found.weights),
-                gib(found.prefix)
+                gib(found.clip)
             )
         } else {
             format!(
                 "too large for the {place} ({known}) even in {}: {:.3} GiB of weights, {:.3} GiB for a clip",
                 found.precision,
                 gib(found.weights),
-                gib(found.prefix)
+                gib(found.clip)
             )
         }
     };

@@ -1,6 +1,6 @@
 //! The real model as a subject. Leaves everything it does to [`crate::infer`].
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, slice};
 
 use super::{
     error::EvalError,
@@ -70,11 +70,13 @@ impl Subject for EngineSubject<'_> {
             drawn_boxes: Vec::new(),
             tsf: ask.anchors.clone(),
         };
-        let grounded = if ask.text_alone {
-            engine.ground_by_text(clip, frame, phrase, &options, progress)?
-        } else {
-            engine.ground(clip, frame, phrase, &options, progress)?
-        };
+        let grounded = Engine::sparing(clip, |clip| {
+            if ask.text_alone {
+                engine.ground_by_text(clip, frame, phrase, &options, progress)
+            } else {
+                engine.ground(clip, frame, phrase, &options, progress)
+            }
+        })?;
         Ok(Answer {
             emission: grounded.emission,
             masks: grounded.masks,
@@ -88,7 +90,9 @@ impl Subject for EngineSubject<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError> {
         let (engine, clip) = self.parts()?;
-        Ok(engine.segment(clip, frame, prompt, progress)?)
+        Ok(Engine::sparing(clip, |clip| {
+            engine.segment(clip, frame, prompt, progress)
+        })?)
     }
 
     fn carry(
@@ -127,18 +131,21 @@ impl Subject for EngineSubject<'_> {
             mode,
             emissions: vec![emission],
         };
-        engine.propagate(
-            clip,
-            &objects,
-            &options,
-            progress,
-            &mut |id, frame, mask| {
-                let track = tracks.get_mut((id.0 as usize).wrapping_sub(1));
-                if let Some(track) = track {
-                    track.insert(frame.0, mask.rle);
-                }
-            },
-        )?;
+        // Carried once more, a frame's mask takes the place of the first.
+        Engine::sparing(clip, |clip| {
+            engine.propagate(
+                clip,
+                &objects,
+                &options,
+                progress,
+                &mut |id, frame, mask| {
+                    let track = tracks.get_mut((id.0 as usize).wrapping_sub(1));
+                    if let Some(track) = track {
+                        track.insert(frame.0, mask.rle);
+                    }
+                },
+            )
+        })?;
         Ok(tracks)
     }
 
@@ -165,15 +172,17 @@ impl Subject for EngineSubject<'_> {
         };
         let given = anchors.iter().map(|(f, mask)| (f.0, mask.rle.clone()));
         let mut track: Track = given.collect();
-        engine.propagate(
-            clip,
-            &[object],
-            &options,
-            progress,
-            &mut |_, frame, mask| {
-                track.insert(frame.0, mask.rle);
-            },
-        )?;
+        Engine::sparing(clip, |clip| {
+            engine.propagate(
+                clip,
+                slice::from_ref(&object),
+                &options,
+                progress,
+                &mut |_, frame, mask| {
+                    track.insert(frame.0, mask.rle);
+                },
+            )
+        })?;
         Ok(track)
     }
 
@@ -183,6 +192,8 @@ impl Subject for EngineSubject<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<Proposal>, EvalError> {
         let (engine, clip) = self.parts()?;
-        Ok(engine.propose(clip, frame, progress)?)
+        Ok(Engine::sparing(clip, |clip| {
+            engine.propose(clip, frame, progress)
+        })?)
     }
 }

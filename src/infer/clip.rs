@@ -21,7 +21,7 @@ const SMALL_BYTES: usize = 4 << 20;
 /// Bytes of frames that masks are divided on.
 const CANVAS_BYTES: usize = 16 << 20;
 /// Bytes of image features that are kept.
-const FEATURE_BYTES: usize = 256 << 20;
+pub(super) const FEATURE_BYTES: usize = 256 << 20;
 /// Bytes of visual prefixes that are kept.
 const PREFIX_BYTES: usize = 128 << 20;
 /// Emissions whose embeddings are kept.

@@ -56,7 +56,7 @@ impl From<candle_core::Error> for InferError {
         let words = e.to_string();
         // A backtrace helps nobody who reads a status line.
         let line = words.lines().next().unwrap_or_default().to_owned();
-        if memory_ran_out(&words) {
+        if memory_ran_out(&line) {
             Self::Memory(line)
         } else {
             Self::Network(line)

@@ -76,6 +76,7 @@ impl Engine {
         }
         let images = self.images(clip.frames());
         let block = if images == 1 {
+            progress.step(0, 1, "reading the picture")?;
             self.picture_block(clip, frame)?
         } else {
             let (spatial, temporal) = self.tower_inputs(clip, &frames, progress)?;
@@ -141,7 +142,7 @@ impl Engine {
 
     /// Images in a prompt about a clip of so many frames. A released model was taught pictures apart from videos: one image, all of
     /// its tokens.
-    fn images(&self, frames: u32) -> usize {
+    pub(super) fn images(&self, frames: u32) -> usize {
         if frames == 1 && self.model().info.preprocess.pixels == Pixels::Released {
             return 1;
         }
@@ -198,7 +199,7 @@ impl Engine {
             .prompt(&model.info.prompt.template, phrase, images, tsf)?)
     }
 
-    fn prompt_tokens(&self) -> multimodal::PromptIds {
+    pub(super) fn prompt_tokens(&self) -> multimodal::PromptIds {
         // The vocabulary was checked for both when it was made.
         let id = |token: &str| self.model().words.id(token).unwrap_or_default();
         multimodal::PromptIds {

@@ -9,10 +9,16 @@ use crate::nn::{
     sparrow::Sparrow,
 };
 
-use super::model::{ModelError, ModelInfo, ModelSource};
+use super::{
+    clip::FEATURE_BYTES,
+    model::{ModelError, ModelInfo, ModelSource},
+};
 
 /// Share of the memory that what stays may take, in percent: weights, and what is kept of a clip. The rest is for what comes and goes.
 const STAYS_PERCENT: u64 = 85;
+
+/// Share of a Mac's memory that its GPU may take, in percent: about as much as the system lets it hold.
+const METAL_PERCENT: u64 = 70;
 
 /// What is taken for granted where the system does not tell: 16 GiB.
 const ASSUMED_BYTES: u64 = 16 << 30;
@@ -24,8 +30,8 @@ pub struct Recommendation {
     pub precision: Precision,
     /// Bytes of weights in it.
     pub weights: u64,
-    /// Bytes of keys and values that are kept of a clip's frames.
-    pub prefix: u64,
+    /// Bytes of what is kept of a clip: keys and values of its frames, and image features.
+    pub clip: u64,
     /// Bytes of memory there are for it; `None` if the system does not tell.
     pub memory: Option<u64>,
 }
@@ -33,7 +39,7 @@ pub struct Recommendation {
 impl Recommendation {
     /// Whether what stays leaves room to compute.
     pub fn fits(&self) -> bool {
-        self.weights + self.prefix <= room(self.memory)
+        self.weights + self.clip <= room(self.memory)
     }
 
     fn in_precision(
@@ -46,7 +52,7 @@ impl Recommendation {
         Self {
             precision,
             weights: weights.bytes(precision),
-            prefix: prefix_bytes(&config.phi3, tokens, precision, gpu) as u64,
+            clip: (prefix_bytes(&config.phi3, tokens, precision, gpu) + FEATURE_BYTES) as u64,
             memory,
         }
     }
@@ -86,8 +92,9 @@ pub fn recommended(
     let gpu = !device.is_cpu();
     let memory = match device {
         Device::Cuda(_) => gpu_bytes(),
-        // A Metal GPU works in the machine's own memory.
-        Device::Cpu | Device::Metal(_) => host_bytes(),
+        Device::Cpu => host_bytes(),
+        // It works in the machine's own memory, which is not all for it.
+        Device::Metal(_) => host_bytes().map(|all| all / 100 * METAL_PERCENT),
     };
     let free = memory.map(|m| m.saturating_sub(held));
     let found = advised(source, gpu, free)?;
@@ -133,7 +140,7 @@ pub fn recommend(
     memory: Option<u64>,
 ) -> Recommendation {
     let found = |p| Recommendation::in_precision(p, weights, config, (gpu, memory));
-    let bytes = |p| found(p).weights + found(p).prefix;
+    let bytes = |p| found(p).weights + found(p).clip;
     found(Precision::that_fits(gpu, bytes, room(memory)))
 }
 
@@ -206,8 +213,9 @@ mod tests {
         assert_eq!(unknown.precision, Precision::F16);
         // The last 2 047 of the clip's tokens, in halves on a GPU: 32 layers of 3 072 numbers, twice.
         let kept = 2047 * 32 * 3072 * 2;
-        let prefixes = (pick(true, 8).prefix, pick(false, 24).prefix);
-        assert_eq!(prefixes, (2 * kept, 4 * kept));
+        let features = FEATURE_BYTES as u64;
+        let clips = (pick(true, 8).clip, pick(false, 24).clip);
+        assert_eq!(clips, (2 * kept + features, 4 * kept + features));
     }
 
     /// As the checkpoint is published: the proposer's image encoder is another than SAM2's.
@@ -230,8 +238,8 @@ mod tests {
         let nano = ModelSource::find("nano").unwrap();
         let need = |p| weights(&nano.info).unwrap().bytes(p);
         let pick = |free: u64| advised(&nano, false, Some(free)).unwrap();
-        let prefix = pick(u64::MAX).prefix;
-        let room = |p| (need(p) + prefix) * 100 / STAYS_PERCENT + 200;
+        let clip = pick(u64::MAX).clip;
+        let room = |p| (need(p) + clip) * 100 / STAYS_PERCENT + 200;
         let (whole, half) = (room(Precision::F32), room(Precision::F16));
         assert_eq!(pick(whole).precision, Precision::F32);
         assert_eq!(pick(half).precision, Precision::F16);

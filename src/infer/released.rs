@@ -27,7 +27,7 @@ fn spread(count: usize, n: usize) -> Vec<usize> {
     let step = last as f64 / (n - 1).max(1) as f64;
     (0..n)
         .map(|i| {
-            if i + 1 == n {
+            if n > 1 && i + 1 == n {
                 last
             } else {
                 (i as f64 * step) as usize

@@ -11,11 +11,10 @@ use candle_nn::{Init, VarBuilder};
 use super::{
     config::Phi3Config,
     layers::{Linear, RmsNorm},
-    ops,
+    ops::{self, Band},
     precision::{Precision, Role, place},
 };
 
-use super::ops::Band;
 pub use super::ops::MASKED;
 
 /// Keys and values of tokens already seen, with positions applied: `(b, kv heads, tokens, head)` each. Of the oldest tokens, those that
@@ -106,6 +105,9 @@ impl KvCache {
         let Some(Keeping { window, shared }) = self.keeping else {
             return Ok(());
         };
+        if self.tail.is_empty() {
+            return Ok(());
+        }
         let old = std::mem::take(&mut self.prefix).into_iter().map(Some);
         for (new, old) in std::mem::take(&mut self.tail)
             .into_iter()
@@ -590,6 +592,7 @@ mod tests {
                 parts.push(y.expect("continues"));
                 if at < 5 {
                     cache.freeze().expect("joins");
+                    cache.freeze().expect("there is nothing more to join");
                     let bytes = prefix_bytes(&model.cfg, at + n, Precision::F32, false);
                     assert_eq!(cache.bytes(), bytes, "no more than later tokens see");
                 }

@@ -93,7 +93,11 @@ def whole(told, device):
             n = min(batch, frames - first)
             for i in range(n):
                 input_of(first + i, side)
-            look[batch if n == batch else 1]()
+            if n == batch:
+                look[batch]()
+            else:
+                for _ in range(n):
+                    look[1]()
             for i in range(n):
                 if first + i == 0:
                     if own:

@@ -38,11 +38,7 @@ impl Engine {
         let prompt = &model.info.prompt;
         let images = self.config().visual.num_frames;
         let mut ids = model.words.prompt(&prompt.template, phrase, images, 0)?.ids;
-        let id = |token: &str| model.words.id(token).unwrap_or_default();
-        let tokens = PromptIds {
-            seg: id("[SEG]"),
-            boxes: id("[BOX]"),
-        };
+        let tokens = self.prompt_tokens();
         let mut spoken = Spoken {
             text: String::new(),
             tokens: Vec::new(),

@@ -135,6 +135,11 @@ pub fn time_end_to_end(
 ) -> InferResult<EndToEnd> {
     let held = Held::read(source, task.frames)?;
     let engine = Engine::as_released(model)?;
+    if engine.images(held.info().frames) < engine.config().visual.num_frames {
+        // Else the frames of a clip would be compared with a single picture.
+        let reason = "a single picture cannot be timed end to end: give two frames or more";
+        return Err(InferError::Prompt(reason.to_owned()));
+    }
     let bench = Bench {
         engine: &engine,
         held: &held,

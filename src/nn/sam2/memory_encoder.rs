@@ -119,7 +119,7 @@ struct ConvNextBlock {
 impl ConvNextBlock {
     fn new(d: usize, vb: VarBuilder<'_>) -> Result<Self> {
         let conv = vb.pp("dwconv");
-        // SAM2's own files call the layer scale `gamma`; files that went through a loader that renames it, `weight`.
+        // SAM2's own files call the layer scale `gamma`, and single files may; of released folders the loader has made it `weight`.
         // Its start of 1e-6 in the paper would keep a small model from learning the block at all.
         let scale = if vb.contains_tensor("gamma") {
             "gamma"

@@ -1,7 +1,15 @@
 use candle_core::Device;
 
 use super::{super::*, *};
-use crate::{infer::bench::Sizes, nn::precision::Precision, project::Size, video::SyntheticSource};
+use crate::{
+    infer::{
+        bench::Sizes,
+        model::{ModelInfo, Pixels},
+    },
+    nn::precision::Precision,
+    project::Size,
+    video::SyntheticSource,
+};
 
 const PHRASES: [&str; 2] = ["the red square", "the blue circle"];
 
@@ -90,4 +98,21 @@ fn an_answer_that_cannot_be_is_refused_in_words() {
     };
     let error = timed(Precision::F32, 3, &task).unwrap_err().to_string();
     assert!(error.contains("phrase is empty"), "{error}");
+}
+
+#[test]
+fn a_single_picture_is_not_timed_as_a_clip() {
+    let mut info = ModelInfo::by_id("nano").unwrap();
+    info.preprocess.pixels = Pixels::Released;
+    let model = LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap();
+    let task = Task {
+        frames: 1,
+        phrases: PHRASES,
+        runs: 1,
+        as_authors: true,
+    };
+    let mut source = SyntheticSource::new(Size::new(64, 48), 4, 1.0);
+    let refused = time_end_to_end(model, &mut source, &task, &mut Progress::silent());
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("two frames or more"), "{error}");
 }
