@@ -5,6 +5,8 @@ mod agree;
 mod damaged;
 mod hub;
 mod layouts;
+#[cfg(target_os = "linux")]
+mod memory;
 mod torch;
 pub(super) mod write;
 
