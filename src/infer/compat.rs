@@ -17,8 +17,8 @@ use crate::{
 use super::{
     engine::Engine,
     error::InferResult,
-    ground::{Kept, Scored},
     networks::LoadedModel,
+    offer::{Kept, Scored},
 };
 
 /// Weight of the region score: the trained one never reaches the released program (oddity 51).

@@ -18,6 +18,7 @@ mod masks;
 pub mod memory;
 pub mod model;
 mod networks;
+mod offer;
 pub mod pieces;
 mod plan;
 pub mod preprocess;
