@@ -72,21 +72,14 @@ fn advice(source: &ModelSource) -> String {
             Err(e) => return e.to_string(),
         };
         let known = bytes.map_or("unknown memory".into(), |b| format!("{:.1} GiB", gib(b)));
-        if found.fits() {
-            format!(
-                "--precision {} on the {place} ({known}): {:.3} GiB of weights, {:.3} GiB for a clip",
-                found.precision,
-                gib(found.weights),
-                gib(found.clip)
-            )
+        let says = if found.fits() {
+            format!("--precision {} on the {place} ({known})", found.precision)
         } else {
-            format!(
-                "too large for the {place} ({known}) even in {}: {:.3} GiB of weights, {:.3} GiB for a clip",
-                found.precision,
-                gib(found.weights),
-                gib(found.clip)
-            )
-        }
+            let smallest = found.precision;
+            format!("too large for the {place} ({known}) even in {smallest}")
+        };
+        let (weights, clip) = (gib(found.weights), gib(found.clip));
+        format!("{says}: {weights:.3} GiB of weights, {clip:.3} GiB for a clip")
     };
     let mut text = on("CPU", false, memory::host_bytes());
     if let Some(bytes) = memory::gpu_bytes() {

@@ -36,7 +36,7 @@ impl PrecisionArg {
 
     /// What is asked for; `auto` is what a device prefers where there is room for it.
     pub(super) fn or_best(self, device: &Device) -> Precision {
-        let best = || Precision::that_fits(!device.is_cpu(), |_| 0, u64::MAX);
-        self.0.unwrap_or_else(best)
+        self.0
+            .unwrap_or_else(|| Precision::preferred(!device.is_cpu()))
     }
 }

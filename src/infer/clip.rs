@@ -166,8 +166,9 @@ impl Clip {
         self.engine = None;
     }
 
-    /// Keeps half as much from now on, and encodes one image at a time.
+    /// When memory has run out: forgets what has been computed, keeps half as much from now on, and encodes one image at a time.
     pub fn keep_less(&mut self) {
+        self.forget();
         self.decoded.halve();
         self.small.halve();
         self.features.halve();

@@ -58,7 +58,6 @@ impl Engine {
     ) -> InferResult<T> {
         match work(clip) {
             Err(InferError::Memory(_)) => {
-                clip.forget();
                 clip.keep_less();
                 work(clip)
             }
@@ -137,7 +136,6 @@ mod tests {
         let same = std::sync::Arc::ptr_eq(&kept, &again);
         assert!(same, "what is known is not made again");
         // Once memory has run out, the limit stays, whoever comes next.
-        together.forget();
         together.keep_less();
         engine.claim(&mut together);
         assert_eq!(together.at_once, 1);

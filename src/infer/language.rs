@@ -53,6 +53,20 @@ pub(super) struct Spoken {
     pub(super) presence: f32,
 }
 
+impl Spoken {
+    /// Nothing yet, after a prompt with so many target-specific tokens.
+    pub(super) fn nothing(tsf_tokens: u32) -> Self {
+        Self {
+            text: String::new(),
+            tokens: Vec::new(),
+            seg: Vec::new(),
+            boxes: Vec::new(),
+            tsf_tokens,
+            presence: 1.0,
+        }
+    }
+}
+
 impl Engine {
     /// The frames that the towers see when the model is asked about `frame`.
     pub fn encoder_frames(&self, clip: &Clip, frame: FrameIndex) -> Vec<FrameIndex> {
@@ -262,14 +276,7 @@ impl Engine {
         let mut state = prefix.state.clone();
         let mut embeds = rest.embeds;
         let mut ids = Vec::new();
-        let mut spoken = Spoken {
-            text: String::new(),
-            tokens: Vec::new(),
-            seg: Vec::new(),
-            boxes: Vec::new(),
-            tsf_tokens: places as u32,
-            presence: 1.0,
-        };
+        let mut spoken = Spoken::nothing(places as u32);
         let at_most = self.model().info.prompt.max_new_tokens;
         while ids.len() < at_most {
             progress.cancel.check()?;
@@ -285,17 +292,8 @@ impl Engine {
                 }
                 _ => best(&probabilities, |_| true),
             };
-            spoken.tokens.push((
-                words.token(id).to_owned(),
-                probabilities.get(id as usize).copied().unwrap_or(0.0),
-            ));
-            if words.is_end(id) {
+            if self.take_down(&mut spoken, id, &probabilities, &hidden)? {
                 break;
-            }
-            if id == tokens.seg {
-                spoken.seg.push(n.multimodal.to_vision(&hidden)?);
-            } else if id == tokens.boxes {
-                spoken.boxes.push(n.multimodal.to_vision(&hidden)?);
             }
             embeds = n.language.embed(slice::from_ref(&id))?;
             ids.push(id);
@@ -304,7 +302,32 @@ impl Engine {
         Ok(spoken)
     }
 
-    fn probabilities(&self, hidden: &Tensor) -> InferResult<Vec<f32>> {
+    /// Notes a token, and what it prompts with, made from the state `(1, h)` that predicted it; whether it ends the answer.
+    pub(super) fn take_down(
+        &self,
+        spoken: &mut Spoken,
+        id: u32,
+        probabilities: &[f32],
+        hidden: &Tensor,
+    ) -> InferResult<bool> {
+        let (words, tokens) = (&self.model().words, self.prompt_tokens());
+        spoken.tokens.push((
+            words.token(id).to_owned(),
+            probabilities.get(id as usize).copied().unwrap_or(0.0),
+        ));
+        if words.is_end(id) {
+            return Ok(true);
+        }
+        let multimodal = &self.model().networks.multimodal;
+        if id == tokens.seg {
+            spoken.seg.push(multimodal.to_vision(hidden)?);
+        } else if id == tokens.boxes {
+            spoken.boxes.push(multimodal.to_vision(hidden)?);
+        }
+        Ok(false)
+    }
+
+    pub(super) fn probabilities(&self, hidden: &Tensor) -> InferResult<Vec<f32>> {
         let logits = self.model().networks.language.logits(hidden)?;
         // Rows past the vocabulary were never trained.
         let logits = logits.narrow(D::Minus1, 0, self.model().words.len())?;
@@ -334,7 +357,7 @@ impl Engine {
 }
 
 /// The most likely allowed token; the first on ties.
-fn best(probabilities: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
+pub(super) fn best(probabilities: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
     let mut best: Option<(u32, f32)> = None;
     for (id, &p) in probabilities.iter().enumerate() {
         let id = id as u32;

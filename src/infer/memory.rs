@@ -17,7 +17,7 @@ use super::{
 /// Share of the memory that what stays may take, in percent: weights, and what is kept of a clip. The rest is for what comes and goes.
 const STAYS_PERCENT: u64 = 85;
 
-/// Share of a Mac's memory that its GPU may take, in percent: about as much as the system lets it hold.
+/// Share of a Mac's memory that is taken to be its GPU's, in percent: the system lets it hold a part alone, which was never measured here.
 const METAL_PERCENT: u64 = 70;
 
 /// What is taken for granted where the system does not tell: 16 GiB.
@@ -39,7 +39,12 @@ pub struct Recommendation {
 impl Recommendation {
     /// Whether what stays leaves room to compute.
     pub fn fits(&self) -> bool {
-        self.weights + self.clip <= room(self.memory)
+        self.stays() <= room(self.memory)
+    }
+
+    /// Bytes of all that stays.
+    fn stays(&self) -> u64 {
+        self.weights + self.clip
     }
 
     fn in_precision(
@@ -100,7 +105,7 @@ pub fn recommended(
     let found = advised(source, gpu, free)?;
     let proposer = &source.info.config.proposer;
     let one_encoder = proposer.shared_trunk || proposer.encoder_of_sam2;
-    let best = Precision::that_fits(gpu, |_| 0, u64::MAX);
+    let best = Precision::preferred(gpu);
     if one_encoder || source.parts.is_empty() || found.precision == best {
         return Ok(found);
     }
@@ -140,8 +145,11 @@ pub fn recommend(
     memory: Option<u64>,
 ) -> Recommendation {
     let found = |p| Recommendation::in_precision(p, weights, config, (gpu, memory));
-    let bytes = |p| found(p).weights + found(p).clip;
-    found(Precision::that_fits(gpu, bytes, room(memory)))
+    found(Precision::that_fits(
+        gpu,
+        |p| found(p).stays(),
+        room(memory),
+    ))
 }
 
 /// Memory of this machine, as far as this process may use it: the smaller of what is built in and what the control

@@ -189,7 +189,7 @@ impl LoadedModel {
 }
 
 /// The vocabulary of a model without files: its list of words, or one in which every byte is a token.
-fn words_of(info: &ModelInfo) -> Result<Tokenizer, ModelError> {
+pub(super) fn words_of(info: &ModelInfo) -> Result<Tokenizer, ModelError> {
     let rows = info.config.phi3.vocab_size;
     match &info.tokenizer {
         TokenizerConfig::Words(words) => WordTokenizer::new(words, rows)

@@ -80,14 +80,25 @@ impl Engine {
         })
     }
 
-    /// The quickest of several runs; a GPU only notes down what it is asked to do, so each ends when it has done it.
+    /// The quickest of several runs.
     fn timed<T>(
         &self,
         stages: &mut Vec<StageTime>,
         stage: &'static str,
+        work: impl FnMut() -> InferResult<T>,
+    ) -> InferResult<T> {
+        self.quickest_of(REPEATS, stages, stage, work)
+    }
+
+    /// The quickest of so many runs; a GPU only notes down what it is asked to do, so each ends when it has done it.
+    pub(super) fn quickest_of<T>(
+        &self,
+        runs: u32,
+        stages: &mut Vec<StageTime>,
+        stage: &'static str,
         mut work: impl FnMut() -> InferResult<T>,
     ) -> InferResult<T> {
-        bench::quickest(stages, stage, (REPEATS, Duration::ZERO), || {
+        bench::quickest(stages, stage, (runs, Duration::ZERO), || {
             let done = work()?;
             self.model().device.synchronize()?;
             Ok(done)

@@ -79,6 +79,11 @@ impl Precision {
         }
     }
 
+    /// What a device prefers where there is room for it.
+    pub fn preferred(gpu: bool) -> Self {
+        Self::that_fits(gpu, |_| 0, u64::MAX)
+    }
+
     /// The most exact one of the order in which a device prefers them whose weights fit; the smallest if none does.
     /// `bytes` is what a precision needs, `room` how much there is.
     pub fn that_fits(gpu: bool, bytes: impl Fn(Self) -> u64, room: u64) -> Self {

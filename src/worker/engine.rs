@@ -186,7 +186,6 @@ impl Backend for InferBackend {
 
     fn relieve(&mut self) {
         if let Some(clip) = &mut self.clip {
-            clip.forget();
             clip.keep_less();
         }
     }

@@ -5,10 +5,15 @@
 //! nothing. What is kept, and how, is [`super::super::language`]'s. The authors' program also turns the states of all tokens
 //! into words, of which this needs the last alone: the baseline is a little better than what it stands for.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::Tensor;
 
 use crate::{
-    infer::{Clip, Engine, error::InferResult, language::Spoken, words::Phrase},
+    infer::{
+        Clip, Engine,
+        error::InferResult,
+        language::{Spoken, best},
+        words::Phrase,
+    },
     nn::{
         multimodal::{self, PromptIds, TsfTokens},
         phi3::KvCache,
@@ -32,21 +37,14 @@ impl Engine {
         phrase: &Phrase,
         progress: &mut Progress<'_>,
     ) -> InferResult<Recomputed> {
-        let (model, language) = (self.model(), &self.model().networks.language);
+        let model = self.model();
         let frames = self.encoder_frames(clip, FrameIndex(0));
         let towers = self.tower_inputs(clip, &frames, progress)?;
         let prompt = &model.info.prompt;
         let images = self.config().visual.num_frames;
         let mut ids = model.words.prompt(&prompt.template, phrase, images, 0)?.ids;
         let tokens = self.prompt_tokens();
-        let mut spoken = Spoken {
-            text: String::new(),
-            tokens: Vec::new(),
-            seg: Vec::new(),
-            boxes: Vec::new(),
-            tsf_tokens: 0,
-            presence: 1.0,
-        };
+        let mut spoken = Spoken::nothing(0);
         // Once for nothing but to count the places that the frames take.
         self.last_state(&ids, &towers, tokens)?;
         let mut passes = 1;
@@ -55,29 +53,13 @@ impl Engine {
             progress.cancel.check()?;
             let state = self.last_state(&ids, &towers, tokens)?;
             passes += 1;
-            let logits = language.logits(&state)?.to_dtype(DType::F32)?;
-            // Rows past the vocabulary were never trained.
-            let logits = logits.narrow(D::Minus1, 0, model.words.len())?;
-            let odds = candle_nn::ops::softmax(&logits, D::Minus1)?.flatten_all()?;
-            let best = odds.argmax(0)?.to_scalar::<u32>()?;
-            let odds = odds.get(best as usize)?.to_scalar::<f32>()?;
-            spoken
-                .tokens
-                .push((model.words.token(best).to_owned(), odds));
-            if model.words.is_end(best) {
+            let probabilities = self.probabilities(&state)?;
+            let id = best(&probabilities, |_| true);
+            if self.take_down(&mut spoken, id, &probabilities, &state)? {
                 break;
             }
-            if best == tokens.seg {
-                spoken
-                    .seg
-                    .push(model.networks.multimodal.to_vision(&state)?);
-            } else if best == tokens.boxes {
-                spoken
-                    .boxes
-                    .push(model.networks.multimodal.to_vision(&state)?);
-            }
-            said.push(best);
-            ids.push(i64::from(best));
+            said.push(id);
+            ids.push(i64::from(id));
         }
         spoken.text = model.words.decode(&said);
         Ok(Recomputed { spoken, passes })

@@ -9,10 +9,9 @@ use crate::{
     infer::{
         LoadedModel,
         error::{InferError, InferResult},
-        model::ModelError,
-        pieces::PieceTokenizer,
-        tokenizer::{Tokenizer, TokenizerConfig},
-        words::{Phrase, WordTokenizer},
+        networks::words_of,
+        tokenizer::Tokenizer,
+        words::Phrase,
     },
     nn::{
         precision::{Precision, inventory},
@@ -37,12 +36,7 @@ pub fn scripted(
 ) -> InferResult<LoadedModel> {
     let mut info = sizes.info()?;
     info.prompt.max_new_tokens = tokens;
-    let words = vocabulary(&info.tokenizer, info.config.phi3.vocab_size).map_err(|reason| {
-        ModelError::Description {
-            id: info.id.clone(),
-            reason,
-        }
-    })?;
+    let words = words_of(&info)?;
     let prompt = words.prompt(&info.prompt.template, &Phrase::default(), 1, 0)?;
     let last = prompt.ids.last().and_then(|id| u32::try_from(*id).ok());
     let script = script(&words, last.unwrap_or_default(), tokens)?;
@@ -62,18 +56,6 @@ pub fn scripted(
         networks: networks?,
         info,
     })
-}
-
-/// The model's own words, or, where those are in a file that is not here, a token per byte.
-fn vocabulary(config: &TokenizerConfig, rows: usize) -> Result<Tokenizer, String> {
-    match config {
-        TokenizerConfig::Words(words) => WordTokenizer::new(words, rows)
-            .map(Tokenizer::Words)
-            .map_err(|e| e.to_string()),
-        TokenizerConfig::Pieces(pieces) => PieceTokenizer::of_bytes(pieces, rows)
-            .map(Tokenizer::Pieces)
-            .map_err(|e| e.to_string()),
-    }
 }
 
 /// The prompt's last token and `tokens` others, none twice: words without a meaning here, `[BOX]`, `[SEG]`, the end.
@@ -104,7 +86,7 @@ mod tests {
     #[test]
     fn a_script_has_the_length_that_was_asked_for_or_says_what_it_can_have() {
         let info = Sizes::by_name("nano").unwrap().unwrap().info().unwrap();
-        let words = vocabulary(&info.tokenizer, info.config.phi3.vocab_size).unwrap();
+        let words = words_of(&info).unwrap();
         for tokens in [3, 4, 20] {
             let script = script(&words, 5, tokens).unwrap();
             assert_eq!(script.len(), tokens + 1);
