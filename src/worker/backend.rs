@@ -3,7 +3,7 @@
 use crossbeam_channel::Sender;
 
 use crate::{
-    infer::memory_ran_out,
+    infer::{InferError, memory_ran_out, model::ModelError},
     task::{CancelToken, JobId, Progress, Request, Update},
 };
 
@@ -41,9 +41,20 @@ pub trait Backend {
     fn relieve(&mut self) {}
 }
 
-/// Whether an error says that the device, or the machine, had no memory left.
-pub(super) fn out_of_memory(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| memory_ran_out(&e.to_string()))
+/// The words in which an error says that the device, or the machine, had no memory left, without any advice around them; `None` if it says
+/// something else.
+pub(super) fn out_of_memory(error: &anyhow::Error) -> Option<String> {
+    let model = |e: &ModelError| match e {
+        ModelError::Memory { reason, .. } => Some(reason.clone()),
+        _ => None,
+    };
+    let own = match error.downcast_ref() {
+        Some(InferError::Memory(words)) => Some(words.clone()),
+        Some(InferError::Model(e)) => model(e),
+        _ => error.downcast_ref().and_then(model),
+    };
+    let ran_out = error.chain().any(|e| memory_ran_out(&e.to_string()));
+    own.or_else(|| ran_out.then(|| format!("{error:#}")))
 }
 
 /// Where a task sends what it has.
@@ -93,5 +104,33 @@ impl Output<'_> {
             // Progress is the one thing that may be lost: the next report is newer.
             drop(updates.try_send(update));
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever tells the person says what to do; said twice, one inside of the other, it is no sentence.
+    #[test]
+    fn memory_that_ran_out_is_told_in_the_drivers_words_alone() {
+        let words = "CUDA_ERROR_OUT_OF_MEMORY";
+        let infer = InferError::Memory(words.into());
+        let load = || ModelError::Memory {
+            id: "nano".into(),
+            reason: words.into(),
+        };
+        let said = |e: anyhow::Error| out_of_memory(&e);
+        assert!(infer.to_string().contains("--precision"));
+        for error in [
+            infer.into(),
+            load().into(),
+            InferError::Model(load()).into(),
+        ] {
+            assert_eq!(said(error).as_deref(), Some(words));
+        }
+        let plain = anyhow::anyhow!("the device is out of memory");
+        assert_eq!(said(plain).as_deref(), Some("the device is out of memory"));
+        assert_eq!(said(anyhow::anyhow!("no such file")), None);
     }
 }

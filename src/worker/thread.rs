@@ -136,8 +136,10 @@ fn guarded<B: Backend, T>(
     match catch_unwind(AssertUnwindSafe(|| call(engine))) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) if error.chain().any(|e| e.is::<Cancelled>()) => Err(End::Cancelled),
-        Ok(Err(error)) if out_of_memory(&error) => Err(End::Full(format!("{error:#}"))),
-        Ok(Err(error)) => Err(End::Failed(format!("{error:#}"))),
+        Ok(Err(error)) => Err(match out_of_memory(&error) {
+            Some(words) => End::Full(words),
+            None => End::Failed(format!("{error:#}")),
+        }),
         Err(payload) => {
             let text = format!(
                 "something inside Sparrow broke ({}); your work is kept, try again",
