@@ -1,6 +1,6 @@
 //! The system's allocator with one word more: where a tensor's worth of memory is taken, the kernel is asked to back it with huge
-//! pages. Networks take and drop maps of many megabytes all the time, and handing them out in pages of 4 KiB was a fifth of the time
-//! of the large ones. Linux alone; what is taken from whom, and given back when, stays the system's business.
+//! pages. Networks take and drop maps of many megabytes all the time, and the kernel, which hands them out in pages of 4 KiB, had 18 % of the
+//! time of Hiera at released widths. Linux alone; what is taken from whom, and given back when, stays the system's business.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
