@@ -23,7 +23,6 @@ pub mod pieces;
 mod plan;
 pub mod preprocess;
 mod propagate;
-pub mod random_weights;
 mod released;
 pub mod source;
 mod timing;

@@ -9,6 +9,7 @@ use crate::{
     nn::{
         config::SparrowConfig,
         precision::{Precision, inventory},
+        random_weights::RandomWeights,
         sparrow::{Sparrow, is_spare},
     },
     project::Thresholds,
@@ -19,7 +20,6 @@ use super::{
     memory,
     model::{ModelError, ModelInfo, ModelSource, ModelThresholds},
     pieces::PieceTokenizer,
-    random_weights::RandomWeights,
     tokenizer::{Tokenizer, TokenizerConfig},
     words::WordTokenizer,
 };

@@ -14,6 +14,7 @@ mod patch;
 pub mod phi3;
 pub mod pixels;
 pub mod precision;
+pub mod random_weights;
 pub mod sam2;
 pub mod sparrow;
 pub mod tsf;

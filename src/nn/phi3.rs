@@ -551,9 +551,8 @@ impl Phi3 {
 
 #[cfg(test)]
 mod tests {
-    use candle_nn::VarMap;
-
     use super::*;
+    use crate::nn::random_weights::RandomWeights;
 
     fn tiny(window: Option<usize>) -> Phi3 {
         let cfg = Phi3Config {
@@ -567,8 +566,7 @@ mod tests {
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
         };
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
         Phi3::new(&cfg, vb).expect("the sizes divide")
     }
 

@@ -8,8 +8,8 @@
 
 use std::{hint::black_box, time::Instant};
 
-use candle_core::{Device, Result, Tensor};
-use sparrow::nn::ops;
+use candle_core::{Result, Tensor};
+use sparrow::nn::{ops, random_weights::RandomWeights};
 
 /// Milliseconds of the fastest of enough runs to fill 0.3 s.
 fn best_ms(mut f: impl FnMut() -> Result<Tensor>) -> f64 {
@@ -32,7 +32,7 @@ fn row(name: &str, ours: impl FnMut() -> Result<Tensor>, candles: impl FnMut() -
 }
 
 fn randn(shape: &[usize]) -> Tensor {
-    Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()
+    RandomWeights::normal(1, shape).unwrap()
 }
 
 fn main() {

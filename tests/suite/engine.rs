@@ -4,11 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
 use sparrow::{
-    infer::{
-        Clip, Engine, InferError, LoadedModel, PropagateOptions, model::ModelInfo,
-        random_weights::RandomWeights,
-    },
-    nn::{ops::metered, sparrow::Sparrow},
+    infer::{Clip, Engine, InferError, LoadedModel, PropagateOptions, model::ModelInfo},
+    nn::{ops::metered, random_weights::RandomWeights, sparrow::Sparrow},
     project::{
         BoxPx, DriftSignal, FrameIndex, FrameMask, Object, ObjectId, PointPx, Provenance, Rle,
         Size, Thresholds,

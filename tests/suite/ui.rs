@@ -70,7 +70,7 @@ impl Window {
         window
     }
 
-    /// Lets the other threads come to rest; fails after twenty seconds.
+    /// Lets the other threads come to rest; fails after two minutes.
     fn settle(&mut self) {
         let start = Instant::now();
         let mut calm = 0;

@@ -17,7 +17,7 @@ use sparrow::{
 };
 
 /// Long enough that only a hang reaches it.
-const FOREVER: Duration = Duration::from_secs(60);
+const FOREVER: Duration = Duration::from_secs(300);
 
 /// Each piece of a propagation waits for a permit; phrases say what a ground request shall do.
 struct Fake {

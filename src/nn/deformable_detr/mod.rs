@@ -564,7 +564,7 @@ mod tests {
     use rand::{Rng as _, SeedableRng as _};
 
     use super::*;
-    use crate::nn::weights::WeightStore;
+    use crate::nn::{ops::check::noise, random_weights::RandomWeights, weights::WeightStore};
 
     fn config() -> ProposerConfig {
         let sizes = serde_json::json!({
@@ -576,7 +576,7 @@ mod tests {
     }
 
     fn levels(b: usize, (h, w): (usize, usize)) -> Result<Vec<Tensor>> {
-        let map = |s: usize| Tensor::randn(0_f32, 1.0, (b, 8, h * s, w * s), &Device::Cpu);
+        let map = |s: usize| Ok(noise((b, 8, h * s, w * s)));
         [4, 2, 1].into_iter().map(map).collect()
     }
 
@@ -584,6 +584,11 @@ mod tests {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let proposer = Proposer::new(&config(), vb)?;
+        let same = RandomWeights::new(1).var_builder(&Device::Cpu);
+        Proposer::new(&config(), same.clone())?;
+        for (name, var) in sorted(&vars) {
+            var.set(&same.get(var.shape(), &name)?)?;
+        }
         Ok((vars, proposer))
     }
 
@@ -702,7 +707,7 @@ mod tests {
     fn a_drawn_box_is_described_by_its_own_place_and_changes_no_proposal() -> Result<()> {
         let (vars, proposer) = trainable()?;
         for var in sorted(&vars).values() {
-            var.set(&Tensor::randn(0_f32, 0.4, var.shape(), &Device::Cpu)?)?;
+            var.set(&(noise(var.shape()) * 0.4)?)?;
         }
         let levels = levels(1, (6, 6))?;
         let all = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
@@ -764,7 +769,7 @@ mod tests {
     fn fewer_cells_than_queries_give_as_many_proposals_as_cells() -> Result<()> {
         let mut config = config();
         config.num_feature_levels = 1;
-        let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
         let proposer = Proposer::new(&config, vb)?;
         let out = proposer.forward(&levels(1, (1, 2))?)?;
         let proposals = out.proposals(0, 100, config.score_power)?;

@@ -120,10 +120,9 @@ fn refine(boxes: &Tensor, steps: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
-    use candle_nn::VarMap;
 
     use super::*;
-    use crate::nn::filtration::Cuttings;
+    use crate::nn::{filtration::Cuttings, ops::check::noise, random_weights::RandomWeights};
 
     #[test]
     fn confidence_joins_language_and_objectness_and_boxes_move() -> Result<()> {
@@ -132,21 +131,19 @@ mod tests {
             "level_in_dims": [2, 3, 6], "gamma": 0.1, "score_threshold": 0.4, "max_selected": 4,
         });
         let config: FiltrationConfig = serde_json::from_value(sizes).expect("the fields are right");
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
         let head = PaperHead::new(&config, 0.25, vb)?;
-        let noise = |shape: &[usize]| Tensor::randn(0_f32, 1.0, shape, &Device::Cpu);
         let pyramid = [
-            noise(&[1, 2, 16, 16])?,
-            noise(&[1, 3, 8, 8])?,
-            noise(&[1, 6, 4, 4])?,
+            noise((1, 2, 16, 16)),
+            noise((1, 3, 8, 8)),
+            noise((1, 6, 4, 4)),
         ];
         let boxes = Tensor::new(
             &[[0.1_f32, 0.1, 0.5, 0.6], [0.3, 0.2, 0.9, 0.8]],
             &Device::Cpu,
         )?;
         let candidates = Candidates {
-            features: &noise(&[2, 5])?,
+            features: &noise((2, 5)),
             scores: &Tensor::new(&[0.9_f32, 0.2], &Device::Cpu)?,
             boxes: &boxes,
             valid: vec![true, false],
@@ -154,7 +151,7 @@ mod tests {
             followed: None,
             cut: Cuttings::default(),
         };
-        let out = head.score(&noise(&[3, 6])?, &candidates, &pyramid)?;
+        let out = head.score(&noise((3, 6)), &candidates, &pyramid)?;
         assert_eq!(out.boxes.dims(), [3, 2, 4]);
         let (match_, confidence) = (
             out.matches.to_vec2::<f32>()?,

@@ -353,9 +353,9 @@ fn form(rois: &[Roi], rows: usize, like: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device};
-    use candle_nn::VarMap;
 
     use super::*;
+    use crate::nn::random_weights::RandomWeights;
 
     fn config(masks: bool) -> FiltrationConfig {
         let sizes = serde_json::json!({
@@ -369,8 +369,7 @@ mod tests {
     #[test]
     fn a_code_tells_where_in_its_box_something_is_and_not_where_the_box_is() -> Result<()> {
         let config = config(false);
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
         let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
         // One bright cell, a box around it, and the same box elsewhere around another bright cell.
         let mut map = vec![0.0_f32; 2 * 32 * 32];
@@ -424,8 +423,7 @@ mod tests {
     fn a_code_that_looks_at_pixels_tells_them_apart_and_asks_for_them() -> Result<()> {
         let mut config = config(false);
         config.region_code.as_mut().expect("there is one").pixels = true;
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
         let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
         let fine = Tensor::zeros((1, 2, 32, 32), DType::F32, &Device::Cpu)?;
         let middle = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
@@ -474,8 +472,7 @@ mod tests {
     fn a_code_that_reads_masks_tells_outlines_apart_and_asks_for_them() -> Result<()> {
         let config = config(true);
         assert!(config.reads_masks());
-        let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
         let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
         let fine = Tensor::zeros((1, 2, 32, 32), DType::F32, &Device::Cpu)?;
         let middle = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu)?;

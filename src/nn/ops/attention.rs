@@ -461,11 +461,7 @@ fn causal_in_slices(
 mod tests {
     use candle_core::{DType, Device, Tensor, Var};
 
-    use crate::nn::ops::check::gradients_agree;
-
-    fn randn(shape: &[usize]) -> Var {
-        Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
-    }
+    use crate::nn::ops::check::{gradients_agree, noise, randn};
 
     #[test]
     fn softmax_agrees_with_candle() {
@@ -527,7 +523,7 @@ mod tests {
     /// As the formula reads, for every size of block and both layouts of the result.
     #[test]
     fn the_fused_kernel_agrees_with_the_composed_form() {
-        let plain = |shape: &[usize]| Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap();
+        let plain = |shape: &[usize]| noise(shape);
         for (b, h, n, m, d, e) in [
             (1, 1, 1, 1, 3, 2),
             (2, 3, 2, 2000, 17, 9),
@@ -561,7 +557,7 @@ mod tests {
 
     #[test]
     fn a_row_that_may_see_nothing_is_zero() {
-        let x = Tensor::randn(0_f32, 1.0, (1, 1, 4, 8), &Device::Cpu).unwrap();
+        let x = noise((1, 1, 4, 8));
         let mask = Tensor::full(f32::NEG_INFINITY, (4, 4), &Device::Cpu).unwrap();
         let y = super::attention(&x, &x, &x, 1.0, Some(&mask)).unwrap();
         assert_eq!(

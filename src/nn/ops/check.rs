@@ -1,10 +1,25 @@
 //! What the kernels' tests share: numbers to try, differences, and finite-difference checks of gradients.
 
-use candle_core::{Device, Result, Tensor, Var};
+use std::cell::Cell;
 
-/// Normally distributed numbers.
+use candle_core::{Result, Shape, Tensor, Var};
+
+use crate::nn::random_weights::RandomWeights;
+
+thread_local! {
+    /// How often this thread has drawn: a test has a thread of its own, so it sees the same numbers on every run.
+    static DRAWN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Normally distributed numbers, others at every call of a test and the same at every run of it.
+pub(crate) fn noise(shape: impl Into<Shape>) -> Tensor {
+    let seed = DRAWN.replace(DRAWN.get() + 1);
+    RandomWeights::normal(seed, shape).unwrap()
+}
+
+/// The same as a variable.
 pub(crate) fn randn(shape: &[usize]) -> Var {
-    Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
+    Var::from_tensor(&noise(shape)).unwrap()
 }
 
 /// The largest difference between two tensors of one shape.

@@ -310,10 +310,7 @@ mod tests {
     use candle_core::{Device, Tensor, Var};
 
     use super::*;
-
-    fn randn(shape: &[usize]) -> Tensor {
-        Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()
-    }
+    use crate::nn::ops::check::noise;
 
     fn agree(a: &Tensor, b: &Tensor) {
         assert_eq!(a.dims(), b.dims());
@@ -333,9 +330,9 @@ mod tests {
     #[test]
     fn fused_layers_equal_what_they_are_made_of() {
         for (rows, i, h) in [(1, 7, 5), (3, 40, 33), (1500, 24, 96)] {
-            let (x, rest) = (randn(&[2, rows, i]), randn(&[2, rows, i]));
-            let (w1, b1, w2, b2) = (randn(&[h, i]), randn(&[h]), randn(&[i, h]), randn(&[i]));
-            let scale = randn(&[i]);
+            let (x, rest) = (noise(&[2, rows, i]), noise(&[2, rows, i]));
+            let (w1, b1, w2, b2) = (noise(&[h, i]), noise(&[h]), noise(&[i, h]), noise(&[i]));
+            let scale = noise(&[i]);
             let var = Var::from_tensor(&x).unwrap();
             for act in [Activation::Gelu, Activation::QuickGelu, Activation::Relu] {
                 for bias in [None, Some(&b1)] {
@@ -347,13 +344,13 @@ mod tests {
                 let run = |x: &Tensor| mlp(x, (&w1, Some(&b1)), act, (&w2, Some(&b2)), &rest);
                 agree(&run(&x).unwrap(), &run(&var).unwrap());
             }
-            let y = randn(&[2, rows, h]);
+            let y = noise(&[2, rows, h]);
             let tracked = Var::from_tensor(&y).unwrap();
             for scale in [None, Some(&scale)] {
                 let run = |y: &Tensor| linear_added(y, &w2, Some(&b2), scale, &rest).unwrap();
                 agree(&run(&y), &run(&tracked));
             }
-            let wide = randn(&[2, rows, 2 * h]);
+            let wide = noise(&[2, rows, 2 * h]);
             let tracked = Var::from_tensor(&wide).unwrap();
             agree(&swiglu(&wide).unwrap(), &swiglu(&tracked).unwrap());
         }
@@ -361,10 +358,10 @@ mod tests {
 
     #[test]
     fn sizes_that_do_not_fit_are_refused() {
-        let (x, w) = (randn(&[4, 3]), randn(&[5, 3]));
-        assert!(linear_added(&x, &w, None, None, &randn(&[4, 4])).is_err());
-        let many = randn(&[2000, 3]);
+        let (x, w) = (noise(&[4, 3]), noise(&[5, 3]));
+        assert!(linear_added(&x, &w, None, None, &noise(&[4, 4])).is_err());
+        let many = noise(&[2000, 3]);
         let act = Activation::Relu;
-        assert!(mlp(&many, (&w, None), act, (&randn(&[3, 6]), None), &many).is_err());
+        assert!(mlp(&many, (&w, None), act, (&noise(&[3, 6]), None), &many).is_err());
     }
 }

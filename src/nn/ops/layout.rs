@@ -88,14 +88,11 @@ pub fn tokens_to_nchw(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
-
-    use crate::nn::ops::check::gradients_agree;
+    use crate::nn::ops::check::{gradients_agree, randn};
 
     #[test]
     fn transpose_last_is_a_transpose_with_a_gradient() {
-        let x = Var::from_tensor(&Tensor::randn(0_f32, 1.0, (2, 19, 35), &Device::Cpu).unwrap())
-            .unwrap();
+        let x = randn(&[2, 19, 35]);
         let want = x.transpose(1, 2).unwrap().contiguous().unwrap();
         let got = super::transpose_last(&x).unwrap();
         assert_eq!(

@@ -151,16 +151,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
-
-    use crate::nn::ops::check::gradients_agree;
+    use crate::nn::ops::check::{gradients_agree, randn};
 
     #[test]
     fn linear_gradients() {
-        let var = |shape: &[usize]| {
-            Var::from_tensor(&Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap()).unwrap()
-        };
-        let (x, w, b) = (var(&[2, 3, 5]), var(&[4, 5]), var(&[4]));
+        let (x, w, b) = (randn(&[2, 3, 5]), randn(&[4, 5]), randn(&[4]));
         gradients_agree(&[&x, &w, &b], |v| super::linear(&v[0], &v[1], Some(&v[2])));
         gradients_agree(&[&x, &w], |v| super::linear(&v[0], &v[1], None));
     }

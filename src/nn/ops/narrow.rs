@@ -146,15 +146,14 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::nn::ops::check::noise;
 
     #[test]
     fn narrow_weights_give_what_the_same_numbers_give_in_full_width() {
         for dtype in [DType::F16, DType::BF16] {
             for (n, i, o) in [(1, 50, 70), (5, 33, 2001), (64, 16, 8), (65, 16, 8)] {
-                let randn =
-                    |shape: &[usize]| Tensor::randn(0_f32, 1.0, shape, &Device::Cpu).unwrap();
-                let (x, bias) = (randn(&[n, i]), randn(&[o]));
-                let weight = randn(&[o, i]).to_dtype(dtype).unwrap();
+                let (x, bias) = (noise((n, i)), noise(o));
+                let weight = noise((o, i)).to_dtype(dtype).unwrap();
                 let wide = widened(&weight).unwrap();
                 let same = (&wide - weight.to_dtype(DType::F32).unwrap()).unwrap();
                 assert_eq!(

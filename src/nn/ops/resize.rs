@@ -182,14 +182,11 @@ pub fn resize_nearest(x: &Tensor, to: (usize, usize)) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
-
-    use crate::nn::ops::check::gradients_agree;
+    use crate::nn::ops::check::{gradients_agree, randn};
 
     #[test]
     fn resize_gradients() {
-        let x = Var::from_tensor(&Tensor::randn(0_f32, 1.0, (2, 2, 5, 4), &Device::Cpu).unwrap())
-            .unwrap();
+        let x = randn(&[2, 2, 5, 4]);
         gradients_agree(&[&x], |v| super::resize_bilinear(&v[0], (9, 12)));
         gradients_agree(&[&x], |v| super::resize_bilinear(&v[0], (3, 2)));
         gradients_agree(&[&x], |v| super::resize_bicubic(&v[0], (7, 8)));

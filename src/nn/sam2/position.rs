@@ -226,12 +226,13 @@ pub(super) fn expand_rows(x: &Tensor, k: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::ops::check::noise;
 
     #[test]
     fn a_turn_by_zero_keeps_and_norms_never_change() {
         let device = Device::Cpu;
         let rope = AxialRope::new(8, (2, 3), 10_000.0, &device).expect("8 is a multiple of 4");
-        let x = Tensor::randn(0_f32, 1.0, (2, 12, 8), &device).expect("shape is sound");
+        let x = noise((2, 12, 8));
         let y = rope.rotate(&x).expect("two maps of six tokens");
         let flat = |t: &Tensor| {
             t.flatten_all()
@@ -248,7 +249,7 @@ mod tests {
     #[test]
     fn the_kernel_turns_as_the_product_with_a_matrix_does() {
         let rope = AxialRope::new(12, (3, 2), 10_000.0, &Device::Cpu).expect("a multiple of 4");
-        let x = Tensor::randn(0_f32, 1.0, (2, 18, 12), &Device::Cpu).expect("shape is sound");
+        let x = noise((2, 18, 12));
         let var = candle_core::Var::from_tensor(&x).expect("f32");
         let (fast, composed) = (rope.rotate(&x), rope.rotate(&var));
         let flat = |t: Result<Tensor>| t.and_then(|t| t.flatten_all()?.to_vec1::<f32>());

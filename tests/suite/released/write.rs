@@ -8,10 +8,12 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
-use sparrow::infer::{
-    LoadedModel,
-    model::{ModelInfo, Pixels},
-    random_weights::RandomWeights,
+use sparrow::{
+    infer::{
+        LoadedModel,
+        model::{ModelInfo, Pixels},
+    },
+    nn::random_weights::RandomWeights,
 };
 
 use super::torch::{Data, Item, Kind, save};

@@ -119,7 +119,7 @@ fn until(woken: &Receiver<()>, done: impl Fn() -> bool) {
 
 impl Rig {
     fn next_asked(&self) -> u32 {
-        self.asked.recv_timeout(Duration::from_secs(60)).unwrap()
+        self.asked.recv_timeout(Duration::from_secs(300)).unwrap()
     }
 
     fn permit(&self) {

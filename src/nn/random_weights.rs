@@ -1,4 +1,5 @@
-//! Weights that nobody trained, the same on every machine: for tests and for the first step of a training run.
+//! Weights that nobody trained, and numbers to try networks on, the same on every machine: for tests and for the first
+//! step of a training run.
 //!
 //! Each tensor's values follow from its name and the seed, not from the order in which networks ask for them, so adding a
 //! tensor changes no other. Leaves what the values should become to training.
@@ -41,6 +42,25 @@ impl RandomWeights {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Normally distributed f32 numbers on the CPU, mean 0 and deviation 1, that follow from `seed` alone.
+    ///
+    /// What [`Tensor::randn`] draws on the CPU cannot be seeded, so a test of it may fail on one run in a hundred.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn normal(seed: u64, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
+        let shape = shape.into();
+        let init = Init::Randn {
+            mean: 0.0,
+            stdev: 1.0,
+        };
+        Tensor::from_vec(
+            Self::new(seed).values("", &shape, init),
+            shape,
+            &Device::Cpu,
+        )
     }
 
     fn values(&self, name: &str, shape: &Shape, init: Init) -> Vec<f32> {
