@@ -18,7 +18,7 @@ use crate::{
     },
     project::{
         BoxPx, Document, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance,
-        VideoInfo, apply, measure_all,
+        VideoInfo, apply,
     },
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video,
@@ -481,11 +481,6 @@ fn carry(
         object
             .frames
             .retain(|f, _| plan.range.contains(&f.0) || *f == plan.at);
-        for (frame, signal) in measure_all(object) {
-            if let Some(mask) = object.frames.get_mut(&frame) {
-                mask.drift = signal;
-            }
-        }
     }
     Ok(stopped)
 }

@@ -11,6 +11,7 @@ use crate::{
     nn::sam2::ImageFeatures,
     project::{
         BoxPx, Choosing, Emission, FrameIndex, FrameMask, Proposal, Provenance, Size, Thresholds,
+        measure,
     },
     task::{GroundOptions, Progress},
 };
@@ -22,7 +23,7 @@ use super::{
     language::{Opening, Spoken},
     model::PromptConfig,
     offer::{Kept, choose},
-    preprocess::box_from_norm,
+    preprocess::{box_around, box_from_norm},
 };
 
 /// An answer.
@@ -238,7 +239,10 @@ impl Engine {
             };
             let low_res =
                 self.decode_boxes(&features, (canvas.as_deref(), None), &in_model, Some(text))?;
-            masks.push(low_res.to_mask(size, Provenance::Model));
+            let mut mask = low_res.to_mask(size, Provenance::Model);
+            let expected = box_around(&boxes).map(|b| box_from_norm(b, size));
+            mask.drift = measure([], &mask, expected);
+            masks.push(mask);
             emitted.seg.push(text.clone());
             emitted.boxes.push(boxes);
         }

@@ -206,6 +206,18 @@ pub fn box_from_norm(corners: [f32; 4], size: Size) -> BoxPx {
     .clamped(size)
 }
 
+/// The smallest box that holds all of `boxes`, corners x1, y1, x2, y2; `None` of none.
+pub(super) fn box_around(boxes: &[[f32; 4]]) -> Option<[f32; 4]> {
+    boxes.iter().copied().reduce(|a, b| {
+        [
+            a[0].min(b[0]),
+            a[1].min(b[1]),
+            a[2].max(b[2]),
+            a[3].max(b[3]),
+        ]
+    })
+}
+
 /// A box in parts of the image: x1, y1, x2, y2.
 pub type Bounds = [f32; 4];
 

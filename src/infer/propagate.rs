@@ -18,7 +18,10 @@ use crate::{
         bank::FrameInfo,
         memory::{BankEntry, Decoded},
     },
-    project::{Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal, Provenance, Rle, Size},
+    project::{
+        BoxPx, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal, Provenance, Rle, Size,
+        Trace, measure,
+    },
     task::{Mode, Progress, PropagateDirection},
 };
 
@@ -30,7 +33,7 @@ use super::{
     leash::{Leash, LeashConfig},
     masks::{LowRes, rows_tensor, sigmoid, values},
     plan::{self, Run},
-    preprocess::{box_from_norm, box_to_model, box_to_norm},
+    preprocess::{box_around, box_from_norm, box_to_model, box_to_norm},
 };
 
 /// Known frames that one frame looks at, the nearest ones.
@@ -58,6 +61,40 @@ pub type CarriedMask = (ObjectId, FrameIndex, FrameMask);
 pub(super) struct Carried {
     id: ObjectId,
     known: BTreeMap<u32, Rle>,
+    /// Of the known frames and of those done so far: what the next ones are compared with.
+    traces: BTreeMap<u32, Trace>,
+}
+
+impl Carried {
+    fn new(object: &Object) -> Self {
+        let given =
+            |(_, m): &(&FrameIndex, &FrameMask)| m.anchor || m.provenance != Provenance::Propagated;
+        let given = object.frames.iter().filter(given);
+        let (known, traces) = given
+            .map(|(f, m)| ((f.0, m.rle.clone()), (f.0, Trace::of(m))))
+            .unzip();
+        Self {
+            id: object.id,
+            known,
+            traces,
+        }
+    }
+
+    /// Notes a finished mask with its signs of drift. The frames on both sides count, so that a jump shows where two runs
+    /// meet and where one ends at an anchor.
+    fn measured(
+        &mut self,
+        frame: u32,
+        mut mask: FrameMask,
+        expected: Option<BoxPx>,
+    ) -> CarriedMask {
+        let beside = [frame.checked_sub(1), frame.checked_add(1)];
+        let beside = beside.into_iter().flatten();
+        let beside = beside.filter_map(|f| self.traces.get(&f).copied());
+        mask.drift = measure(beside, &mask, expected);
+        self.traces.insert(frame, Trace::of(&mask));
+        (self.id, FrameIndex(frame), mask)
+    }
 }
 
 /// A run in progress with its memory.
@@ -91,6 +128,8 @@ struct Framewise {
     id: ObjectId,
     text: Tensor,
     boxes: Vec<[f32; 4]>,
+    /// The box around those boxes, which a mask should fill.
+    expected: Option<BoxPx>,
     skip: BTreeSet<u32>,
 }
 
@@ -124,25 +163,9 @@ impl Propagation {
     }
 }
 
-/// Frames whose masks are given: anchors, and what was emitted or made on the frame itself.
-fn known(object: &Object) -> BTreeMap<u32, Rle> {
-    object
-        .frames
-        .iter()
-        .filter(|(_, m)| m.anchor || m.provenance != Provenance::Propagated)
-        .map(|(f, m)| (f.0, m.rle.clone()))
-        .collect()
-}
-
 /// Objects with their known frames.
 pub(super) fn carried(objects: &[Object]) -> Vec<Carried> {
-    objects
-        .iter()
-        .map(|o| Carried {
-            id: o.id,
-            known: known(o),
-        })
-        .collect()
+    objects.iter().map(Carried::new).collect()
 }
 
 impl Engine {
@@ -163,7 +186,8 @@ impl Engine {
         let mut warnings = Vec::new();
         let mut carried = Vec::new();
         for object in objects.iter().filter(|o| !o.locked) {
-            let known = known(object);
+            let object_carried = Carried::new(object);
+            let known = &object_carried.known;
             if known.is_empty() {
                 warnings.push(format!("{} has no mask to start from", object.name));
             } else if known.values().any(|m| m.size != clip.size()) {
@@ -172,10 +196,7 @@ impl Engine {
                     object.name
                 )));
             } else {
-                carried.push(Carried {
-                    id: object.id,
-                    known,
-                });
+                carried.push(object_carried);
             }
         }
         if carried.is_empty() {
@@ -247,9 +268,9 @@ impl Engine {
                 let mut masks = Vec::new();
                 if propagation.range.contains(&frame) {
                     for (row, low_res) in found.into_iter().enumerate() {
-                        let object = &propagation.objects[current.run.objects[row]];
+                        let object = &mut propagation.objects[current.run.objects[row]];
                         let mask = low_res.to_mask(size, Provenance::Propagated);
-                        masks.push((object.id, FrameIndex(frame), mask));
+                        masks.push(object.measured(frame, mask, None));
                     }
                 }
                 if current.done == current.run.frames {
@@ -265,7 +286,7 @@ impl Engine {
                 if asked(&frame) && propagation.done > 0 {
                     self.look_ahead(clip, frames.iter().copied().filter(asked))?;
                 }
-                let mut masks = Vec::new();
+                let mut decoded = Vec::new();
                 for prompt in prompts.iter().filter(|p| !p.skip.contains(&frame)) {
                     let features = self.features(clip, FrameIndex(frame))?;
                     let canvas = self.canvas(clip, FrameIndex(frame))?;
@@ -275,8 +296,12 @@ impl Engine {
                         &prompt.boxes,
                         Some(&prompt.text),
                     )?;
-                    let mask = low_res.to_mask(size, Provenance::Propagated);
-                    masks.push((prompt.id, FrameIndex(frame), mask));
+                    decoded.push((prompt, low_res.to_mask(size, Provenance::Propagated)));
+                }
+                let mut masks = Vec::new();
+                for (prompt, mask) in decoded {
+                    let of = propagation.objects.iter_mut().find(|o| o.id == prompt.id);
+                    masks.extend(of.map(|object| object.measured(frame, mask, prompt.expected)));
                 }
                 frames.pop_front();
                 masks
@@ -551,7 +576,7 @@ impl Engine {
             };
             let kept = emitted.boxes.get(referent).cloned().unwrap_or_default();
             let in_model = |b: &[f32; 4]| b.map(|c| c * side as f32);
-            let boxes = if emission.objects.len() == 1 {
+            let boxes: Vec<_> = if emission.objects.len() == 1 {
                 // What is selected now counts, whoever selected it. A proposer's box may leave the image, and prompts as it
                 // is; the one that is shown was cut off at the frame's edge.
                 let whole = |p: &Proposal| {
@@ -568,6 +593,8 @@ impl Engine {
             out.push(Framewise {
                 id: object.id,
                 text: text.clone(),
+                expected: box_around(&boxes)
+                    .map(|b| box_from_norm(b.map(|c| c / side as f32), size)),
                 boxes,
                 skip: object.known.keys().copied().collect(),
             });

@@ -5,7 +5,7 @@
 //!
 //! | sign | measured | 0 | 1 |
 //! |---|---|---|---|
-//! | object score | fall since the frame before | 0.1 | 0.5 |
+//! | object score | fall from a frame beside it that no person made | 0.1 | 0.5 |
 //! | | or: how low it is while a mask is drawn | 0.8 | 0.3 |
 //! | predicted IoU | its value, while a mask is drawn | 0.8 | 0.4 |
 //! | area jump | larger area / smaller area, on a log scale | 1.2 | 2.5 |
@@ -14,8 +14,8 @@
 //! | box against mask | IoU of the mask's tight box and the given box | 0.8 | 0.4 |
 
 use super::{
-    document::{DriftSignal, FrameIndex, FrameMask, Object},
-    geometry::BoxPx,
+    document::{DriftSignal, FrameIndex, FrameMask, Object, Provenance},
+    geometry::{BoxPx, PointPx},
 };
 
 /// A frame whose strongest sign reaches this is worth a look.
@@ -27,10 +27,32 @@ fn ramp(value: f32, normal: f32, odd: f32) -> f32 {
     if t.is_nan() { 1.0 } else { t.clamp(0.0, 1.0) }
 }
 
-/// The signs of one mask, given the mask of the frame before (if it has one) and the box that should hold it (an
-/// emission's or a proposal's, if there is one).
+/// What a mask leaves for its neighbours to be compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trace {
+    /// Object score, 0..=1; `None` of a person's mask, whose 1 is no measurement.
+    score: Option<f32>,
+    /// Pixels.
+    area: f32,
+    /// Pixels; `None` where nothing is drawn.
+    centroid: Option<PointPx>,
+}
+
+impl Trace {
+    /// The trace of a mask.
+    pub fn of(mask: &FrameMask) -> Self {
+        Self {
+            score: (mask.provenance != Provenance::Human).then_some(mask.score),
+            area: mask.rle.area() as f32,
+            centroid: mask.rle.centroid(),
+        }
+    }
+}
+
+/// The signs of one mask beside those of the frames next to it, and in the box that should hold it (the kept proposals',
+/// if it was drawn in them); each sign is the strongest that any neighbour gives.
 pub fn measure(
-    before: Option<&FrameMask>,
+    neighbours: impl IntoIterator<Item = Trace>,
     now: &FrameMask,
     expected: Option<BoxPx>,
 ) -> DriftSignal {
@@ -43,39 +65,27 @@ pub fn measure(
             out.box_mask = ramp(b.iou(e), 0.8, 0.4);
         }
     }
-    if let Some(before) = before {
-        let fall = ramp(before.score - now.score, 0.1, 0.5);
-        out.object_score = out.object_score.max(fall);
-        let (a, b) = (before.rle.area() as f32, now.rle.area() as f32);
-        out.area_jump = match (a > 0.0, b > 0.0) {
+    let here = Trace::of(now);
+    for beside in neighbours {
+        let fall = beside
+            .score
+            .map_or(0.0, |score| ramp(score - now.score, 0.1, 0.5));
+        let (a, b) = (beside.area, here.area);
+        let area = match (a > 0.0, b > 0.0) {
             (true, true) => ramp((a.max(b) / a.min(b)).ln(), 1.2_f32.ln(), 2.5_f32.ln()),
             (false, false) => 0.0,
             _ => 1.0,
         };
-        if let (Some(p), Some(q)) = (before.rle.centroid(), now.rle.centroid()) {
-            let distance = (p.x - q.x).hypot(p.y - q.y);
-            out.centroid_jump = ramp(distance / (0.5 * (a + b)).sqrt(), 0.25, 1.0);
-        }
-    }
-    out
-}
-
-/// The signs of every frame of an object that no person made or accepted; those frames have none. A frame is compared
-/// with the frame right before it only: across a gap, jumps say nothing.
-pub fn measure_all(object: &Object) -> Vec<(FrameIndex, DriftSignal)> {
-    let mut out = Vec::with_capacity(object.frames.len());
-    let mut before: Option<(FrameIndex, &FrameMask)> = None;
-    for (&frame, mask) in &object.frames {
-        let neighbour = before
-            .filter(|(f, _)| f.0.checked_add(1) == Some(frame.0))
-            .map(|(_, m)| m);
-        let signal = if mask.anchor {
-            DriftSignal::default()
-        } else {
-            measure(neighbour, mask, None)
+        let centroid = match (beside.centroid, here.centroid) {
+            (Some(p), Some(q)) => {
+                let distance = (p.x - q.x).hypot(p.y - q.y);
+                ramp(distance / (0.5 * (a + b)).sqrt(), 0.25, 1.0)
+            }
+            _ => 0.0,
         };
-        out.push((frame, signal));
-        before = Some((frame, mask));
+        out.object_score = out.object_score.max(fall);
+        out.area_jump = out.area_jump.max(area);
+        out.centroid_jump = out.centroid_jump.max(centroid);
     }
     out
 }
@@ -116,42 +126,57 @@ mod tests {
     fn steady_motion_is_no_sign() {
         let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
         let b = mask([13.0, 10.0, 34.0, 30.0], 0.97, 0.9);
-        assert_eq!(measure(Some(&a), &b, None).total(), 0.0);
+        assert_eq!(measure([Trace::of(&a)], &b, None).total(), 0.0);
         let same = b.rle.bounding_box();
-        assert_eq!(measure(Some(&a), &b, same).total(), 0.0);
+        assert_eq!(measure([Trace::of(&a)], &b, same).total(), 0.0);
     }
 
     #[test]
     fn each_sign_answers_to_its_own_cause() {
         let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
         let grown = mask([6.0, 6.0, 34.0, 34.0], 0.98, 0.9);
-        let s = measure(Some(&a), &grown, None);
+        let s = measure([Trace::of(&a)], &grown, None);
         assert!(s.area_jump > 0.6 && s.area_jump < 0.7, "{s:?}");
         assert_eq!((s.centroid_jump, s.object_score), (0.0, 0.0));
 
         let jumped = mask([40.0, 10.0, 60.0, 30.0], 0.98, 0.9);
-        let s = measure(Some(&a), &jumped, None);
+        let s = measure([Trace::of(&a)], &jumped, None);
         assert_eq!((s.area_jump, s.centroid_jump), (0.0, 1.0));
 
         let unsure = mask([10.0, 10.0, 30.0, 30.0], 0.68, 0.6);
-        let s = measure(Some(&a), &unsure, None);
+        let s = measure([Trace::of(&a)], &unsure, None);
         assert!((s.object_score - 0.5).abs() < 1e-5, "{s:?}");
         assert!((s.predicted_iou - 0.5).abs() < 1e-5, "{s:?}");
 
         let elsewhere = BoxPx::from_array([60.0, 60.0, 80.0, 80.0]);
-        assert_eq!(measure(None, &a, Some(elsewhere)).box_mask, 1.0);
+        assert_eq!(measure([], &a, Some(elsewhere)).box_mask, 1.0);
     }
 
     #[test]
     fn vanishing_is_a_sign_and_staying_away_is_none() {
         let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
         let gone = mask([0.0; 4], 0.01, 0.1);
-        let s = measure(Some(&a), &gone, None);
+        let s = measure([Trace::of(&a)], &gone, None);
         assert_eq!((s.area_jump, s.object_score), (1.0, 1.0));
-        assert_eq!(measure(Some(&gone), &gone, None).total(), 0.0);
-        assert_eq!(measure(Some(&gone), &a, None).area_jump, 1.0);
+        assert_eq!(measure([Trace::of(&gone)], &gone, None).total(), 0.0);
+        assert_eq!(measure([Trace::of(&gone)], &a, None).area_jump, 1.0);
         let broken = mask([10.0, 10.0, 30.0, 30.0], f32::NAN, 0.9);
-        assert_eq!(measure(None, &broken, None).object_score, 1.0);
+        assert_eq!(measure([], &broken, None).object_score, 1.0);
+    }
+
+    /// Where two runs meet, and where one ends at an anchor, a jump shows although neither run has jumped.
+    #[test]
+    fn the_frames_on_both_sides_count_and_a_persons_score_does_not() {
+        let a = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let b = mask([13.0, 10.0, 33.0, 30.0], 0.6, 0.9);
+        let far = mask([60.0, 10.0, 80.0, 30.0], 0.98, 0.9);
+        let beside = [Trace::of(&a), Trace::of(&far)];
+        assert_eq!(measure(beside, &a, None).centroid_jump, 1.0);
+        let fall = |of: &FrameMask| measure([Trace::of(of)], &b, None).object_score;
+        assert!(fall(&a) > 0.6, "{}", fall(&a));
+        let mut drawn = a.clone();
+        (drawn.score, drawn.provenance) = (1.0, Provenance::Human);
+        assert!((fall(&drawn) - 0.4).abs() < 1e-5, "{}", fall(&drawn));
     }
 
     #[test]
@@ -170,9 +195,11 @@ mod tests {
         for (f, m) in [(0, &a), (1, &a), (2, &far), (3, &a), (7, &far)] {
             object.frames.insert(FrameIndex(f), m.clone());
         }
-        let signs = measure_all(&object);
-        for (f, s) in signs {
-            object.frames.get_mut(&f).unwrap().drift = s;
+        let mut before: Option<(u32, Trace)> = None;
+        for (f, m) in &mut object.frames {
+            let beside = before.filter(|(b, _)| b + 1 == f.0).map(|(_, trace)| trace);
+            m.drift = measure(beside, m, None);
+            before = Some((f.0, Trace::of(m)));
         }
         let next = |o: &Object, f| next_worth_a_look(o, FrameIndex(f)).map(|f| f.0);
         assert_eq!(next(&object, 0), Some(2));
@@ -182,6 +209,5 @@ mod tests {
         object.frames.get_mut(&FrameIndex(2)).unwrap().anchor = true;
         assert_eq!(next(&object, 0), Some(3));
         assert_eq!(next(&object, u32::MAX), None);
-        assert_eq!(measure_all(&object)[2].1, DriftSignal::default());
     }
 }

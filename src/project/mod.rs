@@ -19,7 +19,7 @@ pub use document::{
     Choosing, Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
     Provenance, Thresholds, VideoInfo,
 };
-pub use drift::{WORTH_A_LOOK, measure, measure_all, next_worth_a_look};
+pub use drift::{Trace, WORTH_A_LOOK, measure, next_worth_a_look};
 pub use edit::{Author, Edit, EditError, apply};
 pub use geometry::{BoxPx, PointPx, Size};
 pub use history::History;

@@ -8,7 +8,7 @@ use sparrow::{
     nn::{ops::metered, random_weights::RandomWeights, sparrow::Sparrow},
     project::{
         BoxPx, DriftSignal, FrameIndex, FrameMask, Object, ObjectId, PointPx, Provenance, Rle,
-        Size, Thresholds,
+        Size, Thresholds, Trace, measure,
     },
     task::{CancelToken, GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video::SyntheticSource,
@@ -287,6 +287,31 @@ fn prompts_are_checked_before_any_work() {
         &mut Progress::silent(),
     );
     assert!(matches!(past, Err(InferError::Video(_))));
+}
+
+/// What the window marks as worth a look comes with each mask, whoever asked for it.
+#[test]
+fn carried_masks_come_with_their_signs_of_drift() {
+    let (engine, mut clip) = (engine(), clip());
+    let object = object(1, &[0, 6]);
+    let of_one = std::slice::from_ref(&object);
+    let all = propagate(
+        &engine,
+        &mut clip,
+        of_one,
+        0..=100,
+        PropagateDirection::Both,
+    );
+    // Weights that nobody trained are sure of nothing.
+    assert!(all.values().any(|m| m.drift.total() > 0.0));
+    for (frame, anchor) in [(1, 0), (5, 6), (7, 6)] {
+        let (mask, anchor) = (&all[&(1, frame)], &object.frames[&FrameIndex(anchor)]);
+        assert_eq!(mask.drift, measure([Trace::of(anchor)], mask, None));
+    }
+    // What came from either side meets between 3 and 4.
+    let seam = &all[&(1, 4)];
+    let beside = [&all[&(1, 3)], &all[&(1, 5)]].map(Trace::of);
+    assert_eq!(seam.drift, measure(beside, seam, None));
 }
 
 #[test]

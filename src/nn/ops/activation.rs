@@ -104,7 +104,7 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
+    use candle_core::{Device, Var};
 
     use crate::nn::ops::check::noise;
 

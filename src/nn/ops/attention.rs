@@ -459,7 +459,7 @@ fn causal_in_slices(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Tensor, Var};
+    use candle_core::{DType, Device, Tensor};
 
     use crate::nn::ops::check::{gradients_agree, noise, randn};
 

@@ -307,7 +307,7 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
+    use candle_core::{Tensor, Var};
 
     use super::*;
     use crate::nn::ops::check::noise;

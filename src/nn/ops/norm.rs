@@ -454,7 +454,7 @@ pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor, Var};
+    use candle_core::Var;
 
     use crate::nn::ops::check::{gradients_agree, noise};
 

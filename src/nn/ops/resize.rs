@@ -182,6 +182,8 @@ pub fn resize_nearest(x: &Tensor, to: (usize, usize)) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor};
+
     use crate::nn::ops::check::{gradients_agree, randn};
 
     #[test]
