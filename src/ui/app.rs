@@ -69,6 +69,8 @@ pub(super) struct Services {
 pub struct App {
     pub(super) state: State,
     pub(super) services: Services,
+    /// Whether anything was drawn, and whether a picture of a clip was.
+    drawn: (bool, bool),
 }
 
 impl App {
@@ -105,6 +107,7 @@ impl App {
                 sample: options.sample,
                 space_pending: false,
             },
+            drawn: (false, false),
         };
         app.state.has_sample = app.services.sample.is_some();
         app.load_model(options.model);
@@ -135,6 +138,17 @@ impl App {
         let session = self.state.session.as_ref();
         let saved = session.is_none_or(|s| s.saving() != Saving::Waiting);
         self.state.opening.is_none() && self.state.jobs.is_empty() && pictures && saved
+    }
+
+    /// Whether the picture of the frame in view is there.
+    pub fn is_showing(&self) -> bool {
+        let shown = self.state.clip.as_ref().and_then(|c| c.shown.as_ref());
+        shown.is_some_and(|f| f.index.0 == self.state.frame)
+    }
+
+    /// Milliseconds of the window's own work in the newest frame, without what the graphics card does.
+    pub fn own_ms(&self) -> f32 {
+        self.state.times.own_ms.back().copied().unwrap_or(0.0)
     }
 
     /// Where the project is saved, once it is.
@@ -186,11 +200,22 @@ impl App {
         if needs_frame {
             ui.ctx().request_repaint();
         }
+        self.log_firsts();
         if let Some(last) = self.state.times.own_ms.back_mut() {
             *last += start.elapsed().as_secs_f32() * 1e3;
         }
         // The memory figure and toasts that run out.
         ui.ctx().request_repaint_after(Duration::from_secs(2));
+    }
+
+    /// What `tests/bench/window.rs` waits for.
+    fn log_firsts(&mut self) {
+        if !std::mem::replace(&mut self.drawn.0, true) {
+            tracing::debug!("first frame drawn");
+        }
+        if self.is_showing() && !std::mem::replace(&mut self.drawn.1, true) {
+            tracing::debug!("first picture of the clip drawn");
+        }
     }
 }
 
