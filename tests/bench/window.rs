@@ -123,14 +123,14 @@ fn work_of_the_window() {
     scrub(&mut window, egui::Key::ArrowRight);
     let back = scrub(&mut window, egui::Key::ArrowLeft);
     row("to a decoded frame, until it is in view", back);
-    let field = window.harness.get_by_role(egui::accesskit::Role::TextInput);
-    field.focus();
-    field.type_text("the green star");
-    window.harness.step();
-    window
-        .harness
-        .key_press_modifiers(egui::Modifiers::CTRL, egui::Key::Enter);
-    window.harness.step();
+    let harness = &mut window.harness;
+    harness.get_by_label("Phrase").focus();
+    harness.step();
+    harness.get_by_label("Phrase").type_text("the green star");
+    harness.step();
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Enter);
+    // The key is seen in the one, the job is there in the other.
+    harness.run_steps(2);
     let own = window.step_until(App::is_settled);
     let carried = window.app().document().unwrap().objects.first();
     let carried = carried.map_or(0, |o| o.frames.len());
