@@ -51,7 +51,7 @@ pub struct PropagateOptions {
     pub direction: PropagateDirection,
     /// How.
     pub mode: Mode,
-    /// Emissions that framewise mode applies; each object uses the one that lists it.
+    /// Emissions that framewise mode applies; each object uses the first that lists it.
     pub emissions: Vec<Emission>,
 }
 

@@ -229,6 +229,18 @@ impl Edit {
         }
     }
 
+    /// Whether masks come, go or change, so that its place among other changes of masks matters.
+    pub fn touches_masks(&self) -> bool {
+        match self {
+            Self::AddObject { .. }
+            | Self::RemoveObject { .. }
+            | Self::SetMasks { .. }
+            | Self::SetAnchor { .. } => true,
+            Self::Group(edits) => edits.iter().any(Self::touches_masks),
+            _ => false,
+        }
+    }
+
     /// Sets one mask.
     pub fn set_mask(id: ObjectId, frame: FrameIndex, mask: FrameMask, by: Author) -> Self {
         Self::SetMasks {

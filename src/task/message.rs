@@ -98,8 +98,8 @@ pub enum Request {
         direction: PropagateDirection,
         /// How.
         mode: Mode,
-        /// The emission whose `[SEG]` and boxes framewise mode applies, by phrase.
-        emission: Option<Box<Emission>>,
+        /// The emissions whose `[SEG]` and boxes framewise mode applies: each object's is the first that lists it.
+        emissions: Vec<Emission>,
     },
 }
 

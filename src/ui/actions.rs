@@ -181,7 +181,7 @@ actions! {
     BrushSmaller, "brush-smaller", Tools, "Smaller brush", "Brush and eraser get smaller.", [key(NONE, Key::OpenBracket)];
     BrushLarger, "brush-larger", Tools, "Larger brush", "Brush and eraser get larger.", [key(NONE, Key::CloseBracket)];
     FinishPrompt, "finish-prompt", Tools, "Finish the object", "Keep the mask that the clicks made, or close the polygon.", [key(NONE, Key::Enter)];
-    AcceptFrame, "accept-frame", Objects, "Accept as anchor", "Vouch for the selected object's mask on this frame: no model changes it any more. Again takes it back.", [key(NONE, Key::K)];
+    AcceptFrame, "accept-frame", Objects, "Accept as anchor", "Vouch for the selected object's mask on this frame: no model changes it any more. Again takes it back: then a propagation may go over it.", [key(NONE, Key::K)];
     KeepNew, "keep-new", Objects, "Keep the new masks", "Let go of the masks that the model's last step replaced. Undo still brings them back.", [key(SHIFT, Key::K)];
     TakeBack, "take-back", Objects, "Take the step back", "Put the masks back that the model's last step replaced.", [];
     Compare, "compare", Objects, "Compare with before", "While the key is held: the masks that the model's last step replaced.", [key(NONE, Key::C)];

@@ -155,7 +155,17 @@ impl App {
         } else {
             Mode::Track
         };
-        let emission = self.state.emission_here().map(|(_, e)| Box::new(e.clone()));
+        let lists = |e: &&Emission| objects.iter().any(|o| e.objects.contains(&o.id));
+        let mut emissions: Vec<Emission> = session
+            .doc
+            .emissions
+            .iter()
+            .rev()
+            .filter(lists)
+            .cloned()
+            .collect();
+        // Of two that list an object, the nearer to what is in view.
+        emissions.sort_by_key(|e| e.frame.0.abs_diff(here.0));
         let what = match objects.as_slice() {
             [one] => format!("{} {start}–{end}", one.name),
             many => format!("{} objects {start}–{end}", many.len()),
@@ -165,7 +175,7 @@ impl App {
             range: start..=end,
             direction,
             mode,
-            emission,
+            emissions,
         };
         let kind = JobKind::Propagate {
             what,
@@ -333,7 +343,9 @@ impl App {
         let frame = emission.frame;
         let phrase = emission.phrase.clone();
         let known: Vec<&Object> = doc.objects.iter().filter(|o| o.phrase == phrase).collect();
-        let first_new = doc.next_object_id().0;
+        let Some(first_new) = self.state.free_id() else {
+            return;
+        };
         let mut edits = Vec::new();
         let mut spared = 0;
         for (i, mut mask) in masks.into_iter().enumerate() {
@@ -352,7 +364,7 @@ impl App {
                 continue;
             }
             let mut object = doc.new_object(phrase.clone());
-            object.id = ObjectId(first_new + (i - known.len()) as u32);
+            object.id = ObjectId(first_new.0 + (i - known.len()) as u32);
             object.colour = object.id.0.saturating_sub(1);
             if i > 0 {
                 object.name = format!("{phrase} {}", i + 1);
@@ -362,6 +374,7 @@ impl App {
             edits.push(Edit::add_object(object));
         }
         let found = emission.objects.clone();
+        let drawn = emission.proposals.iter().position(|p| p.drawn);
         let there = doc
             .emissions
             .iter()
@@ -378,9 +391,17 @@ impl App {
             return;
         }
         if found.is_empty() {
+            if let (Some(drawn), true) = (drawn, frame == self.state.here()) {
+                self.say(
+                    Weight::Look,
+                    format!("The model finds nothing here that matches “{phrase}”; the box that you drew is taken for it."),
+                );
+                self.toggle_proposal(drawn);
+                return;
+            }
             self.say(
                 Weight::Look,
-                format!("Nothing on frame {} matches “{phrase}”. Try other words, another frame, or draw a box.", frame.0),
+                format!("Nothing on frame {} matches “{phrase}”. Choose a proposal, draw a box, or try other words or another frame.", frame.0),
             );
         } else {
             self.state.selected = found.first().copied();
@@ -411,8 +432,10 @@ impl App {
         let Some(target) = session.doc.object(object) else {
             return;
         };
-        let is_anchor = target.frames.get(&frame).is_some_and(|m| m.anchor);
-        if is_anchor || target.locked {
+        // What was emitted or made by hand since the propagation was asked for is newer.
+        let made = |m: &FrameMask| m.provenance != Provenance::Propagated && !m.rle.is_empty();
+        let there = target.frames.get(&frame);
+        if there.is_some_and(|m| m.anchor || made(m)) || target.locked {
             return;
         }
         let mut mask = mask;
@@ -496,25 +519,31 @@ fn anchors_for(objects: &[Object], phrase: &str) -> Vec<(FrameIndex, crate::proj
         .collect()
 }
 
-/// The object with the frames that condition the memory only: anchors, emitted masks, and, one way, the frame in view.
+/// The object with the frames that condition the memory only: anchors, emitted masks, and the frame in view if it is carried
+/// one way or if there is nothing else.
 fn conditioning(object: &Object, here: FrameIndex, direction: PropagateDirection) -> Object {
-    let one_way = direction != PropagateDirection::Both;
-    let given = |frame: FrameIndex, mask: &FrameMask| {
-        let given = mask.anchor || mask.provenance != Provenance::Propagated;
-        (given || (one_way && frame == here)) && mask.rle.counts.len() > 1
+    let given = |mask: &FrameMask| {
+        (mask.anchor || mask.provenance != Provenance::Propagated) && !mask.rle.is_empty()
     };
-    let kept = object.frames.iter().filter(|(f, m)| given(**f, m));
-    let frames = kept.map(|(f, m)| (*f, m.clone())).collect();
-    let mut out = Object {
+    let kept = object.frames.iter().filter(|(_, m)| given(m));
+    let mut frames: BTreeMap<FrameIndex, FrameMask> = kept.map(|(f, m)| (*f, m.clone())).collect();
+    let in_view = object.frames.get(&here).filter(|m| !m.rle.is_empty());
+    if (direction != PropagateDirection::Both || frames.is_empty())
+        && let Some(mask) = in_view
+        && !given(mask)
+    {
+        // It was carried here itself; whoever goes on from it takes it as given.
+        let provenance = Provenance::Model;
+        let mask = FrameMask {
+            provenance,
+            ..mask.clone()
+        };
+        frames.insert(here, mask);
+    }
+    Object {
         name: object.name.clone(),
         phrase: object.phrase.clone(),
         frames,
         ..*object
-    };
-    if out.frames.is_empty()
-        && let Some(mask) = object.frames.get(&here)
-    {
-        out.frames.insert(here, mask.clone());
     }
-    out
 }

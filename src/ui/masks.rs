@@ -25,7 +25,7 @@ impl App {
     pub(super) fn target(&mut self) -> Option<ObjectId> {
         let session = self.state.session.as_ref()?;
         let Some(id) = self.state.selected else {
-            return Some(session.doc.next_object_id());
+            return self.new_target();
         };
         match session.doc.object(id) {
             Some(object) if object.locked => {
@@ -37,8 +37,20 @@ impl App {
                 None
             }
             Some(_) => Some(id),
-            None => Some(session.doc.next_object_id()),
+            None => self.new_target(),
         }
+    }
+
+    /// The object that is being made by clicks on this frame, else a free id.
+    fn new_target(&self) -> Option<ObjectId> {
+        let session = self.state.session.as_ref()?;
+        let here = self.state.here();
+        let held = self
+            .state
+            .prompting
+            .as_ref()
+            .filter(|p| p.by_hand && p.frame == here && session.doc.object(p.object).is_none());
+        held.map(|p| p.object).or_else(|| self.state.free_id())
     }
 
     /// A person changes masks: a running propagation would fight with that, so it ends with what it has.
@@ -67,6 +79,37 @@ impl App {
         Some(Edit::add_object(object))
     }
 
+    /// [`App::put_mask`] for an object that answers to a phrase: made now, it is listed in the phrase's emission, in
+    /// place of any that are gone.
+    fn put_referent(
+        &mut self,
+        id: ObjectId,
+        frame: FrameIndex,
+        mask: FrameMask,
+        phrase: &str,
+    ) -> Option<Edit> {
+        let doc = &self.state.session.as_ref()?.doc;
+        if doc.object(id).is_some() {
+            return self.put_mask(id, frame, mask);
+        }
+        let mut object = doc.new_object(phrase);
+        object.id = id;
+        object.colour = id.0.saturating_sub(1);
+        object.frames.insert(frame, mask);
+        let mut edits = vec![Edit::add_object(object)];
+        let emissions = doc.emissions.iter();
+        let at = emissions
+            .clone()
+            .rposition(|e| e.frame == frame && e.phrase == phrase);
+        if let Some(at) = at {
+            let mut emission = Box::new(doc.emissions[at].clone());
+            emission.objects.retain(|id| doc.object(*id).is_some());
+            emission.objects.push(id);
+            edits.push(Edit::ReplaceEmission { at, emission });
+        }
+        Some(Edit::Group(edits))
+    }
+
     // Clicks and boxes.
 
     fn prompt(&mut self, object: ObjectId, by_hand: bool) -> &mut Prompting {
@@ -91,6 +134,7 @@ impl App {
             before: before.filter(|_| by_hand),
             job: None,
             by_hand,
+            phrase: None,
             answered: false,
         })
     }
@@ -192,7 +236,7 @@ impl App {
             );
             return;
         }
-        let by_hand = prompting.by_hand;
+        let (by_hand, phrase) = (prompting.by_hand, prompting.phrase.clone());
         mask.anchor = by_hand;
         mask.provenance = if by_hand {
             Provenance::Human
@@ -205,7 +249,11 @@ impl App {
         } else {
             "choose a proposal"
         };
-        let Some(edit) = self.put_mask(object, frame, mask) else {
+        let edit = match phrase {
+            Some(phrase) => self.put_referent(object, frame, mask, &phrase),
+            None => self.put_mask(object, frame, mask),
+        };
+        let Some(edit) = edit else {
             return;
         };
         if self.collect(Collecting::Prompt, edit, label) {
@@ -267,7 +315,7 @@ impl App {
         }
     }
 
-    /// Makes the mask of the emission's object from one proposal.
+    /// Makes the mask of the emission's object from one proposal; where there is none, an object that answers to the phrase.
     pub(super) fn use_proposal(&mut self, index: usize) {
         let Some((_, emission)) = self.state.emission_here() else {
             return;
@@ -276,17 +324,26 @@ impl App {
             return;
         };
         let area = proposal.box_px;
+        let phrase = emission.phrase.clone();
         let frame = self.state.here();
-        let object = emission
-            .objects
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let is_there = |id: &ObjectId| doc.is_some_and(|d| d.object(*id).is_some());
+        let listed: Vec<ObjectId> = emission.objects.iter().copied().filter(is_there).collect();
+        let chosen = listed
             .iter()
             .copied()
             .find(|id| Some(*id) == self.state.selected)
-            .or_else(|| emission.objects.first().copied());
-        let Some(object) = object.or_else(|| self.target()) else {
+            .or_else(|| listed.first().copied());
+        // A phrase that nothing answered to: what was selected before is another thing. A second try goes to the same new one.
+        let held = self
+            .state
+            .prompting
+            .as_ref()
+            .filter(|p| p.frame == frame && p.phrase.as_ref() == Some(&phrase) && !p.answered);
+        let held = held.map(|p| p.object);
+        let Some(object) = chosen.or(held).or_else(|| self.state.free_id()) else {
             return;
         };
-        let doc = self.state.session.as_ref().map(|s| &s.doc);
         let there = doc.and_then(|d| d.object(object));
         let is_anchor = there.is_some_and(|o| o.frames.get(&frame).is_some_and(|m| m.anchor));
         if is_anchor || there.is_some_and(|o| o.locked) {
@@ -294,7 +351,9 @@ impl App {
             return;
         }
         self.about_to_edit_masks();
-        self.prompt(object, false).box_px = Some(area);
+        let prompting = self.prompt(object, false);
+        prompting.box_px = Some(area);
+        prompting.phrase = chosen.is_none().then_some(phrase);
         self.send_prompt();
     }
 
@@ -379,13 +438,19 @@ impl App {
             );
             return;
         };
-        let anchor = !mask.anchor;
-        let label = if anchor {
-            "accept frame"
+        if mask.anchor {
+            // Nobody vouches for it any more, whoever made it: a propagation may go over it again.
+            let given_up = FrameMask {
+                anchor: false,
+                provenance: Provenance::Propagated,
+                ..mask.clone()
+            };
+            let edit = Edit::set_mask(id, frame, given_up, Author::Person);
+            self.edit(edit, "take back anchor");
         } else {
-            "take back anchor"
-        };
-        self.edit(Edit::SetAnchor { id, frame, anchor }, label);
+            let anchor = true;
+            self.edit(Edit::SetAnchor { id, frame, anchor }, "accept frame");
+        }
     }
 
     pub(super) fn delete_mask(&mut self) {

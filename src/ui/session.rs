@@ -81,9 +81,9 @@ impl Session {
     }
 
     /// Makes a change that can be undone, as a step of its own. A propagation goes on beside it as the one step that it
-    /// is.
+    /// is; beside a change of masks as two, since what was undone in another order would not be what there was.
     pub(crate) fn edit(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
-        if self.collecting == Some(Collecting::Propagation) {
+        if self.collecting == Some(Collecting::Propagation) && !edit.touches_masks() {
             return self.beside(edit, label);
         }
         self.finish();

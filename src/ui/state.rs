@@ -184,6 +184,8 @@ pub(crate) struct Prompting {
     pub(crate) job: Option<JobId>,
     /// What the prompt is for: a person's own mask becomes an anchor, a chosen proposal does not.
     pub(crate) by_hand: bool,
+    /// The phrase whose emission on this frame lists the object, if that is made only now.
+    pub(crate) phrase: Option<String>,
     /// Masks have come and stand in an open undo step.
     pub(crate) answered: bool,
 }
@@ -460,6 +462,17 @@ impl State {
             .enumerate()
             .rev()
             .find(|(_, e)| e.frame == self.here())
+    }
+
+    /// An id that no object has and that no click or stroke under way has been given.
+    pub(crate) fn free_id(&self) -> Option<ObjectId> {
+        let held = [
+            self.prompting.as_ref().map(|p| p.object),
+            self.painting.as_ref().map(|p| p.object),
+        ];
+        let held = held.into_iter().flatten().map(|id| id.0 + 1).max();
+        let next = self.session.as_ref()?.doc.next_object_id();
+        Some(ObjectId(next.0.max(held.unwrap_or(0))))
     }
 
     /// The selected object.

@@ -114,14 +114,14 @@ impl InferBackend {
                 range,
                 direction,
                 mode,
-                emission,
+                emissions,
             } => {
                 let (engine, clip) = self.both()?;
                 let options = PropagateOptions {
                     range,
                     direction,
                     mode,
-                    emissions: emission.map(|e| *e).into_iter().collect(),
+                    emissions,
                 };
                 let propagation = engine.begin(clip, &objects, &options, &mut progress)?;
                 for warning in &propagation.warnings {

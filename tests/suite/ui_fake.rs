@@ -7,7 +7,7 @@ use sparrow::{
         Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
         Provenance, Rle, Size, Thresholds, select,
     },
-    task::{GroundOptions, PropagateDirection, Request, Update},
+    task::{GroundOptions, Mode, PropagateDirection, Request, Update},
     ui::{Options, SpawnWorker},
     worker::{Backend, Flow, Output, Worker},
 };
@@ -214,7 +214,8 @@ impl Backend for FakeEngine {
                 objects,
                 range,
                 direction,
-                ..
+                mode,
+                emissions,
             } => {
                 self.propagations += 1;
                 let runs = self.propagations;
@@ -224,7 +225,14 @@ impl Backend for FakeEngine {
                 }
                 for frame in frames {
                     for object in &objects {
-                        if object.frames.contains_key(&FrameIndex(frame)) {
+                        // As the engine: what was carried is no mask to start from, and framewise mode needs a phrase.
+                        let given =
+                            |m: &FrameMask| m.anchor || m.provenance != Provenance::Propagated;
+                        let listed = emissions.iter().any(|e| e.objects.contains(&object.id));
+                        if (mode == Mode::Framewise && !listed)
+                            || !object.frames.values().any(given)
+                            || object.frames.get(&FrameIndex(frame)).is_some_and(given)
+                        {
                             continue;
                         }
                         let id = object.id;

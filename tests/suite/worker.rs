@@ -207,7 +207,7 @@ fn propagate(frames: u32) -> Request {
         range: 0..=frames - 1,
         direction: PropagateDirection::Forward,
         mode: Mode::Track,
-        emission: None,
+        emissions: vec![],
     }
 }
 

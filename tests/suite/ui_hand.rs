@@ -1,0 +1,208 @@
+//! Work by hand while the model answers, and after it had no answer: what belongs to whom, and what undo gives back.
+
+use std::time::{Duration, Instant};
+
+use egui_kittest::kittest::Queryable as _;
+use sparrow::project::{FrameIndex, Object, ObjectId, Provenance};
+
+use crate::ui::{Window, open};
+
+const UNDO: (egui::Modifiers, egui::Key) = (egui::Modifiers::COMMAND, egui::Key::Z);
+
+fn object(window: &Window, id: u32) -> Option<&Object> {
+    window.doc().object(ObjectId(id))
+}
+
+/// Types another phrase in place of the one that stands there, without asking it.
+fn type_over(window: &mut Window, phrase: &str) {
+    window.harness.get_by_label("Phrase").focus();
+    window.harness.step();
+    window
+        .harness
+        .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+    window.harness.step();
+    window.harness.get_by_label("Phrase").type_text(phrase);
+    window.harness.step();
+    window.press(egui::Key::Escape);
+}
+
+/// Starts to carry masks forward and waits until so many frames are there.
+fn carry_until(window: &mut Window, frames: usize) {
+    window
+        .harness
+        .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::ArrowRight);
+    let start = Instant::now();
+    while window.doc().objects[0].frames.len() < frames {
+        assert!(start.elapsed() < Duration::from_secs(120));
+        window.harness.step();
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+#[test]
+fn a_proposal_chosen_after_no_match_makes_an_object_of_that_phrase() {
+    let mut window = open();
+    window.ground("the red ball");
+    let ball = object(&window, 1).unwrap().clone();
+    type_over(&mut window, "nothing blue");
+    window.press(egui::Key::G);
+    // The field's phrase is asked, and nothing answers to it.
+    let emission = window.doc().emissions.last().unwrap();
+    assert_eq!((emission.phrase.as_str(), emission.objects.len()), ("nothing blue", 0));
+    window
+        .harness
+        .get_by_label_contains("Proposal 1, not kept")
+        .click();
+    window.settle();
+    assert_eq!(object(&window, 1), Some(&ball), "what was selected is another thing");
+    let made = object(&window, 2).expect("an object of its own");
+    assert_eq!(made.phrase, "nothing blue");
+    assert_eq!(made.frames[&FrameIndex(0)].provenance, Provenance::Model);
+    assert_eq!(window.doc().emissions.last().unwrap().objects, [ObjectId(2)]);
+    window.press_with(UNDO.0, UNDO.1);
+    assert!(object(&window, 2).is_none());
+    assert!(window.doc().emissions.last().unwrap().objects.is_empty());
+}
+
+#[test]
+fn a_box_drawn_for_what_the_model_does_not_see_is_taken_for_it() {
+    let mut window = open();
+    window.ground("nothing at all");
+    window.press(egui::Key::R);
+    window.drag(egui::vec2(-120.0, -60.0), egui::vec2(-40.0, 20.0));
+    let made = object(&window, 1).expect("made of the box");
+    assert_eq!(made.phrase, "nothing at all");
+    let emission = window.doc().emissions.last().unwrap();
+    assert!(emission.proposals.iter().all(|p| p.drawn == p.selected));
+    assert_eq!(emission.objects, [ObjectId(1)]);
+}
+
+#[test]
+fn a_stroke_begun_before_a_phrase_is_answered_makes_an_object_of_its_own() {
+    let mut window = open();
+    type_over(&mut window, "the red ball");
+    window.press(egui::Key::B);
+    let canvas = window.harness.get_by_label("Canvas, frame 0").rect();
+    window.harness.drag_at(canvas.center() - egui::vec2(90.0, 0.0));
+    window.harness.step();
+    window.harness.hover_at(canvas.center() - egui::vec2(60.0, 0.0));
+    window.harness.step();
+    // The brush is held while the answer comes.
+    window.press(egui::Key::G);
+    window.harness.drop_at(canvas.center() - egui::vec2(60.0, 0.0));
+    window.settle();
+    let by_phrase: Vec<&Object> = window
+        .doc()
+        .objects
+        .iter()
+        .filter(|o| o.phrase == "the red ball")
+        .collect();
+    assert_eq!(by_phrase.len(), 1);
+    let mask = &by_phrase[0].frames[&FrameIndex(0)];
+    assert!(!mask.anchor && mask.provenance == Provenance::Model);
+    assert_eq!(window.doc().objects.len(), 2);
+}
+
+#[test]
+fn what_is_in_view_is_carried_on_although_it_was_carried_here() {
+    let mut window = open();
+    window.ground("the red ball");
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    window.press(egui::Key::Delete);
+    assert!(!window.doc().objects[0].frames.contains_key(&FrameIndex(0)));
+    for _ in 0..5 {
+        window.press(egui::Key::ArrowRight);
+    }
+    let in_view = window.doc().objects[0].frames[&FrameIndex(5)].clone();
+    window.press(egui::Key::ArrowRight);
+    window.press(egui::Key::Delete);
+    window.press(egui::Key::ArrowLeft);
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::ArrowRight);
+    let frames = &window.doc().objects[0].frames;
+    assert!(frames.contains_key(&FrameIndex(6)), "carried on from frame 5");
+    assert_eq!(frames[&FrameIndex(5)], in_view);
+}
+
+#[test]
+fn a_frame_accepted_during_a_propagation_is_undone_in_order() {
+    let mut window = open();
+    window.ground("the slow red ball");
+    window.press(egui::Key::ArrowRight);
+    window.press(egui::Key::ArrowLeft);
+    carry_until(&mut window, 4);
+    // Frame 1 is there, the rest still comes.
+    window.harness.key_press(egui::Key::ArrowRight);
+    window.harness.step();
+    window.harness.key_press(egui::Key::K);
+    window.harness.step();
+    let anchored = |w: &Window| {
+        let mask = w.doc().objects[0].frames.get(&FrameIndex(1));
+        mask.map(|m| m.anchor)
+    };
+    assert_eq!(anchored(&window), Some(true));
+    window.settle();
+    assert_eq!(window.doc().objects[0].frames.len() as u32, crate::ui_fake::FRAMES);
+    window.press_with(UNDO.0, UNDO.1);
+    assert_eq!(anchored(&window), Some(true), "only what came after it is gone");
+    window.press_with(UNDO.0, UNDO.1);
+    assert_eq!(anchored(&window), Some(false));
+    window.press_with(UNDO.0, UNDO.1);
+    assert_eq!(anchored(&window), None);
+    assert_eq!(window.doc().objects[0].frames.len(), 1);
+}
+
+#[test]
+fn what_was_emitted_since_is_not_carried_over() {
+    let mut window = open();
+    window.ground("the slow red ball");
+    for _ in 0..12 {
+        window.press(egui::Key::ArrowRight);
+    }
+    // Both are on their way: the propagation knows nothing of the emission.
+    window.harness.key_press(egui::Key::G);
+    window.harness.step();
+    window
+        .harness
+        .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::P);
+    window.settle();
+    let frames = &window.doc().objects[0].frames;
+    assert_eq!(frames.len() as u32, crate::ui_fake::FRAMES);
+    assert_eq!(frames[&FrameIndex(12)].provenance, Provenance::Model);
+}
+
+#[test]
+fn an_anchor_taken_back_may_be_carried_over_again() {
+    let mut window = open();
+    window.ground("the drifting red ball");
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    window.press(egui::Key::ArrowRight);
+    window.press(egui::Key::K);
+    let mask = |w: &Window| w.doc().objects[0].frames[&FrameIndex(1)].clone();
+    assert!(mask(&window).anchor);
+    let before = mask(&window).rle;
+    window.press(egui::Key::K);
+    assert!(!mask(&window).anchor);
+    assert_eq!(mask(&window).provenance, Provenance::Propagated);
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    assert_ne!(mask(&window).rle, before, "it was carried again");
+    window.press_with(UNDO.0, UNDO.1);
+    window.press_with(UNDO.0, UNDO.1);
+    assert!(mask(&window).anchor);
+}
+
+#[test]
+fn phrases_of_other_frames_are_carried_framewise_as_well() {
+    let mut window = open();
+    window.ground("the red ball");
+    type_over(&mut window, "the blue block");
+    window.press(egui::Key::G);
+    assert_eq!(window.doc().objects.len(), 2);
+    for _ in 0..3 {
+        window.press(egui::Key::ArrowRight);
+    }
+    window.click("framewise");
+    window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
+    for object in &window.doc().objects {
+        assert_eq!(object.frames.len() as u32, crate::ui_fake::FRAMES, "{}", object.name);
+    }
+}
