@@ -10,7 +10,7 @@ use crate::{
     infer::Clip,
     project::VideoInfo,
     store::{Store, VideoPlace, compare_video, find_video},
-    video,
+    video::{self, content_hash},
 };
 
 use super::{
@@ -51,7 +51,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let mut clip = if args.without_images {
         None
     } else {
-        Some(open_clip(args, &doc.video)?)
+        Some(open_clip(args, &doc.video, &reporter)?)
     };
     let with_images = clip.is_some();
     let mut read = |frame| -> Result<Rgb, String> {
@@ -100,7 +100,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
 }
 
 /// The project's video, for its images.
-fn open_clip(args: &ExportArgs, recorded: &VideoInfo) -> Result<Clip> {
+fn open_clip(args: &ExportArgs, recorded: &VideoInfo, reporter: &Reporter) -> Result<Clip> {
     let path = match find_video(&args.project, recorded) {
         VideoPlace::AsRecorded(path) | VideoPlace::BesideProject(path) => path,
         VideoPlace::Missing(path) => {
@@ -111,7 +111,11 @@ fn open_clip(args: &ExportArgs, recorded: &VideoInfo) -> Result<Clip> {
         }
     };
     let source = video::open(&path)?;
-    if let Some(change) = compare_video(recorded, source.info()).first() {
+    let mut found = source.info().clone();
+    if !recorded.hash.is_empty() {
+        found.hash = content_hash(&path, &mut reporter.progress())?;
+    }
+    if let Some(change) = compare_video(recorded, &found).first() {
         bail!(
             "{} is not the video that the masks were made on: {change}; use --without-images",
             path.display()

@@ -1,6 +1,7 @@
 //! `sparrow ground`: phrases become boxes and masks, and the masks are carried through the video. No window.
 
 use std::{
+    collections::BTreeMap,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
@@ -338,27 +339,41 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     timing.ground_secs = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let stopped = carry(&engine, &mut clip, &plan, mode, &mut doc, &reporter)?;
+    let carried = carry(&engine, &mut clip, &plan, mode, &mut doc, &reporter);
     timing.propagate_secs = started.elapsed().as_secs_f64();
 
-    write(targets, &doc, &mut clip, timing, &reporter)?;
+    // Whatever went wrong, what is finished is written, each output for itself.
+    let unwritten = write(targets, &doc, &mut clip, timing, &reporter);
+    let cancelled = reporter.cancel().is_cancelled();
     drop(reporter);
-    summarise(args, &doc)?;
-    if stopped {
-        bail!("stopped; the frames that were finished are in the results");
+    let unsaid = summarise(args, &doc).err();
+    let mut wrong = Vec::new();
+    match carried {
+        Ok(()) => {}
+        Err(_) if cancelled => {
+            wrong.push("stopped; the frames that were finished are in the results".to_owned());
+        }
+        Err(e) => wrong.push(format!(
+            "tracking stopped: {e:#}; the finished frames are in the results"
+        )),
     }
     if failed > 0 {
-        bail!(
-            "{failed} of {} phrases failed{}",
-            plan.phrases.len(),
-            if failed < plan.phrases.len() {
-                "; the others are done"
-            } else {
-                ""
-            }
-        );
+        let others = if failed < plan.phrases.len() {
+            "; the others are done"
+        } else {
+            ""
+        };
+        wrong.push(format!(
+            "{failed} of {} phrases failed{others}",
+            plan.phrases.len()
+        ));
     }
-    Ok(Done)
+    wrong.extend(unwritten.iter().chain(&unsaid).map(|e| format!("{e:#}")));
+    if wrong.is_empty() {
+        Ok(Done)
+    } else {
+        bail!(wrong.join("; "))
+    }
 }
 
 fn add_object(
@@ -432,7 +447,7 @@ fn from_phrase(
     Ok(())
 }
 
-/// Carries every object through the range; true if it was stopped half-way.
+/// Carries every object through the range. What is finished is in the document, also where this fails.
 fn carry(
     engine: &Engine,
     clip: &mut Clip,
@@ -440,9 +455,9 @@ fn carry(
     mode: ModeArg,
     doc: &mut Document,
     reporter: &Reporter,
-) -> Result<bool> {
+) -> Result<()> {
     if doc.objects.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let objects: Vec<Object> = doc.objects.clone();
     let options = PropagateOptions {
@@ -454,47 +469,51 @@ fn carry(
         },
         emissions: doc.emissions.clone(),
     };
-    let mut carried: Vec<(ObjectId, FrameIndex, FrameMask)> = Vec::new();
+    // A second try with less memory begins again; what the first has finished stays where the second does not come.
+    let mut carried: BTreeMap<(ObjectId, FrameIndex), FrameMask> = BTreeMap::new();
     let mut progress: Progress<'_> = reporter.progress();
     let end = Engine::sparing(clip, |clip| {
-        carried.clear();
         engine.propagate(
             clip,
             &objects,
             &options,
             &mut progress,
             &mut |id, frame, mask| {
-                carried.push((id, frame, mask));
+                carried.insert((id, frame), mask);
             },
         )
     });
     drop(progress);
-    let stopped = match end {
-        Ok(()) => false,
-        Err(_) if reporter.cancel().is_cancelled() => true,
-        Err(e) => return Err(e.into()),
-    };
-    for object in &mut doc.objects {
-        for (_, frame, mask) in carried.iter().filter(|(id, _, _)| *id == object.id) {
-            object.frames.entry(*frame).or_insert_with(|| mask.clone());
+    for ((id, frame), mask) in carried {
+        if let Some(object) = doc.objects.iter_mut().find(|o| o.id == id) {
+            object.frames.entry(frame).or_insert(mask);
         }
+    }
+    for object in &mut doc.objects {
         object
             .frames
             .retain(|f, _| plan.range.contains(&f.0) || *f == plan.at);
     }
-    Ok(stopped)
+    end.map_err(Into::into)
 }
 
+/// Writes every output; gives what could not be written, and why.
 fn write(
     targets: Targets,
     doc: &Document,
     clip: &mut Clip,
     timing: TimingJson,
     reporter: &Reporter,
-) -> Result<()> {
+) -> Vec<anyhow::Error> {
+    let mut results = Vec::new();
     if let Some(folder) = targets.folder {
-        pictures::write(&folder.path(), doc, clip, &mut reporter.progress())?;
-        folder.finish()?;
+        let mut progress = if reporter.cancel().is_cancelled() {
+            reporter.finishing()
+        } else {
+            reporter.progress()
+        };
+        let pictures = pictures::write(&folder.path(), doc, clip, &mut progress);
+        results.push(pictures.and_then(|()| folder.finish()));
     }
     if let Some(project) = targets.project {
         // The project is opened from elsewhere, too.
@@ -502,7 +521,7 @@ fn write(
         if let Ok(whole) = std::path::absolute(&doc.video.path) {
             doc.video.path = whole.display().to_string();
         }
-        project.finish(&doc)?;
+        results.push(project.finish(&doc));
     }
     if let Some(json) = targets.json {
         let value = GroundJson {
@@ -517,9 +536,9 @@ fn write(
                 .collect(),
             timing,
         };
-        json.finish(&value)?;
+        results.push(json.finish(&value));
     }
-    Ok(())
+    results.into_iter().filter_map(Result::err).collect()
 }
 
 /// One line per object on stdout, unless the JSON goes there.

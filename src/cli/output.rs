@@ -59,6 +59,12 @@ impl NewFile {
             "{} is a folder: give the name of a file",
             target.display()
         );
+        // A device or a pipe would be replaced, not written to.
+        ensure!(
+            !target.exists() || target.is_file(),
+            "{} is no file that can be replaced: give the name of a file",
+            target.display()
+        );
         let folder = parent(target);
         let file = tempfile::Builder::new()
             .prefix(".sparrow-")

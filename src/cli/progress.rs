@@ -64,8 +64,18 @@ impl Reporter {
 
     /// What a blocking function is handed.
     pub(super) fn progress(&self) -> Progress<'_> {
+        self.heeding(self.cancel.clone())
+    }
+
+    /// The same for writing down what is finished: the Ctrl-C that ended the work before does not stop it. A second one
+    /// ends the program.
+    pub(super) fn finishing(&self) -> Progress<'_> {
+        self.heeding(CancelToken::default())
+    }
+
+    fn heeding(&self, cancel: CancelToken) -> Progress<'_> {
         let mut last = Instant::now();
-        Progress::new(self.cancel.clone(), move |done, total, stage| {
+        Progress::new(cancel, move |done, total, stage| {
             if let Some(bar) = &self.bar {
                 bar.set_length(total);
                 bar.set_position(done);

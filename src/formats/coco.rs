@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE,
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
     coco_json::{
         Annotation, Counts, File, Image, Info, Segmentation, Track, Video, categories, plain_kept,
     },
@@ -139,7 +139,13 @@ impl Format for Coco {
         options: &ExportOptions,
     ) -> Result<(Kept, Vec<Loss>), FormatError> {
         let kept = plain_kept(doc, options)?;
-        Ok((kept, loss::common(doc, options.verified_only)))
+        let mut losses = loss::common(doc, options.verified_only);
+        // Scorers take an object without annotation for absent on every image that is listed.
+        let masks = doc.objects.iter().flat_map(|o| &o.frames);
+        let listed = masks.filter(|(_, m)| wanted(m, options)).map(|(f, _)| *f);
+        let listed = listed.collect();
+        losses.extend(loss::of_presence(doc, options.verified_only, &listed));
+        Ok((kept, losses))
     }
 
     fn write(&self, job: &mut ExportJob<'_>) -> Result<(), FormatError> {
@@ -176,7 +182,7 @@ impl Format for Coco {
         Ok(names.into_iter().collect())
     }
 
-    fn read(&self, path: &Path, name: &str) -> Result<Imported, FormatError> {
+    fn read(&self, path: &Path, name: &str, _: &mut Watcher<'_>) -> Result<Imported, FormatError> {
         for json in json_files(path)? {
             let file = load(&json)?;
             let found = sequence_names(&json, &file)

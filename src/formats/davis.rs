@@ -1,8 +1,10 @@
 //! DAVIS 2017 (and 2016): `Annotations/480p/SEQUENCE/00000.png`, `JPEGImages/480p/SEQUENCE/00000.jpg`,
 //! `ImageSets/2017/SPLIT.txt`. A PNG for every frame; its numbers are objects in the order of the list, 255 is void.
 //!
-//! With only verified masks wanted, what nobody vouched for is void rather than background: a frame without any verified
-//! mask is void as a whole, and so are the pixels of unverified masks elsewhere. The official scorer leaves void out.
+//! Background says that no object is there, so what nobody looked at is void instead: a frame on which no object has a
+//! mask, not even an empty one, is void as a whole. With only verified masks wanted, so is a frame without any verified
+//! mask, and so are the pixels of unverified masks elsewhere. DAVIS' scorer of unsupervised results and `TrackEval` leave
+//! void out; DAVIS' semi-supervised one reads it as background.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +12,8 @@ use std::{
 };
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, file_name, file_stem,
-    files_with, folders_in, jpeg,
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, Watcher, file_name,
+    file_stem, files_with, folders_in, jpeg,
     labels::{self, VOID},
     loss, write_file,
 };
@@ -127,26 +129,58 @@ fn sequence(dir: &Path, images: &Path) -> Result<DavisSequence, FormatError> {
     })
 }
 
-/// The frame's labels from its objects' masks, later ones on top; for verified exports, void where nobody vouches.
+/// The frame's labels from its objects' masks, later ones on top; void where nobody looked or, if only verified masks are
+/// wanted, where nobody vouches.
 fn compose(doc: &Document, frame: FrameIndex, verified_only: bool) -> Vec<u8> {
     let mut data = vec![0; doc.video.size.area() as usize];
     let objects = doc.objects.iter().take(MAX_OBJECTS).enumerate();
     let masks: Vec<(u8, &FrameMask)> = objects
         .filter_map(|(i, o)| Some((i as u8 + 1, o.frames.get(&frame)?)))
         .collect();
-    if verified_only && !masks.iter().any(|(_, m)| m.anchor) {
+    let wanted = |m: &FrameMask| m.anchor || !verified_only;
+    if !masks.iter().any(|(_, m)| wanted(m)) {
         data.fill(VOID);
         return data;
     }
-    if verified_only {
-        for (_, mask) in masks.iter().filter(|(_, m)| !m.anchor) {
-            paint(&mut data, &mask.rle, VOID);
-        }
+    for (_, mask) in masks.iter().filter(|(_, m)| !wanted(m)) {
+        paint(&mut data, &mask.rle, VOID);
     }
-    for (label, mask) in masks.iter().filter(|(_, m)| m.anchor || !verified_only) {
+    for (label, mask) in masks.iter().filter(|(_, m)| wanted(m)) {
         paint(&mut data, &mask.rle, *label);
     }
     data
+}
+
+/// Absences that background does not tell: on a frame with void pixels, and those of an object that is nowhere.
+/// `above` holds the pixels that have labels.
+fn absences_lost(
+    doc: &Document,
+    wanted: impl Fn(&FrameMask) -> bool,
+    kept: &Kept,
+    above: &BTreeMap<FrameIndex, Rle>,
+) -> Result<usize, FormatError> {
+    let written = || (1..).map(ObjectId).zip(&doc.objects).take(MAX_OBJECTS);
+    let mut with_void = BTreeSet::new();
+    for (&frame, mask) in written().flat_map(|(_, o)| &o.frames) {
+        if let (Some(labels), false) = (above.get(&frame), wanted(mask)) {
+            let void = mask.rle.difference(labels);
+            if !void
+                .map_err(|source| FormatError::Document { frame, source })?
+                .is_empty()
+            {
+                with_void.insert(frame);
+            }
+        }
+    }
+    let somewhere: BTreeSet<ObjectId> = kept.keys().map(|(id, _)| *id).collect();
+    let absent = written().flat_map(|(id, o)| {
+        let absent = o.frames.iter().filter(|(_, m)| m.rle.is_empty());
+        absent.map(move |(f, m)| (id, f, m))
+    });
+    let lost = |(id, frame, mask): &(ObjectId, &FrameIndex, &FrameMask)| {
+        wanted(mask) && (with_void.contains(*frame) || !somewhere.contains(id))
+    };
+    Ok(absent.filter(lost).count())
 }
 
 fn paint(data: &mut [u8], rle: &Rle, label: u8) {
@@ -176,18 +210,17 @@ impl Format for Davis {
         options: &ExportOptions,
     ) -> Result<(Kept, Vec<Loss>), FormatError> {
         let mut losses = loss::common(doc, options.verified_only);
+        let written = || doc.objects.iter().take(MAX_OBJECTS);
+        let wanted = |m: &FrameMask| m.anchor || !options.verified_only;
         let mut kept = Kept::new();
         let mut lost_frames = BTreeSet::new();
         let mut lost = 0;
         let empty = Rle::empty(doc.video.size);
         // From the last object to the first: what lies above is known when an object's turn comes.
         let mut above: BTreeMap<FrameIndex, Rle> = BTreeMap::new();
-        for (i, object) in doc.objects.iter().take(MAX_OBJECTS).enumerate().rev() {
+        for (i, object) in written().enumerate().rev() {
             let id = ObjectId(i as u32 + 1);
-            for (&frame, mask) in &object.frames {
-                if options.verified_only && !mask.anchor {
-                    continue;
-                }
+            for (&frame, mask) in object.frames.iter().filter(|(_, m)| wanted(m)) {
                 let damaged = |source| FormatError::Document { frame, source };
                 let over = above.entry(frame).or_insert_with(|| empty.clone());
                 let seen = mask.rle.difference(over).map_err(damaged)?;
@@ -202,6 +235,14 @@ impl Format for Davis {
                 }
             }
         }
+        let masks = absences_lost(doc, wanted, &kept, &above)?;
+        if masks > 0 {
+            losses.push(Loss::Absences { masks });
+        }
+        // Where the pixels of an unverified mask are void, nothing is said of its object.
+        let tells = |m: &FrameMask| wanted(m) || !m.rle.is_empty();
+        let looked_at = above.keys().copied().collect();
+        losses.extend(loss::not_looked_at(written(), &looked_at, tells));
         if lost > 0 {
             losses.push(Loss::Overlap {
                 pixels: lost,
@@ -264,16 +305,24 @@ impl Format for Davis {
         Ok(sequences(path)?.into_iter().map(|s| s.name).collect())
     }
 
-    fn read(&self, path: &Path, name: &str) -> Result<Imported, FormatError> {
+    fn read(
+        &self,
+        path: &Path,
+        name: &str,
+        watch: &mut Watcher<'_>,
+    ) -> Result<Imported, FormatError> {
         let all = sequences(path)?;
         let Some(sequence) = all.into_iter().find(|s| s.name == name) else {
             return Err(FormatError::NoSequence(path.join(name)));
         };
-        read_sequence(&sequence)
+        read_sequence(&sequence, watch)
     }
 }
 
-fn read_sequence(sequence: &DavisSequence) -> Result<Imported, FormatError> {
+fn read_sequence(
+    sequence: &DavisSequence,
+    watch: &mut Watcher<'_>,
+) -> Result<Imported, FormatError> {
     let mut warnings = Vec::new();
     let Some(first) = sequence.annotations.values().next() else {
         return Err(FormatError::NoSequence(PathBuf::from(&sequence.name)));
@@ -297,7 +346,11 @@ fn read_sequence(sequence: &DavisSequence) -> Result<Imported, FormatError> {
     // By label: masks on annotated frames, empty where the object is known to be absent.
     let mut masks: BTreeMap<u8, BTreeMap<u32, Rle>> = BTreeMap::new();
     let (mut decided, mut void_frames) = (Vec::new(), 0);
-    for (&frame, path) in &sequence.annotations {
+    let total = sequence.annotations.len() as u64;
+    for (done, (&frame, path)) in (0..).zip(&sequence.annotations) {
+        if !watch(done, total) {
+            return Err(FormatError::Cancelled);
+        }
         let map = labels::read(path)?.normalised();
         if map.size != size {
             let what = format!(

@@ -64,8 +64,13 @@ pub fn export<'a>(
         watch,
     };
     format.write(&mut job)?;
-    read_back(format, &dir, &sequence, doc, &kept)?;
+    // From here on everything is written; reading back may take as long, and a wish to stop counts up to the renaming.
+    let all = u64::from(doc.video.frames);
+    job.step(all, all)?;
+    let mut reading = |_, _| (job.watch)(all, all);
+    read_back(format, &dir, &sequence, doc, &kept, &mut reading)?;
     manifest::write(&dir, format.name()).map_err(|e| FormatError::io(&dir, &e))?;
+    job.step(all, all)?;
 
     let old = temporary.path().join("old");
     if out.exists() {
@@ -141,9 +146,10 @@ fn read_back(
     sequence: &str,
     doc: &Document,
     kept: &Kept,
+    watch: &mut Watcher<'_>,
 ) -> Result<(), FormatError> {
     let wrong = |what: String| Err(FormatError::ReadBack(what));
-    let there = format.read(dir, sequence)?.document;
+    let there = format.read(dir, sequence, watch)?.document;
     if there.video.size != doc.video.size && !kept.is_empty() {
         return wrong("the frame size differs".to_owned());
     }

@@ -1,8 +1,8 @@
 //! What a format cannot hold, counted and in words.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use crate::project::{Document, ObjectId};
+use crate::project::{Document, FrameIndex, FrameMask, Object, ObjectId};
 
 /// Something of the document that the written dataset does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub enum Loss {
     Absences {
         /// Such masks.
         masks: usize,
+    },
+    /// Frames on which nothing is known of an object, and which the dataset's readers take for its absence.
+    NotLookedAt {
+        /// Such frames, over all objects.
+        times: usize,
     },
     /// The model's emissions: words, proposals and their scores.
     Emissions {
@@ -97,6 +102,10 @@ impl fmt::Display for Loss {
                 f,
                 "{masks} times an object is known to be absent: the format cannot tell that from not looked at"
             ),
+            Self::NotLookedAt { times } => write!(
+                f,
+                "{times} times an object was not looked at on a frame: the format cannot tell that from absent"
+            ),
             Self::Emissions { emissions } => write!(
                 f,
                 "{emissions} emissions of the model (words, proposals, scores) have no place"
@@ -111,17 +120,11 @@ impl fmt::Display for Loss {
 
 /// The losses that every format of plain masks shares, without those of nothing.
 pub(super) fn common(doc: &Document, verified_only: bool) -> Vec<Loss> {
-    let all = || doc.objects.iter().flat_map(|o| o.frames.values());
     let mut out = Vec::new();
-    let unverified = all().filter(|m| !m.anchor).count();
+    let all = doc.objects.iter().flat_map(|o| o.frames.values());
+    let unverified = all.filter(|m| !m.anchor).count();
     if verified_only && unverified > 0 {
         out.push(Loss::Unverified { masks: unverified });
-    }
-    let absences = all()
-        .filter(|m| m.rle.is_empty() && (m.anchor || !verified_only))
-        .count();
-    if absences > 0 {
-        out.push(Loss::Absences { masks: absences });
     }
     if !doc.emissions.is_empty() {
         out.push(Loss::Emissions {
@@ -129,4 +132,33 @@ pub(super) fn common(doc: &Document, verified_only: bool) -> Vec<Loss> {
         });
     }
     out
+}
+
+/// The losses of a format in which an object has a mask on a frame or is not there. `frames` are those that its readers
+/// take for looked at.
+pub(super) fn of_presence(
+    doc: &Document,
+    verified_only: bool,
+    frames: &BTreeSet<FrameIndex>,
+) -> Vec<Loss> {
+    let tells = |m: &FrameMask| m.anchor || !verified_only;
+    let all = doc.objects.iter().flat_map(|o| o.frames.values());
+    let masks = all.filter(|m| m.rle.is_empty() && tells(m)).count();
+    let absences = (masks > 0).then_some(Loss::Absences { masks });
+    let unknown = not_looked_at(doc.objects.iter(), frames, tells);
+    absences.into_iter().chain(unknown).collect()
+}
+
+/// Frames among `frames` on which one of `objects` has nothing that `tells` where it is.
+pub(super) fn not_looked_at<'a>(
+    objects: impl Iterator<Item = &'a Object>,
+    frames: &BTreeSet<FrameIndex>,
+    tells: impl Fn(&FrameMask) -> bool,
+) -> Option<Loss> {
+    let told = |o: &Object| {
+        let there = o.frames.iter().filter(|(f, _)| frames.contains(f));
+        there.filter(|(_, m)| tells(m)).count()
+    };
+    let times: usize = objects.map(|o| frames.len() - told(o)).sum();
+    (times > 0).then_some(Loss::NotLookedAt { times })
 }

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE,
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
     coco_json::{Counts, Segmentation, plain_kept},
     davis::vouched,
     folders_in, jpeg, loss, write_file,
@@ -177,6 +177,8 @@ impl Format for Mevis {
     ) -> Result<(Kept, Vec<Loss>), FormatError> {
         let kept = plain_kept(doc, options)?;
         let mut losses = loss::common(doc, options.verified_only);
+        let frames = (0..doc.video.frames).map(FrameIndex).collect();
+        losses.extend(loss::of_presence(doc, options.verified_only, &frames));
         let unnamed = doc.objects.iter().filter(|o| o.phrase.trim().is_empty());
         let unnamed: Vec<ObjectId> = unnamed.map(|o| o.id).collect();
         if !unnamed.is_empty() {
@@ -217,7 +219,7 @@ impl Format for Mevis {
         Ok(names.into_iter().collect())
     }
 
-    fn read(&self, path: &Path, name: &str) -> Result<Imported, FormatError> {
+    fn read(&self, path: &Path, name: &str, _: &mut Watcher<'_>) -> Result<Imported, FormatError> {
         for split in splits(path)? {
             let mut meta: Meta = from_json(&split.join(EXPRESSIONS))?;
             let alone = meta.videos.len() == 1;

@@ -44,7 +44,7 @@ pub struct Rgb {
 /// Gives the frame with this index, or a clause saying why not.
 pub type FrameReader<'a> = dyn FnMut(FrameIndex) -> Result<Rgb, String> + 'a;
 
-/// Hears `(done, total)` and answers whether to go on.
+/// Hears `(done, total)` and answers whether to go on. Once all is written, what is read back is heard as `(total, total)`.
 pub type Watcher<'a> = dyn FnMut(u64, u64) -> bool + 'a;
 
 /// What to do when the wanted place is taken.
@@ -188,8 +188,13 @@ pub trait Format: Sync {
     /// Reads one sequence.
     ///
     /// # Errors
-    /// [`FormatError`] if it is not there or damaged.
-    fn read(&self, path: &Path, sequence: &str) -> Result<Imported, FormatError>;
+    /// [`FormatError`] if it is not there or damaged, or the watcher says stop.
+    fn read(
+        &self,
+        path: &Path,
+        sequence: &str,
+        watch: &mut Watcher<'_>,
+    ) -> Result<Imported, FormatError>;
 }
 
 /// Every format.
@@ -228,7 +233,7 @@ pub fn import(
             });
         }
     };
-    format.read(path, chosen)
+    format.read(path, chosen, &mut |_, _| true)
 }
 
 /// A side longer than this is refused: beyond it a frame's pixels no longer fit what masks count with.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE,
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
     coco_json::{Category, Counts, Info, Segmentation, categories, plain_kept},
     davis::vouched,
     files_with, folders_in, jpeg, loss, write_file,
@@ -183,6 +183,8 @@ impl Format for YoutubeVis {
     ) -> Result<(Kept, Vec<Loss>), FormatError> {
         let kept = plain_kept(doc, options)?;
         let mut losses = loss::common(doc, options.verified_only);
+        let frames = (0..doc.video.frames).map(FrameIndex).collect();
+        losses.extend(loss::of_presence(doc, options.verified_only, &frames));
         if !kept.is_empty() {
             losses.push(Loss::Scores { masks: kept.len() });
         }
@@ -219,7 +221,7 @@ impl Format for YoutubeVis {
         Ok(names.into_iter().collect())
     }
 
-    fn read(&self, path: &Path, name: &str) -> Result<Imported, FormatError> {
+    fn read(&self, path: &Path, name: &str, _: &mut Watcher<'_>) -> Result<Imported, FormatError> {
         for json in instance_files(path)? {
             let file = load(&json)?;
             if let Some(video) = file.videos.iter().find(|v| video_name(v) == name) {

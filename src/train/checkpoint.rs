@@ -192,14 +192,24 @@ fn usual_name(name: &str) -> String {
 /// # Errors
 /// If the file cannot be read.
 pub fn weights(path: &Path, device: &Device) -> TrainResult<HashMap<String, Tensor>> {
-    read(path, device).map(|(tensors, _)| tensors)
+    read(path, device).map(|found| found.weights)
 }
 
-/// [`weights`], and where the run stood if the file is a checkpoint.
+/// What [`read`] finds in a file.
+pub struct Found {
+    /// Parameters by name, as f32.
+    pub weights: HashMap<String, Tensor>,
+    /// Where the run stood, if the file is a checkpoint.
+    pub state: Option<State>,
+    /// The header's texts by name.
+    pub metadata: HashMap<String, String>,
+}
+
+/// Everything in a checkpoint or in exported weights, but for the moments.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn read(path: &Path, device: &Device) -> TrainResult<(HashMap<String, Tensor>, Option<State>)> {
+pub fn read(path: &Path, device: &Device) -> TrainResult<Found> {
     let (tensors, metadata) = read_all(path, device)?;
     let state = metadata.get(STATE_KEY).and_then(|text| {
         let json: serde_json::Value = serde_json::from_str(text).ok()?;
@@ -215,7 +225,11 @@ pub fn read(path: &Path, device: &Device) -> TrainResult<(HashMap<String, Tensor
     for (name, tensor) in sorted {
         out.insert(name, tensor.to_dtype(DType::F32)?);
     }
-    Ok((out, state))
+    Ok(Found {
+        weights: out,
+        state,
+        metadata,
+    })
 }
 
 /// Writes finished weights as f16, with `metadata` in the header.

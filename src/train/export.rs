@@ -26,8 +26,9 @@ pub struct Exported {
     pub dropped: usize,
 }
 
-/// Merges `inputs` (checkpoints or weight files; later ones win) into the weights of `info` at `out`. A checkpoint's
-/// `extra.thresholds` replaces the description's, field by field.
+/// Merges `inputs` (checkpoints or weight files; later ones win) into the weights of `info` at `out`. Thresholds
+/// are the description's, replaced field by field by those in a weight file's header and by a checkpoint's
+/// `extra.thresholds`, in the order of the inputs.
 ///
 /// # Errors
 /// If an input cannot be read, a tensor is missing, of another shape or not finite, or `out` cannot be written.
@@ -37,14 +38,19 @@ pub fn export(inputs: &[PathBuf], info: &ModelInfo, out: &Path) -> TrainResult<E
         .map_err(|e| TrainError::Content(format!("thresholds of {}: {e}", info.id)))?;
     let mut any_fitted = false;
     for path in inputs {
-        let (tensors, state) = checkpoint::read(path, &Device::Cpu)?;
-        found.extend(tensors);
-        let fitted = state
-            .as_ref()
-            .and_then(|s| s.extra.get("thresholds")?.as_object());
-        for (name, value) in fitted.into_iter().flatten() {
-            thresholds[name] = value.clone();
-            any_fitted = true;
+        let file = checkpoint::read(path, &Device::Cpu)?;
+        found.extend(file.weights);
+        let stored = file.metadata.get(THRESHOLDS_KEY);
+        let stored: Option<serde_json::Value> =
+            stored.and_then(|text| serde_json::from_str(text).ok());
+        let fitted = file
+            .state
+            .and_then(|mut s| Some(s.extra.get_mut("thresholds")?.take()));
+        for given in stored.into_iter().chain(fitted) {
+            for (name, value) in given.as_object().into_iter().flatten() {
+                thresholds[name] = value.clone();
+                any_fitted = true;
+            }
         }
     }
     let wanted =
@@ -140,6 +146,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(lone.tensors, done.tensors);
+        // A weight file's thresholds belong to it and go along.
+        let again = checkpoint::read(&dir.path().join("again"), &Device::Cpu).unwrap();
+        let kept: serde_json::Value =
+            serde_json::from_str(&again.metadata[THRESHOLDS_KEY]).unwrap();
+        assert_eq!(kept["objectness"], 0.25);
         let nothing = export(&[], &info, &dir.path().join("none")).unwrap_err();
         assert!(
             nothing.to_string().contains("in none of the inputs"),

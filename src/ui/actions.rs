@@ -14,6 +14,7 @@ pub(crate) enum Action {
     CloseVideo,
     Export,
     SaveNow,
+    SaveElsewhere,
     Undo,
     Redo,
     Palette,
@@ -205,6 +206,7 @@ actions! {
     CloseVideo, "close-video", File, "Back to the start page", "Close the clip; everything is saved already.", [key(CTRL, Key::W)];
     Export, "export", File, "Export…", "Write the masks as a dataset.", [key(CTRL, Key::E)];
     SaveNow, "save", File, "Save", "Everything is saved as you work; this says where.", [key(CTRL, Key::S)];
+    SaveElsewhere, "save-elsewhere", File, "Save elsewhere…", "Go on in a project file at another place, with everything up to here.", [key(CTRL_SHIFT, Key::S)];
     Undo, "undo", File, "Undo", "Take the last step back.", [key(CTRL, Key::Z)];
     Redo, "redo", File, "Redo", "Make the step again.", [key(CTRL_SHIFT, Key::Z), key(CTRL, Key::Y)];
     Palette, "palette", File, "All commands…", "Search everything Sparrow can do.", [key(CTRL, Key::K)];

@@ -13,7 +13,7 @@ use super::{
     command::{Command, Out},
     dialogs::FileChooser,
     exporter::Exporting,
-    opener::{Answer, Resolved},
+    opener::{Answer, Closed, Resolved, wait_for},
     panels,
     session::{Saving, Wake},
     settings::{Settings, SettingsWriter, ThemeWish},
@@ -60,6 +60,8 @@ pub(super) struct Services {
     pub(super) chooser: FileChooser,
     pub(super) exporting: Option<Exporting>,
     pub(super) hashing: Option<Hashing>,
+    /// Documents on their way to the disk after they were closed.
+    pub(super) closed: Vec<Closed>,
     pub(super) sample: Option<Sample>,
     /// Space was pressed and has not been used to pan.
     pub(super) space_pending: bool,
@@ -104,6 +106,7 @@ impl App {
                 chooser: FileChooser::default(),
                 exporting: None,
                 hashing: None,
+                closed: Vec::new(),
                 sample: options.sample,
                 space_pending: false,
             },
@@ -167,6 +170,7 @@ impl App {
     /// Drains what other threads have sent and applies key presses. No drawing.
     pub fn run_logic(&mut self, ctx: &egui::Context) {
         let start = Instant::now();
+        self.guard_leaving(ctx);
         self.drain(ctx);
         self.keys(ctx);
         self.refresh();
@@ -268,5 +272,6 @@ impl eframe::App for App {
         if let Some(worker) = &mut self.services.worker {
             worker.cancel_all();
         }
+        wait_for(&self.services.closed);
     }
 }

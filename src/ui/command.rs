@@ -80,7 +80,10 @@ pub(crate) enum Command {
     ShowDialog(Option<Dialog>),
     /// Changes what stands in the open dialog.
     UpdateDialog(Dialog),
+    /// Leaves the document although something is not saved.
+    LeaveUnsaved(super::leaving::Leaving),
     RunExport,
+    StopExport,
     PickExportFolder,
     DismissToast(u64),
     RetrySave,

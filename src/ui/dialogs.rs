@@ -13,6 +13,7 @@ use std::{
 pub(crate) enum Purpose {
     Open,
     ExportFolder,
+    SaveElsewhere,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Option<PathBuf>>>>;
@@ -62,11 +63,22 @@ impl FileChooser {
     /// A folder of images, or one to export to.
     pub(crate) fn ask_folder(&mut self, purpose: Purpose) {
         let dialog = rfd::AsyncFileDialog::new().set_title(match purpose {
-            Purpose::Open => "Open a folder of images",
             Purpose::ExportFolder => "Export to a folder",
+            Purpose::Open | Purpose::SaveElsewhere => "Open a folder of images",
         });
         self.ask(purpose, async move {
             dialog.pick_folder().await.map(PathBuf::from)
+        });
+    }
+
+    /// Where to save a project; `name` is offered.
+    pub(crate) fn ask_project_place(&mut self, name: &str) {
+        let dialog = rfd::AsyncFileDialog::new()
+            .set_title("Save the project elsewhere")
+            .set_file_name(name)
+            .add_filter("Sparrow projects", &["sparrow"]);
+        self.ask(Purpose::SaveElsewhere, async move {
+            dialog.save_file().await.map(PathBuf::from)
         });
     }
 

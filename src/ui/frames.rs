@@ -6,14 +6,15 @@ use egui::{ColorImage, TextureOptions};
 
 use super::{
     app::{App, Hashing, Opening},
-    opener::{self, Resolved, Target},
+    leaving::Leaving,
+    opener::{self, Refusal, Resolved, Target},
     session::Session,
     state::{CanvasView, Clip, JobKind, Weight},
 };
 use crate::{
     project::{Document, Edit, FrameIndex, Size, VideoInfo},
     render::{FrameImage, PixelsRef},
-    store::compare_video,
+    store::{VideoChange, compare_video},
     task::{CancelToken, Progress, Request},
     video::{Decoder, Frame, Pixels, content_hash},
 };
@@ -57,21 +58,37 @@ impl FrameImage for Shown {
 
 impl App {
     pub(super) fn open(&mut self, path: PathBuf) {
-        let title = path.file_name().map_or_else(
-            || path.display().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        );
-        self.start_opening(Target::Path(path), title);
+        self.open_target(Target::Path(path));
     }
 
     pub(super) fn open_sample(&mut self) {
         if let Some(sample) = self.services.sample.clone() {
-            self.start_opening(Target::Sample(sample), "the sample clip".to_owned());
+            self.open_target(Target::Sample(sample));
         }
     }
 
+    pub(super) fn open_target(&mut self, target: Target) {
+        let title = match &target {
+            Target::Path(path) => path.file_name().map_or_else(
+                || path.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
+            Target::Sample(_) => "the sample clip".to_owned(),
+        };
+        self.start_opening(target, title);
+    }
+
     fn start_opening(&mut self, target: Target, title: String) {
-        match opener::start(target, self.services.wake.clone()) {
+        if self.asks_before_leaving(&Leaving::Open(target.clone())) {
+            return;
+        }
+        let session = self.state.session.as_ref();
+        let open = self.state.clip.as_ref().map(|clip| opener::Open {
+            video: clip.path.clone(),
+            project: session.and_then(|s| s.path()).map(PathBuf::from),
+        });
+        let closed = self.services.closed.clone();
+        match opener::start(target, open, closed, self.services.wake.clone()) {
             Ok(answer) => {
                 self.state.opening = Some(title);
                 self.services.opening = Some(Opening::Resolving(answer));
@@ -89,10 +106,20 @@ impl App {
         self.services.decoder = None;
         self.services.hashing = None;
         self.state.clip = None;
+        let closed = &mut self.services.closed;
+        closed.retain(|c| c.try_recv() == Err(crossbeam_channel::TryRecvError::Empty));
         if let Some(session) = self.state.session.take() {
+            let (end, wait) = crossbeam_channel::bounded(0);
             let closing = std::thread::Builder::new().name("sparrow-close".to_owned());
-            if let Err(error) = closing.spawn(move || drop(session)) {
-                tracing::warn!("the project was closed in the window's thread: {error}");
+            let close = move || {
+                drop(session);
+                drop(end);
+            };
+            match closing.spawn(close) {
+                Ok(_) => closed.push(wait),
+                Err(error) => {
+                    tracing::warn!("the project was closed in the window's thread: {error}");
+                }
             }
         }
         let state = &mut self.state;
@@ -133,7 +160,11 @@ impl App {
                         resolved: Box::new(resolved),
                     });
                 }
-                Ok(Err(why)) => self.opening_failed(&why),
+                Ok(Err(Refusal::AlreadyOpen)) => {
+                    self.state.opening = None;
+                    self.say(Weight::Info, "It is open already.");
+                }
+                Ok(Err(Refusal::Fault(why))) => self.opening_failed(&why),
                 Err(crossbeam_channel::TryRecvError::Empty) => {
                     self.services.opening = Some(Opening::Resolving(answer));
                 }
@@ -167,12 +198,15 @@ impl App {
         for warning in decoder.warnings() {
             self.say(Weight::Look, warning);
         }
+        if let Some(notice) = resolved.notice {
+            self.say(Weight::Look, notice);
+        }
         let mut places = resolved.places;
         let mut session = None;
         if let Some(project) = resolved.project {
             let changes = compare_video(&project.doc.video, &info);
             let changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
-            if changes.iter().any(crate::store::VideoChange::is_fatal) {
+            if changes.iter().any(VideoChange::is_fatal) {
                 let text = format!(
                     "The project {} belongs to another video: {}. It was left as it is, and a new one is begun.",
                     project.path.display(),
@@ -208,11 +242,9 @@ impl App {
             self.state.phrase.clone_from(&last.phrase);
         }
         self.state.selected = session.doc.objects.first().map(|o| o.id);
-        self.state.settings.remember(&path);
+        self.state.settings.remember(&resolved.remember);
         self.services.settings.save(&self.state.settings);
-        if session.doc.video.hash.is_empty() {
-            self.start_hashing(path.clone());
-        }
+        self.start_hashing(path.clone());
         decoder.request(FrameIndex(0));
         self.services.decoder = Some(decoder);
         self.state.session = Some(session);
@@ -264,6 +296,18 @@ impl App {
             return;
         };
         self.services.hashing = None;
+        let recorded = &session.doc.video.hash;
+        if !recorded.is_empty() {
+            if *recorded != hash {
+                // What the masks were made on stays on record, so that it is said the next time, too.
+                let text = format!(
+                    "The video has changed: {}. Masks may be off.",
+                    VideoChange::Content
+                );
+                self.say(Weight::Look, text);
+            }
+            return;
+        }
         let video = Box::new(VideoInfo {
             hash,
             ..session.doc.video.clone()
@@ -289,13 +333,19 @@ impl App {
     pub(super) fn poll_frames(&mut self, ctx: &egui::Context) {
         let now = ctx.input(|i| i.time);
         if let (Some((since, from)), Some(session)) = (self.state.playing, &self.state.session) {
-            let fps = session.doc.video.fps.clamp(1.0, 240.0);
-            let frame = from + ((now - since) * fps).max(0.0) as u32;
-            if frame >= self.state.frames() {
-                self.seek(self.state.frames() - 1);
+            let (secs, last) = ((now - since).max(0.0), self.state.frames() - 1);
+            let decoder = self.services.decoder.as_ref();
+            let timed = decoder.and_then(|d| d.frame_after(FrameIndex(from), secs));
+            let frame = match timed {
+                Some(frame) => frame.0,
+                None => {
+                    from.saturating_add((secs * session.doc.video.fps.clamp(1.0, 240.0)) as u32)
+                }
+            };
+            self.seek(frame.min(last));
+            if frame >= last {
                 self.state.playing = None;
             } else {
-                self.seek(frame);
                 ctx.request_repaint();
             }
         }

@@ -8,8 +8,8 @@ use super::{
     app::App,
     command::Command,
     dialogs::Purpose,
-    exporter,
     lanes::Lane,
+    leaving::Leaving,
     session::{Collecting, Saving},
     settings::ThemeWish,
     state::{BoxUse, CanvasView, Dialog, HeatLayer, Sort, State, Toast, Tool, Weight},
@@ -87,11 +87,8 @@ impl App {
         if let Some((purpose, path)) = self.services.chooser.poll(ctx) {
             match purpose {
                 Purpose::Open => self.open(path),
-                Purpose::ExportFolder => {
-                    if let Some(Dialog::Export(form)) = &mut self.state.dialog {
-                        form.folder = path.display().to_string();
-                    }
-                }
+                Purpose::ExportFolder => self.set_export_folder(&path),
+                Purpose::SaveElsewhere => self.save_elsewhere(path),
             }
         }
         self.poll_export();
@@ -201,7 +198,9 @@ impl App {
                 self.state.dialog = dialog;
             }
             Command::UpdateDialog(dialog) => self.state.dialog = Some(dialog),
+            Command::LeaveUnsaved(how) => self.leave_unsaved(ctx, how),
             Command::RunExport => self.run_export(),
+            Command::StopExport => self.stop_export(),
             Command::PickExportFolder => self.services.chooser.ask_folder(Purpose::ExportFolder),
             Command::DismissToast(key) => self.state.toasts.retain(|t| t.key != key),
             Command::RetrySave => {
@@ -257,9 +256,10 @@ impl App {
             Action::OpenVideo => self.services.chooser.ask_video(),
             Action::OpenProject => self.services.chooser.ask_project(),
             Action::OpenFolder => self.services.chooser.ask_folder(Purpose::Open),
-            Action::CloseVideo => self.close_clip(),
+            Action::CloseVideo => self.leave(Leaving::Close),
             Action::Export => self.show_export(),
             Action::SaveNow => self.say_saved(),
+            Action::SaveElsewhere => self.ask_where_to_save(),
             Action::Undo => self.undo_or_redo(true),
             Action::Redo => self.undo_or_redo(false),
             Action::Palette => {
@@ -481,7 +481,8 @@ impl App {
                     .to_owned()
             }
             (Saving::Trouble(why), _) => {
-                self.say(Weight::Error, format!("Not saved: {why}. Everything is kept in memory; free some space or pick another place, then try again from the status line."));
+                let key = self.state.keymap.shown(Action::SaveElsewhere);
+                self.say(Weight::Error, format!("Not saved: {why}. Everything is kept in memory; free some space and try again from the status line, or save elsewhere ({key})."));
                 return;
             }
             (_, Some(path)) => format!("Saved as you work, in {}", path.display()),
@@ -619,21 +620,6 @@ impl App {
         if done && let Some(session) = &mut self.state.session {
             session.finish();
         }
-    }
-
-    fn show_export(&mut self) {
-        let Some(session) = &self.state.session else {
-            return;
-        };
-        if session.doc.objects.is_empty() {
-            self.say(
-                Weight::Info,
-                "There is nothing to export yet: ground a phrase or draw an object first.",
-            );
-            return;
-        }
-        let form = exporter::first_form(&session.doc, session.path());
-        self.state.dialog = Some(Dialog::Export(form));
     }
 }
 

@@ -16,6 +16,7 @@ mod frames;
 mod icons;
 mod keymap;
 mod lanes;
+mod leaving;
 mod logic;
 mod masks;
 mod opener;
@@ -39,7 +40,7 @@ pub use app::App;
 use crate::worker::WorkerHandle;
 
 /// The clip that comes with the program.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sample {
     /// A file.
     Path(PathBuf),

@@ -232,6 +232,13 @@ impl Session {
         self.saver.retry(&self.doc);
     }
 
+    /// Makes a new file at `place` with everything in it, in place of the one that takes nothing, and goes on there.
+    pub(crate) fn save_elsewhere(&mut self, place: PathBuf, wake: Wake) {
+        self.finish();
+        self.saver = Saver::new(vec![place], wake);
+        self.saver.make(&self.doc);
+    }
+
     /// Where the project is or will be.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.saver.path.as_deref()
@@ -250,6 +257,9 @@ pub(crate) enum Saving {
     /// It does not work, and why.
     Trouble(String),
 }
+
+/// So many projects of one name may lie in a folder.
+pub(crate) const NAMES: u32 = 100;
 
 /// Called from other threads when there is something to look at.
 pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
@@ -385,6 +395,21 @@ impl Saver {
     }
 }
 
+impl Drop for Saver {
+    /// What came while the file was being made is written, too; the writer's own end waits for the disk.
+    fn drop(&mut self) {
+        if let Stage::Making {
+            answer, waiting, ..
+        } = &mut self.stage
+            && let Ok(Ok((_, mut writer))) = answer.recv()
+        {
+            for edit in waiting.drain(..) {
+                writer.commit(edit);
+            }
+        }
+    }
+}
+
 /// Makes the file at the first place that takes it. A name that is taken is left alone: a number is added.
 fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<(PathBuf, Writer), String> {
     let mut why = "there is no folder to save in".to_owned();
@@ -393,7 +418,7 @@ fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<(PathBuf, W
             // If it cannot be made, creating the file says why.
             std::fs::create_dir_all(folder).ok();
         }
-        for number in 1..100 {
+        for number in 1..NAMES {
             let path = numbered(place, number);
             match Store::create(&path, doc, Existing::Refuse) {
                 Ok(store) => {
@@ -413,7 +438,8 @@ fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<(PathBuf, W
     Err(why)
 }
 
-fn numbered(path: &Path, number: u32) -> PathBuf {
+/// The name that a project gets where others of its name are: "dog 2.sparrow"; 1 adds nothing.
+pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_path_buf();
     }
@@ -483,6 +509,24 @@ mod tests {
             Store::open(&place).unwrap().load().unwrap().objects[0].name,
             "Bella"
         );
+    }
+
+    #[test]
+    fn what_was_edited_while_the_file_was_being_made_is_saved_on_closing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("clip.sparrow");
+        let doc = document();
+        let mut session = Session::unsaved(doc.clone(), vec![place.clone()], Arc::new(|| {}));
+        session
+            .edit(Edit::add_object(doc.new_object("a horse")), "add")
+            .unwrap();
+        let id = session.doc.objects[0].id;
+        let name = "Bella".to_owned();
+        // Nobody has looked whether the file is there yet.
+        session.edit(Edit::Rename { id, name }, "rename").unwrap();
+        let kept = session.doc.clone();
+        drop(session);
+        assert_eq!(Store::open(&place).unwrap().load().unwrap(), kept);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use egui::{Pos2, Rect, TextureHandle, Vec2};
 
 use super::{
-    actions::Action, brush::Painting, keymap::Keymap, lanes::Lane, outline::Outline,
-    session::Session, settings::Settings,
+    actions::Action, brush::Painting, keymap::Keymap, lanes::Lane, leaving::Leaving,
+    outline::Outline, session::Session, settings::Settings,
 };
 use crate::{
     project::{BoxPx, Emission, FrameIndex, Object, ObjectId, PointPx, Size, Thresholds},
@@ -228,6 +228,8 @@ pub(crate) enum Dialog {
         text: String,
     },
     DeleteObject(ObjectId),
+    /// Something is not saved, and this would lose it.
+    Unsaved(Leaving),
 }
 
 /// The export dialog.
@@ -238,6 +240,8 @@ pub(crate) struct ExportForm {
     pub(crate) verified_only: bool,
     /// Frames as JPEG beside the masks.
     pub(crate) with_images: bool,
+    /// In the place of an earlier export.
+    pub(crate) replace: bool,
     pub(crate) status: ExportStatus,
 }
 
@@ -245,13 +249,28 @@ pub(crate) struct ExportForm {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ExportStatus {
     Idle,
-    Running,
+    /// Frames written and frames in all, 0 before the first; once all are, they are read back.
+    Running {
+        done: u64,
+        total: u64,
+    },
+    /// It was told to stop.
+    Stopping,
+    /// It has stopped, and nothing of it is left.
+    Stopped,
     /// Written, read back and equal; what was written, what the format could not hold.
     Done {
         summary: String,
         losses: Vec<String>,
     },
     Failed(String),
+}
+
+impl ExportStatus {
+    /// Whether the export has begun and not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Stopping)
+    }
 }
 
 /// Masks of the frame in view, ready for the GPU.
@@ -367,6 +386,8 @@ pub(crate) struct State {
     pub(crate) model: ModelState,
     pub(crate) toasts: Vec<Toast>,
     pub(crate) dialog: Option<Dialog>,
+    /// The export that runs, as it was asked for and as it stands; its dialog may be closed.
+    pub(crate) exporting: Option<ExportForm>,
     pub(crate) memory_mb: u64,
     pub(crate) memory_at: Option<Instant>,
     pub(crate) times: FrameTimes,
@@ -425,6 +446,7 @@ impl State {
             },
             toasts: Vec::new(),
             dialog: None,
+            exporting: None,
             memory_mb: 0,
             memory_at: None,
             times: FrameTimes::default(),

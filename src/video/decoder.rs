@@ -136,6 +136,12 @@ impl Decoder {
         Arc::clone(&self.shared.lock().pts_secs)
     }
 
+    /// The frame that is in view `secs` after `from` came into view, by the frames' own times: rates may vary. `None`
+    /// where there are no times to go by.
+    pub fn frame_after(&self, from: FrameIndex, secs: f64) -> Option<FrameIndex> {
+        frame_after(&self.all_pts_secs(), from.0, secs).map(FrameIndex)
+    }
+
     /// Says which frame the user wants to see now. Replaces the last wish; indices past the end mean the last frame.
     pub fn request(&self, index: FrameIndex) {
         let mut state = self.shared.lock();
@@ -478,6 +484,17 @@ impl Worker {
     }
 }
 
+/// The last frame that is shown no later than `secs` after frame `from`; `pts` ascends.
+fn frame_after(pts: &[f64], from: u32, secs: f64) -> Option<u32> {
+    // A source without times gives the same one for all frames.
+    if pts.first()? >= pts.last()? {
+        return None;
+    }
+    let now = pts.get(from as usize)? + secs.max(0.0);
+    let shown = pts.partition_point(|&t| t <= now);
+    u32::try_from(shown.saturating_sub(1)).ok()
+}
+
 /// The largest size of `shape`'s shape within `limit`, at least 1×1.
 fn fit(shape: Size, limit: Size) -> Size {
     let scale = (f64::from(limit.width) / f64::from(shape.width.max(1)))
@@ -497,6 +514,30 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_frame_in_view_follows_the_frames_own_times() {
+        // Ten frames a second, then one a second.
+        let pts: Vec<f64> = (0..10).map(|i| f64::from(i) / 10.0).collect();
+        let pts = [pts, vec![1.0, 2.0, 3.0]].concat();
+        let is = |from, secs, frame| {
+            assert_eq!(frame_after(&pts, from, secs), Some(frame), "{from} {secs}");
+        };
+        is(0, 0.0, 0);
+        is(0, 0.95, 9);
+        is(0, 1.95, 10);
+        is(0, 2.0, 11);
+        is(9, 0.05, 9);
+        is(9, 1.5, 11);
+        is(12, 0.0, 12);
+        is(3, 100.0, 12);
+        is(4, -1.0, 4);
+        // Frames of one moment: the last of them is what one sees.
+        assert_eq!(frame_after(&[0.0, 0.5, 0.5, 1.0], 0, 0.7), Some(2));
+        assert_eq!(frame_after(&[0.0; 4], 1, 9.0), None);
+        assert_eq!(frame_after(&[], 0, 1.0), None);
+        assert_eq!(frame_after(&pts, 13, 1.0), None);
+    }
 
     #[test]
     fn thumbnails_keep_the_shape() {

@@ -338,6 +338,19 @@ fn a_project_leaves_as_a_dataset_and_comes_back() {
         1,
         &["clip"],
     );
+    // Other pictures in as many frames of the same size are another video.
+    let frame = dir.path().join("clip/00000.png");
+    let before = fs::read(&frame).unwrap();
+    let mut image = image::open(&frame).unwrap().to_rgb8();
+    image.pixels_mut().for_each(|p| *p = image::Rgb([7, 7, 7]));
+    image.save(&frame).unwrap();
+    refused(
+        dir.path(),
+        &["export", "p.sparrow", "--format", "davis", "--out", "other"],
+        1,
+        &["content differs", "--without-images"],
+    );
+    fs::write(&frame, before).unwrap();
     // Without the video, the masks leave alone only if that is asked for.
     fs::rename(dir.path().join("clip"), dir.path().join("elsewhere")).unwrap();
     let mut args = vec!["export", "p.sparrow", "--format", "davis", "--out", "alone"];

@@ -186,6 +186,26 @@ for i in range(1, 61):
     }
 }
 
+/// Scores result PNGs in `trackers` against the truth in a folder of sequences, as `TrackEval`'s DAVIS does.
+const DAVIS_SCORE: &str = r#"
+import sys, io, contextlib
+import numpy
+for name, kind in (("float", float), ("int", int), ("bool", bool)):
+    if not hasattr(numpy, name):
+        setattr(numpy, name, kind)
+import trackeval
+out = io.StringIO()
+with contextlib.redirect_stdout(out):
+    data = trackeval.datasets.DAVIS({"GT_FOLDER": sys.argv[1], "TRACKERS_FOLDER": sys.argv[2], "PRINT_CONFIG": False})
+    config = trackeval.Evaluator.get_default_eval_config()
+    config.update({"PRINT_CONFIG": False, "USE_PARALLEL": False, "PLOT_CURVES": False, "OUTPUT_SUMMARY": False,
+                   "OUTPUT_DETAILED": False, "RETURN_ON_ERROR": True, "LOG_ON_ERROR": None})
+    result, _ = trackeval.Evaluator(config).evaluate([data], [trackeval.metrics.JAndF()])
+score = result["DAVIS"]["ours"]["COMBINED_SEQ"]["general"]["JAndF"]
+print(round(float(score["J&F"]), 6), int(score.get("num_gt_tracks", 4)))
+"#;
+const DAVIS_MODULES: &str = "trackeval, pycocotools, PIL, scipy, skimage, cv2";
+
 #[test]
 fn trackeval_reads_what_we_wrote() {
     let dir = tempfile::tempdir().unwrap();
@@ -210,26 +230,48 @@ fn trackeval_reads_what_we_wrote() {
         let path = entry.unwrap().path();
         fs::copy(&path, data.join(path.file_name().unwrap())).unwrap();
     }
-    let program = r#"
-import sys, io, contextlib
-import numpy
-for name, kind in (("float", float), ("int", int), ("bool", bool)):
-    if not hasattr(numpy, name):
-        setattr(numpy, name, kind)
-import trackeval
-out = io.StringIO()
-with contextlib.redirect_stdout(out):
-    data = trackeval.datasets.DAVIS({"GT_FOLDER": sys.argv[1], "TRACKERS_FOLDER": sys.argv[2], "PRINT_CONFIG": False})
-    config = trackeval.Evaluator.get_default_eval_config()
-    config.update({"PRINT_CONFIG": False, "USE_PARALLEL": False, "PLOT_CURVES": False, "OUTPUT_SUMMARY": False,
-                   "OUTPUT_DETAILED": False, "RETURN_ON_ERROR": True, "LOG_ON_ERROR": None})
-    result, _ = trackeval.Evaluator(config).evaluate([data], [trackeval.metrics.JAndF()])
-score = result["DAVIS"]["ours"]["COMBINED_SEQ"]["general"]["JAndF"]
-print(round(float(score["J&F"]), 6), int(score.get("num_gt_tracks", 4)))
-"#;
     let trackers = dir.path().join("trackers");
-    let modules = "trackeval, pycocotools, PIL, scipy, skimage, cv2";
-    let Some(text) = python(modules, program, &[&truth, &trackers]) else {
+    let Some(text) = python(DAVIS_MODULES, DAVIS_SCORE, &[&truth, &trackers]) else {
+        return;
+    };
+    assert_eq!(text.trim(), "1.0 4");
+}
+
+/// A result that goes on where the truth was not looked at is no worse for it.
+#[test]
+fn trackeval_leaves_frames_out_that_nobody_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut doc = document();
+    for (k, object) in doc.objects.iter_mut().enumerate() {
+        let x = 13.0 * k as f32;
+        let b = BoxPx::from_array([x, 3.0, x + 9.0, 30.0]);
+        let there = object.frames.values().next().unwrap().clone();
+        object.frames = (0..5)
+            .map(|frame| {
+                let rle = Rle::from_bitmap(&Bitmap::from_box(SIZE, b));
+                let mask = FrameMask {
+                    rle,
+                    ..there.clone()
+                };
+                (FrameIndex(frame), mask)
+            })
+            .collect();
+    }
+    let results = dir.path().join("results");
+    write(&doc, &Davis, &results);
+    for object in &mut doc.objects {
+        object.frames.retain(|f, _| (1..4).contains(&f.0));
+    }
+    let out = dir.path().join("out");
+    write(&doc, &Davis, &out);
+    let data = dir.path().join("trackers/ours/data/clip");
+    fs::create_dir_all(&data).unwrap();
+    for entry in fs::read_dir(results.join("Annotations/480p/clip")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, data.join(path.file_name().unwrap())).unwrap();
+    }
+    let (truth, trackers) = (out.join("Annotations/480p"), dir.path().join("trackers"));
+    let Some(text) = python(DAVIS_MODULES, DAVIS_SCORE, &[&truth, &trackers]) else {
         return;
     };
     assert_eq!(text.trim(), "1.0 4");

@@ -6,6 +6,8 @@
 
 /// The command line, run as a program.
 mod cli;
+/// Its inputs and outputs at their limits: tiny clips, files that are no video, places that take nothing.
+mod cli_edges;
 /// Its switches for the model: precision, released rules, bench.
 mod cli_model;
 /// The engine's promises, whatever the model says.
@@ -35,9 +37,18 @@ mod store;
 /// The whole window, driven by accessible labels.
 #[cfg(feature = "gui")]
 mod ui;
+/// Exporting from the window.
+#[cfg(feature = "gui")]
+mod ui_export;
 /// Helpers: a drawn clip and an engine that answers always the same.
 #[cfg(feature = "gui")]
 mod ui_fake;
+/// Work by hand in the window while the model answers.
+#[cfg(feature = "gui")]
+mod ui_hand;
+/// Playing in the window.
+#[cfg(all(feature = "gui", feature = "ffmpeg"))]
+mod ui_playing;
 /// Opening, exact seeking, damaged files, the decoder thread.
 mod video;
 /// The inference thread: cancel, stale answers, panics, exactly one end.

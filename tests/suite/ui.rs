@@ -16,9 +16,9 @@ use sparrow::{
 use crate::{gpu, ui_fake};
 
 /// A window in a harness, with its clip and its settings in a folder of its own.
-struct Window {
-    harness: Harness<'static, Option<App>>,
-    dir: tempfile::TempDir,
+pub(super) struct Window {
+    pub(super) harness: Harness<'static, Option<App>>,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Window {
@@ -30,7 +30,7 @@ impl Window {
         Self::open_in(dir, &clip, size, theme, with_clip)
     }
 
-    fn open_in(
+    pub(super) fn open_in(
         dir: tempfile::TempDir,
         clip: &Path,
         size: [f32; 2],
@@ -71,7 +71,7 @@ impl Window {
     }
 
     /// Lets the other threads come to rest; fails after two minutes.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let start = Instant::now();
         let mut calm = 0;
         while calm < 4 {
@@ -86,31 +86,31 @@ impl Window {
         }
     }
 
-    fn doc(&self) -> &Document {
+    pub(super) fn doc(&self) -> &Document {
         self.harness.state().as_ref().unwrap().document().unwrap()
     }
 
-    fn frame(&self) -> u32 {
+    pub(super) fn frame(&self) -> u32 {
         self.harness.state().as_ref().unwrap().frame_in_view()
     }
 
-    fn press(&mut self, key: egui::Key) {
+    pub(super) fn press(&mut self, key: egui::Key) {
         self.harness.key_press(key);
         self.settle();
     }
 
-    fn press_with(&mut self, modifiers: egui::Modifiers, key: egui::Key) {
+    pub(super) fn press_with(&mut self, modifiers: egui::Modifiers, key: egui::Key) {
         self.harness.key_press_modifiers(modifiers, key);
         self.settle();
     }
 
-    fn click(&mut self, label: &str) {
+    pub(super) fn click(&mut self, label: &str) {
         self.harness.get_by_label(label).click();
         self.settle();
     }
 
     /// Drags on the canvas between two places measured from its middle.
-    fn drag(&mut self, from: egui::Vec2, to: egui::Vec2) {
+    pub(super) fn drag(&mut self, from: egui::Vec2, to: egui::Vec2) {
         let label = format!("Canvas, frame {}", self.frame());
         let middle = self.harness.get_by_label(&label).rect().center();
         self.harness.drag_at(middle + from);
@@ -135,7 +135,7 @@ impl Window {
     }
 
     /// Types a phrase and presses Enter.
-    fn ground(&mut self, phrase: &str) {
+    pub(super) fn ground(&mut self, phrase: &str) {
         self.harness.get_by_label("Phrase").focus();
         self.harness.step();
         self.harness.get_by_label("Phrase").type_text(phrase);
@@ -150,9 +150,9 @@ impl Window {
     }
 }
 
-const HD: [f32; 2] = [1280.0, 720.0];
+pub(super) const HD: [f32; 2] = [1280.0, 720.0];
 
-fn open() -> Window {
+pub(super) fn open() -> Window {
     Window::open(HD, egui::Theme::Dark, true)
 }
 

@@ -13,8 +13,8 @@ fn object(window: &Window, id: u32) -> Option<&Object> {
     window.doc().object(ObjectId(id))
 }
 
-/// Types another phrase in place of the one that stands there, without asking it.
-fn type_over(window: &mut Window, phrase: &str) {
+/// Types another phrase in place of the one that stands there, then presses Enter to ask it or Escape to leave it.
+fn type_over(window: &mut Window, phrase: &str, end: egui::Key) {
     window.harness.get_by_label("Phrase").focus();
     window.harness.step();
     window
@@ -23,7 +23,7 @@ fn type_over(window: &mut Window, phrase: &str) {
     window.harness.step();
     window.harness.get_by_label("Phrase").type_text(phrase);
     window.harness.step();
-    window.press(egui::Key::Escape);
+    window.press(end);
 }
 
 /// Starts to carry masks forward and waits until so many frames are there.
@@ -44,21 +44,29 @@ fn a_proposal_chosen_after_no_match_makes_an_object_of_that_phrase() {
     let mut window = open();
     window.ground("the red ball");
     let ball = object(&window, 1).unwrap().clone();
-    type_over(&mut window, "nothing blue");
-    window.press(egui::Key::G);
-    // The field's phrase is asked, and nothing answers to it.
+    type_over(&mut window, "nothing blue", egui::Key::Enter);
     let emission = window.doc().emissions.last().unwrap();
-    assert_eq!((emission.phrase.as_str(), emission.objects.len()), ("nothing blue", 0));
+    assert_eq!(
+        (emission.phrase.as_str(), emission.objects.len()),
+        ("nothing blue", 0)
+    );
     window
         .harness
         .get_by_label_contains("Proposal 1, not kept")
         .click();
     window.settle();
-    assert_eq!(object(&window, 1), Some(&ball), "what was selected is another thing");
+    assert_eq!(
+        object(&window, 1),
+        Some(&ball),
+        "what was selected is another thing"
+    );
     let made = object(&window, 2).expect("an object of its own");
     assert_eq!(made.phrase, "nothing blue");
     assert_eq!(made.frames[&FrameIndex(0)].provenance, Provenance::Model);
-    assert_eq!(window.doc().emissions.last().unwrap().objects, [ObjectId(2)]);
+    assert_eq!(
+        window.doc().emissions.last().unwrap().objects,
+        [ObjectId(2)]
+    );
     window.press_with(UNDO.0, UNDO.1);
     assert!(object(&window, 2).is_none());
     assert!(window.doc().emissions.last().unwrap().objects.is_empty());
@@ -80,16 +88,22 @@ fn a_box_drawn_for_what_the_model_does_not_see_is_taken_for_it() {
 #[test]
 fn a_stroke_begun_before_a_phrase_is_answered_makes_an_object_of_its_own() {
     let mut window = open();
-    type_over(&mut window, "the red ball");
+    type_over(&mut window, "the red ball", egui::Key::Escape);
     window.press(egui::Key::B);
     let canvas = window.harness.get_by_label("Canvas, frame 0").rect();
-    window.harness.drag_at(canvas.center() - egui::vec2(90.0, 0.0));
+    window
+        .harness
+        .drag_at(canvas.center() - egui::vec2(90.0, 0.0));
     window.harness.step();
-    window.harness.hover_at(canvas.center() - egui::vec2(60.0, 0.0));
+    window
+        .harness
+        .hover_at(canvas.center() - egui::vec2(60.0, 0.0));
     window.harness.step();
     // The brush is held while the answer comes.
     window.press(egui::Key::G);
-    window.harness.drop_at(canvas.center() - egui::vec2(60.0, 0.0));
+    window
+        .harness
+        .drop_at(canvas.center() - egui::vec2(60.0, 0.0));
     window.settle();
     let by_phrase: Vec<&Object> = window
         .doc()
@@ -119,7 +133,10 @@ fn what_is_in_view_is_carried_on_although_it_was_carried_here() {
     window.press(egui::Key::ArrowLeft);
     window.press_with(egui::Modifiers::COMMAND, egui::Key::ArrowRight);
     let frames = &window.doc().objects[0].frames;
-    assert!(frames.contains_key(&FrameIndex(6)), "carried on from frame 5");
+    assert!(
+        frames.contains_key(&FrameIndex(6)),
+        "carried on from frame 5"
+    );
     assert_eq!(frames[&FrameIndex(5)], in_view);
 }
 
@@ -141,9 +158,16 @@ fn a_frame_accepted_during_a_propagation_is_undone_in_order() {
     };
     assert_eq!(anchored(&window), Some(true));
     window.settle();
-    assert_eq!(window.doc().objects[0].frames.len() as u32, crate::ui_fake::FRAMES);
+    assert_eq!(
+        window.doc().objects[0].frames.len() as u32,
+        crate::ui_fake::FRAMES
+    );
     window.press_with(UNDO.0, UNDO.1);
-    assert_eq!(anchored(&window), Some(true), "only what came after it is gone");
+    assert_eq!(
+        anchored(&window),
+        Some(true),
+        "only what came after it is gone"
+    );
     window.press_with(UNDO.0, UNDO.1);
     assert_eq!(anchored(&window), Some(false));
     window.press_with(UNDO.0, UNDO.1);
@@ -194,8 +218,7 @@ fn an_anchor_taken_back_may_be_carried_over_again() {
 fn phrases_of_other_frames_are_carried_framewise_as_well() {
     let mut window = open();
     window.ground("the red ball");
-    type_over(&mut window, "the blue block");
-    window.press(egui::Key::G);
+    type_over(&mut window, "the blue block", egui::Key::Enter);
     assert_eq!(window.doc().objects.len(), 2);
     for _ in 0..3 {
         window.press(egui::Key::ArrowRight);
@@ -203,6 +226,11 @@ fn phrases_of_other_frames_are_carried_framewise_as_well() {
     window.click("framewise");
     window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
     for object in &window.doc().objects {
-        assert_eq!(object.frames.len() as u32, crate::ui_fake::FRAMES, "{}", object.name);
+        assert_eq!(
+            object.frames.len() as u32,
+            crate::ui_fake::FRAMES,
+            "{}",
+            object.name
+        );
     }
 }

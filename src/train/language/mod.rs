@@ -10,6 +10,7 @@ mod filter;
 mod model;
 mod pack;
 mod scene;
+mod script;
 
 use std::time::Instant;
 
@@ -101,6 +102,8 @@ const READING: f64 = 0.3;
 /// Part of the phrases that do not see the clip, in the first fraction of the budget and later.
 const BLIND: (f64, f64) = (0.5, 0.1);
 const BLIND_UNTIL: f64 = 0.12;
+/// Part of the phrases that come with target-specific tokens; validations go without, as the program does.
+const CROPS: f64 = 0.2;
 
 /// Clips that training draws from.
 struct Pool<'a> {
@@ -289,6 +292,7 @@ fn train(
         let how = How {
             blind,
             forced: part.forced(),
+            crops: CROPS,
             settling: settle && step < SETTLED,
         };
         let loss = model.loss(&batch, &pool.frozen, how, &mut rng, &mut tally)?;
@@ -446,6 +450,7 @@ mod tests {
             let how = How {
                 blind: 0.0,
                 forced: 1.0,
+                crops: 0.0,
                 settling,
             };
             let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -8,8 +8,9 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     calibrate::Record,
     filter::{Choice, Meant},
-    pack::{Packed, PromptTokens, Row, Segment, pack},
+    pack::{Packed, Row, Segment, pack},
     scene::{Eyes, Frozen, Scene, Seen},
+    script::Script,
 };
 use crate::{
     infer::{model::ModelInfo, words::WordTokenizer},
@@ -32,9 +33,8 @@ const TEMPLATE_WEIGHT: f32 = 0.3;
 /// Weight of the first answer token where there is no such thing: such phrases are few, and "there is" is the easy
 /// answer.
 const ABSENT_WEIGHT: f32 = 2.5;
-/// Part of the phrases that come with target-specific tokens.
-const TSF_PART: f64 = 0.2;
-/// Part of those that show the wrong object: else the answer could be read from the crop instead of the phrase.
+/// Part of the phrases with target-specific tokens that show the wrong object: else the answer could be read from the crop
+/// instead of the phrase.
 const TSF_WRONG: f64 = 0.2;
 /// Phrases of a clip whose masks are decoded.
 const MASKS: usize = 2;
@@ -71,44 +71,6 @@ fn slot_classes(slots: &Slots) -> [u32; 5] {
         class(3, slots.motion.map(Motion::index)),
         class(4, slots.texture.map(Texture::index)),
     ]
-}
-
-/// Tokens that prompts and answers are made of.
-struct Script {
-    head: Vec<u32>,
-    bridge: Vec<u32>,
-    one: Vec<u32>,
-    several: Vec<u32>,
-    none: Vec<u32>,
-    prompts: PromptTokens,
-}
-
-impl Script {
-    fn new(info: &ModelInfo, words: &WordTokenizer) -> TrainResult<Self> {
-        let fail = |e: crate::infer::words::WordsError| TrainError::Content(e.to_string());
-        let prompt = words
-            .prompt(&info.prompt.template, &[], 1, 0)
-            .map_err(fail)?;
-        let text = |ids: &[i64]| -> Vec<u32> {
-            ids.iter().filter_map(|&i| u32::try_from(i).ok()).collect()
-        };
-        let answer = |text: &str| -> TrainResult<Vec<u32>> {
-            words.encode_exact(&format!("{text} <end>")).map_err(fail)
-        };
-        let id = |token: &str| {
-            words
-                .id(token)
-                .ok_or_else(|| TrainError::Content(format!("the vocabulary lacks {token}")))
-        };
-        Ok(Self {
-            head: text(&prompt.ids[..prompt.prefix]),
-            bridge: text(&prompt.ids[prompt.prefix..]),
-            one: answer(&info.prompt.answer)?,
-            several: answer(&info.prompt.answer_plural)?,
-            none: answer(&info.prompt.answer_none)?,
-            prompts: [id("[BOX]")?, id("[SEG]")?],
-        })
-    }
 }
 
 /// Sums of a few steps, or of a validation.
@@ -186,6 +148,8 @@ pub(super) struct How {
     pub(super) blind: f64,
     /// Part of the phrases without a referent that are answered against better knowledge.
     pub(super) forced: f64,
+    /// Part of the phrases of one thing, or of none, that come with target-specific tokens.
+    pub(super) crops: f64,
     /// The read-outs that only training needs learn from states that do not learn from them: what is drawn anew would
     /// otherwise drown the rest for hundreds of steps.
     pub(super) settling: bool,
@@ -255,11 +219,7 @@ impl Model {
                 // Some phrases without a referent are answered against better knowledge, so that filtration and
                 // masks learn what to make of them; only the first word's prediction counts there.
                 let forced = absent && rng.random_bool(how.forced);
-                let answer = match spoken.phrase.referents.len() {
-                    0 if !forced => &script.none,
-                    0 | 1 => &script.one,
-                    _ => &script.several,
-                };
+                let answer = script.answer(&spoken.phrase, forced);
                 let blind = rng.random_bool(how.blind);
                 let rest = if forced { 0.0 } else { TEMPLATE_WEIGHT };
                 let mut weights = vec![rest; answer.len()];
@@ -273,7 +233,7 @@ impl Model {
                     phrase: spoken.ids.clone(),
                     tsf: vec![],
                     bridge: script.bridge.clone(),
-                    answer: answer.clone(),
+                    answer: answer.to_vec(),
                     weights,
                     blind,
                     opening: forced.then(|| script.none[0]),
@@ -286,8 +246,8 @@ impl Model {
     fn crops(
         &self,
         batch: &[(&Scene, Vec<usize>)],
-        rows: &mut [Row],
-        first: u32,
+        (rows, first): (&mut [Row], u32),
+        how: How,
         rng: &mut ChaCha8Rng,
     ) -> TrainResult<Option<Tensor>> {
         let mut used: Vec<Tensor> = vec![];
@@ -296,13 +256,16 @@ impl Model {
                 continue;
             };
             for (segment, &phrase) in row.segments.iter_mut().zip(chosen) {
-                let [target] = scene.phrases[phrase].phrase.referents[..] else {
-                    continue;
+                let (target, wrong) = match scene.phrases[phrase].phrase.referents[..] {
+                    [target] => (target, TSF_WRONG),
+                    // Else any crop would say that there is such a thing.
+                    [] => (whose[rng.random_range(0..whose.len())], 0.0),
+                    _ => continue,
                 };
-                if !rng.random_bool(TSF_PART) {
+                if !rng.random_bool(how.crops) {
                     continue;
                 }
-                let wrong = rng.random_bool(TSF_WRONG);
+                let wrong = rng.random_bool(wrong);
                 let fit: Vec<usize> = (0..whose.len())
                     .filter(|&i| (whose[i] == target) != wrong)
                     .collect();
@@ -350,7 +313,7 @@ impl Model {
             })
             .collect();
         let first = (vocabulary + b * block) as u32;
-        let crops = self.crops(batch, &mut rows, first, rng)?;
+        let crops = self.crops(batch, (&mut rows, first), how, rng)?;
         let all: Vec<u32> = (0..vocabulary as u32).collect();
         let mut table = vec![self.language.embed(&all)?, blocks.flatten(0, 1)?];
         table.extend(crops);
@@ -381,6 +344,7 @@ impl Model {
         let how = How {
             blind: 0.0,
             forced: 1.0,
+            crops: 0.0,
             settling: false,
         };
         self.loss(batch, frozen, how, rng, tally).map(|_| ())
@@ -648,7 +612,7 @@ impl Model {
                     presence: presence[row][s.slot],
                     proposals,
                     referents: phrase(s).referents.clone(),
-                    several: phrase(s).referents.len() > 1,
+                    several: phrase(s).speaks_of_several(),
                 });
             }
             tally

@@ -64,7 +64,27 @@ pub struct Phrase {
     pub slots: Slots,
 }
 
+/// Nouns that name no shape, of one thing and of several.
+const ANY: [(&str, &str); 4] = [
+    ("object", "objects"),
+    ("thing", "things"),
+    ("shape", "shapes"),
+    ("one", "ones"),
+];
+
 impl Phrase {
+    /// Whether it speaks of several things; where nothing is meant, its noun says.
+    pub fn speaks_of_several(&self) -> bool {
+        let is_plural = |word: &String| {
+            let names = Shape::ALL.iter().map(|s| s.plural());
+            names.chain(ANY.map(|(_, many)| many)).any(|p| p == word)
+        };
+        match self.referents.len() {
+            0 => self.words.iter().any(is_plural),
+            n => n > 1,
+        }
+    }
+
     /// Ids of the objects that it would mean without its superlative, ascending.
     pub fn could_mean(&self, objects: &[ObjectInfo]) -> Vec<u8> {
         match self.slots.superlative {
@@ -360,15 +380,7 @@ fn words(slots: &Slots, count: usize, rng: &mut ChaCha8Rng) -> Vec<String> {
         Some(s) if plural && !one_by_one => s.plural(),
         Some(s) => s.word(),
         None => {
-            let (one, many) = one_of(
-                rng,
-                &[
-                    ("object", "objects"),
-                    ("thing", "things"),
-                    ("shape", "shapes"),
-                    ("one", "ones"),
-                ],
-            );
+            let (one, many) = one_of(rng, &ANY);
             if plural && !one_by_one { many } else { one }
         }
     });

@@ -1,4 +1,4 @@
-//! The export dialog: format, folder, what goes in, and afterwards what the format could not hold.
+//! The export dialog: format, folder, what goes in, how far it is, and afterwards what the format could not hold.
 
 use egui::{Align, Layout, Margin, RichText, Ui, vec2};
 
@@ -16,7 +16,7 @@ use crate::formats::FORMATS;
 pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
     dialog_ui(ui, "export", 520.0, out, |ui, out| {
         dialog_title(ui, "Export masks");
-        let running = form.status == ExportStatus::Running;
+        let running = form.status.is_running();
         let mut next = form.clone();
         ui.add_enabled_ui(!running, |ui| form_ui(ui, &mut next, out));
         if next != *form {
@@ -27,14 +27,17 @@ pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
         status_ui(ui, &form.status);
         ui.add_space(space::S);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let done = matches!(form.status, ExportStatus::Done { .. });
-            if done {
+            if running {
+                running_buttons_ui(ui, &form.status, out);
+                return;
+            }
+            if matches!(form.status, ExportStatus::Done { .. }) {
                 if primary_button(ui, "Close", true).clicked() {
                     out.send(Command::ShowDialog(None));
                 }
                 return;
             }
-            let ready = !running && !form.folder.trim().is_empty();
+            let ready = !form.folder.trim().is_empty();
             let export = primary_button(ui, "Export", ready);
             let cancel = ui.button("Cancel");
             // Enter exports from everywhere but a button that has the keyboard.
@@ -48,6 +51,26 @@ pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
             }
         });
     });
+}
+
+fn running_buttons_ui(ui: &mut Ui, status: &ExportStatus, out: &mut Out) {
+    let on = ui.button("Go on in the background");
+    if on
+        .on_hover_text("Closes this dialog (Esc); the end is told in a message")
+        .clicked()
+    {
+        out.send(Command::ShowDialog(None));
+    }
+    let stop = ui.add_enabled(
+        *status != ExportStatus::Stopping,
+        egui::Button::new("Stop exporting"),
+    );
+    if stop
+        .on_hover_text("Ends the export and leaves nothing behind")
+        .clicked()
+    {
+        out.send(Command::StopExport);
+    }
 }
 
 fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
@@ -90,6 +113,11 @@ fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
         "Only masks that a person made or accepted",
     );
     ui.checkbox(&mut form.with_images, "Frames as images beside the masks");
+    ui.checkbox(
+        &mut form.replace,
+        "Replace an earlier export in this folder",
+    )
+    .on_hover_text("Only what an export of this format wrote is ever replaced");
 }
 
 fn status_ui(ui: &mut Ui, status: &ExportStatus) {
@@ -100,11 +128,35 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
                 "What is written is read back and compared before the export counts as done.";
             ui.label(RichText::new(text).size(12.0).color(p.text_faint));
         }
-        ExportStatus::Running => {
+        ExportStatus::Running { done, total } => {
+            let (done, total) = (*done, *total);
+            let share = if total > 0 {
+                done as f32 / total as f32
+            } else {
+                0.0
+            };
+            let text = if total == 0 {
+                "Starting…".to_owned()
+            } else if done < total {
+                format!("Writing frame {} of {total}…", done + 1)
+            } else {
+                "Reading back and comparing…".to_owned()
+            };
+            let bar = egui::ProgressBar::new(share)
+                .desired_height(6.0)
+                .fill(p.accent);
+            ui.add(bar).accessible_name("Export progress");
+            ui.label(RichText::new(text).color(p.text_weak));
+        }
+        ExportStatus::Stopping => {
             ui.horizontal(|ui| {
                 ui.spinner();
-                ui.label(RichText::new("Writing, then reading back…").color(p.text_weak));
+                ui.label(RichText::new("Stopping…").color(p.text_weak));
             });
+        }
+        ExportStatus::Stopped => {
+            let text = "Stopped. Nothing was left behind.";
+            ui.label(RichText::new(text).color(p.text_weak));
         }
         ExportStatus::Done { summary, losses } => {
             ui.label(RichText::new(summary).color(p.good));

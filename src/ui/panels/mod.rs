@@ -21,9 +21,13 @@ pub(super) mod words;
 use egui::{Frame, Margin, RichText, ScrollArea, Ui};
 
 use super::{
+    actions::Action,
     command::{Command, Out},
+    leaving::Leaving,
+    session::{Saving, Session},
     state::{Dialog, State},
     theme::{self, space},
+    widgets::primary_button,
 };
 
 /// Points that the floating scroll bar takes.
@@ -68,6 +72,7 @@ pub(super) fn dialogs_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         Dialog::Keys { query, waiting } => keys::keys_ui(ui, state, query, *waiting, out),
         Dialog::GoToFrame { text } => go_to_frame_ui(ui, state, text, out),
         Dialog::DeleteObject(id) => delete_ui(ui, state, *id, out),
+        Dialog::Unsaved(how) => unsaved_ui(ui, state, how, out),
     }
 }
 
@@ -125,6 +130,42 @@ fn go_to_frame_ui(ui: &mut Ui, state: &State, text: &str, out: &mut Out) {
             out.send(Command::UpdateDialog(Dialog::GoToFrame { text: typed }));
         }
         field.request_focus();
+    });
+}
+
+fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
+    let why = match state.session.as_ref().map(Session::saving) {
+        Some(Saving::Trouble(why)) => why,
+        // It has been saved after all.
+        _ => {
+            out.send(Command::ShowDialog(None));
+            return;
+        }
+    };
+    dialog_ui(ui, "not saved", 460.0, out, |ui, out| {
+        let p = theme::palette(ui);
+        dialog_title(ui, "Your last changes are not saved");
+        let why = why.trim_end_matches('.');
+        ui.label(RichText::new(format!("{why}.")).color(p.text_weak));
+        ui.add_space(space::M);
+        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            let save = primary_button(ui, "Save elsewhere…", true);
+            if save.clicked() || ui.input(|i| i.key_pressed(egui::Key::Enter)) {
+                out.act(Action::SaveElsewhere);
+            }
+            if ui.button("Try again").clicked() {
+                out.send(Command::RetrySave);
+            }
+            if ui.button("Stay").clicked() {
+                out.send(Command::ShowDialog(None));
+            }
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                let lose = egui::Button::new(RichText::new("Leave without saving").color(p.bad));
+                if ui.add(lose).clicked() {
+                    out.send(Command::LeaveUnsaved(how.clone()));
+                }
+            });
+        });
     });
 }
 

@@ -7,7 +7,7 @@ use super::super::{
     command::{Command, Out},
     icons::Icon,
     session::Saving,
-    state::State,
+    state::{ExportStatus, State},
     theme::{self, space},
     widgets::{fitted_text, hairline, sized_icon_button},
 };
@@ -38,6 +38,7 @@ pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = space::S;
             ui.add_space(space::M);
+            export_ui(ui, state, out);
             job_ui(ui, state, out);
         });
     });
@@ -98,6 +99,25 @@ fn look_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let link = egui::Label::new(RichText::new(text).size(12.0).color(p.look)).sense(Sense::click());
     if ui.add(link).clicked() {
         out.act(Action::NextLook);
+    }
+}
+
+/// An export under way; leads to its dialog.
+fn export_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let Some(form) = &state.exporting else {
+        return;
+    };
+    let p = theme::palette(ui);
+    let text = match form.status {
+        ExportStatus::Running { done, total } if total > 0 => {
+            format!("exporting · {} %", done * 100 / total)
+        }
+        _ => "exporting".to_owned(),
+    };
+    let text = RichText::new(text).size(12.0).color(p.accent_text);
+    let link = ui.add(egui::Label::new(text).sense(Sense::click()));
+    if link.on_hover_text("Show the export, or stop it").clicked() {
+        out.act(Action::Export);
     }
 }
 
