@@ -155,7 +155,8 @@ impl App {
         };
         match Exporting::start(work, self.services.wake.clone()) {
             Ok(exporting) => {
-                form.status = exporting.status();
+                // Not asked of the export: its end, which may have come already, is told once and to `poll_export`.
+                form.status = ExportStatus::Running { done: 0, total: 0 };
                 self.state.exporting = Some(form.clone());
                 self.services.exporting = Some(exporting);
             }

@@ -22,7 +22,7 @@ use crate::{
         sam2::{DecodeOptions, Prompts},
     },
     train::{
-        Params, TrainError, TrainResult,
+        Params, TrainResult,
         attributes::{DenseHead, DenseLoss, DenseWeights, Targets, hits, weighted_cross_entropy},
         synth::{Colour, Motion, PhraseKind, Shape, Slots, Superlative, Texture},
     },
