@@ -624,7 +624,7 @@ impl App {
 }
 
 /// A message of another room as a sentence: its first letter large.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {
         Some(first) => first.to_uppercase().chain(letters).collect(),

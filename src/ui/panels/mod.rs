@@ -24,6 +24,7 @@ use super::{
     actions::Action,
     command::{Command, Out},
     leaving::Leaving,
+    logic::sentence,
     session::{Saving, Session},
     state::{Dialog, State},
     theme::{self, space},
@@ -145,7 +146,7 @@ fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
     dialog_ui(ui, "not saved", 460.0, out, |ui, out| {
         let p = theme::palette(ui);
         dialog_title(ui, "Your last changes are not saved");
-        let why = why.trim_end_matches('.');
+        let why = sentence(why.trim_end_matches('.'));
         ui.label(RichText::new(format!("{why}.")).color(p.text_weak));
         ui.add_space(space::M);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
