@@ -64,6 +64,25 @@ impl History {
         Ok(())
     }
 
+    /// Makes a change as a step of its own in the midst of an open group, which becomes two steps, one before and one after.
+    ///
+    /// # Errors
+    /// As [`History::apply`].
+    pub fn apply_between(
+        &mut self,
+        doc: &mut Document,
+        edit: Edit,
+        label: &str,
+    ) -> Result<(), EditError> {
+        let open = self.open.as_ref().map(|(label, _)| label.clone());
+        self.close_group();
+        let done = self.apply(doc, edit, label);
+        if let Some(open) = open {
+            self.open_group(&open);
+        }
+        done
+    }
+
     /// Until [`History::close_group`], all changes are one step: a slider that is dragged, a brush that is held. An open
     /// group is closed first.
     pub fn open_group(&mut self, label: &str) {

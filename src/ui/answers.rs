@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     project::{
-        Author, BoxPx, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance, select,
+        Author, BoxPx, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
+        Provenance, select,
     },
     task::{GroundOptions, JobId, Mode, PropagateDirection, Request, Update},
 };
@@ -318,6 +319,7 @@ impl App {
         let Some(JobKind::Ground {
             propagate,
             thresholds,
+            drawn: mut asked_with,
             ..
         }) = self.job_mut(job).map(|j| j.kind.clone())
         else {
@@ -374,11 +376,24 @@ impl App {
             edits.push(Edit::add_object(object));
         }
         let found = emission.objects.clone();
-        let drawn = emission.proposals.iter().position(|p| p.drawn);
         let there = doc
             .emissions
             .iter()
             .position(|e| e.frame == frame && e.phrase == phrase);
+        let before = there.map(|at| &doc.emissions[at]);
+        if found.is_empty() {
+            // What a person chose for the phrase goes on answering to it.
+            let listed = before.into_iter().flat_map(|e| &e.objects).copied();
+            let listed = listed.filter(|id| doc.object(*id).is_some());
+            emission.objects = listed.collect();
+        }
+        // The box that was drawn now, if one was.
+        let is = |p: &Proposal, b: BoxPx| p.drawn && p.box_px.iou(b) > 0.99;
+        let drawn = asked_with.pop().filter(|b| {
+            let mut known = before.into_iter().flat_map(|e| &e.proposals);
+            !known.any(|p| is(p, *b))
+        });
+        let drawn = drawn.and_then(|b| emission.proposals.iter().position(|p| is(p, b)));
         edits.push(match there {
             Some(at) => Edit::ReplaceEmission {
                 at,

@@ -194,6 +194,11 @@ impl App {
             return;
         };
         self.state.opening = None;
+        // Asked before already, but much may have been done since.
+        let again = Leaving::Open(Target::Path(resolved.remember.clone()));
+        if self.asks_before_leaving(&again) {
+            return;
+        }
         self.close_clip();
         for warning in decoder.warnings() {
             self.say(Weight::Look, warning);

@@ -21,32 +21,34 @@ pub(crate) enum Leaving {
 }
 
 impl App {
-    /// Why changes are not saved, if they cannot be.
-    fn trouble(&self) -> Option<String> {
-        match self.state.session.as_ref()?.saving() {
-            Saving::Trouble(why) => Some(why),
-            Saving::Nothing | Saving::Saved | Saving::Waiting => None,
-        }
-    }
-
     /// Asks the person if leaving would lose something; whether it does.
     pub(super) fn asks_before_leaving(&mut self, how: &Leaving) -> bool {
-        let would_lose = self.trouble().is_some();
+        let session = self.state.session.as_ref();
+        let would_lose = session.is_some_and(|s| s.would_lose().is_some());
         if would_lose {
             self.state.dialog = Some(Dialog::Unsaved(how.clone()));
         }
         would_lose
     }
 
-    /// Leaves the document, or asks first.
-    pub(super) fn leave(&mut self, how: Leaving) {
+    /// Leaves the document once everything is on the disk, or asks if that does not work.
+    pub(super) fn leave(&mut self, ctx: &egui::Context, how: Leaving) {
         if self.asks_before_leaving(&how) {
+            self.state.leaving = None;
             return;
         }
-        match how {
-            Leaving::Quit => {}
-            Leaving::Close => self.close_clip(),
-            Leaving::Open(target) => self.open_target(target),
+        let session = self.state.session.as_ref();
+        if session.is_some_and(|s| s.saving() == Saving::Waiting) {
+            self.state.leaving = Some(how);
+        } else {
+            self.leave_unsaved(ctx, how);
+        }
+    }
+
+    /// Leaves, if that was waiting for the disk.
+    pub(super) fn go_on_leaving(&mut self, ctx: &egui::Context) {
+        if let Some(how) = self.state.leaving.take() {
+            self.leave(ctx, how);
         }
     }
 
@@ -60,11 +62,14 @@ impl App {
         }
     }
 
-    /// Keeps the window open when it is to be closed and something is not saved.
+    /// Keeps the window open when it is to be closed and something is not saved, or not yet.
     pub(super) fn guard_leaving(&mut self, ctx: &egui::Context) {
-        if ctx.input(|i| i.viewport().close_requested()) && self.asks_before_leaving(&Leaving::Quit)
-        {
+        let session = self.state.session.as_ref();
+        let wait =
+            session.is_some_and(|s| s.would_lose().is_some() || s.saving() == Saving::Waiting);
+        if wait && ctx.input(|i| i.viewport().close_requested()) {
             ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            self.leave(ctx, Leaving::Quit);
         }
     }
 
@@ -75,26 +80,47 @@ impl App {
         };
         let name = session.path().and_then(|p| p.file_name());
         let name = name.map(|n| n.to_string_lossy().into_owned());
-        let clip = self.state.clip.as_ref().and_then(|c| c.path.file_stem());
-        let clip = clip.map(|stem| format!("{}.sparrow", stem.to_string_lossy()));
-        let name = name.or(clip).unwrap_or_else(|| "project.sparrow".into());
+        let name = name.unwrap_or_else(|| "project.sparrow".into());
         self.services.chooser.ask_project_place(&name);
     }
 
     /// Goes on in a new file at `place`; one that is there already is left alone.
     pub(super) fn save_elsewhere(&mut self, place: PathBuf) {
         let wake = self.services.wake.clone();
+        let is_named = place.extension().is_some_and(|e| e == "sparrow");
+        let place = match place.file_name() {
+            Some(name) if !is_named => {
+                let mut name = name.to_owned();
+                name.push(".sparrow");
+                place.with_file_name(name)
+            }
+            _ => place,
+        };
+        if let Some(session) = &mut self.state.session {
+            session.save_elsewhere(place, wake);
+        }
+    }
+
+    /// Looks after the saving, and says where the project has moved.
+    pub(super) fn poll_saving(&mut self) {
         let Some(session) = &mut self.state.session else {
             return;
         };
-        session.save_elsewhere(place.with_extension("sparrow"), wake);
-        if matches!(self.state.dialog, Some(Dialog::Unsaved(_))) {
-            self.state.dialog = None;
+        match session.poll() {
+            None => {}
+            Some(Ok(path)) => {
+                if matches!(self.state.dialog, Some(Dialog::Unsaved(_))) {
+                    self.state.dialog = None;
+                }
+                let text = format!("The project is saved in {} from now on.", path.display());
+                self.say(Weight::Info, text);
+                self.state.settings.remember(&path);
+                self.services.settings.save(&self.state.settings);
+            }
+            Some(Err(why)) => {
+                self.say(Weight::Error, format!("Not saved elsewhere: {why}."));
+            }
         }
-        self.say(
-            Weight::Info,
-            "The project is saved there from now on, with everything up to here.",
-        );
     }
 }
 
@@ -155,18 +181,42 @@ mod tests {
         }
     }
 
+    fn wait_for_words(app: &mut App, words: &str) {
+        let start = std::time::Instant::now();
+        while !app.state.toasts.iter().any(|t| t.text.contains(words)) {
+            assert!(start.elapsed().as_secs() < 120, "{words} was not said");
+            app.poll_saving();
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_project_that_may_only_be_read_is_left_unasked_until_it_is_edited() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        let doc = app.state.session.take().unwrap().doc.clone();
+        let id = doc.objects[0].id;
+        app.state.session = Some(Session::read_only(doc, dir.path().join("clip.sparrow")));
+        assert!(!app.asks_before_leaving(&Leaving::Close));
+        let name = "Bella".to_owned();
+        let session = app.state.session.as_mut().unwrap();
+        session.edit(Edit::Rename { id, name }, "rename").unwrap();
+        assert!(app.asks_before_leaving(&Leaving::Close));
+    }
+
     #[test]
     fn what_is_not_saved_is_not_left_unasked() {
         let dir = tempfile::tempdir().unwrap();
         let mut app = in_trouble(dir.path());
         let elsewhere = Leaving::Open(Target::Path(dir.path().join("other.mp4")));
+        let ctx = egui::Context::default();
         for how in [Leaving::Close, elsewhere, Leaving::Quit] {
-            app.leave(how.clone());
+            app.leave(&ctx, how.clone());
             assert!(app.state.session.is_some() && app.state.opening.is_none());
             assert_eq!(app.state.dialog, Some(Dialog::Unsaved(how)));
             app.state.dialog = None;
         }
-        app.leave_unsaved(&egui::Context::default(), Leaving::Close);
+        app.leave_unsaved(&ctx, Leaving::Close);
         assert!(app.state.session.is_none());
     }
 
@@ -187,12 +237,16 @@ mod tests {
         };
         assert!(asked_to_close(&mut app));
         assert_eq!(app.state.dialog, Some(Dialog::Unsaved(Leaving::Quit)));
-        let place = dir.path().join("rescued");
-        app.save_elsewhere(place.clone());
+        // A place that takes nothing changes nothing.
+        app.save_elsewhere(dir.path().join("file").join("below"));
+        wait_for_words(&mut app, "Not saved elsewhere");
+        assert!(app.state.dialog.is_some() && asked_to_close(&mut app));
+        app.save_elsewhere(dir.path().join("take 1.2"));
+        wait_for_words(&mut app, "take 1.2.sparrow");
         assert_eq!(app.state.dialog, None);
         wait(&mut app, |s| *s == Saving::Saved);
         assert!(!asked_to_close(&mut app));
-        let saved = Store::open(&place.with_extension("sparrow")).unwrap();
+        let saved = Store::open(&dir.path().join("take 1.2.sparrow")).unwrap();
         assert_eq!(
             saved.load().unwrap(),
             app.state.session.as_ref().unwrap().doc

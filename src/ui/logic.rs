@@ -93,9 +93,8 @@ impl App {
         }
         self.poll_export();
         self.poll_hash();
-        if let Some(session) = &mut self.state.session {
-            session.poll();
-        }
+        self.poll_saving();
+        self.go_on_leaving(ctx);
         let now = ctx.input(|i| i.time);
         for toast in &mut self.state.toasts {
             if toast.until.is_none() && toast.weight != Weight::Error {
@@ -256,7 +255,7 @@ impl App {
             Action::OpenVideo => self.services.chooser.ask_video(),
             Action::OpenProject => self.services.chooser.ask_project(),
             Action::OpenFolder => self.services.chooser.ask_folder(Purpose::Open),
-            Action::CloseVideo => self.leave(Leaving::Close),
+            Action::CloseVideo => self.leave(ctx, Leaving::Close),
             Action::Export => self.show_export(),
             Action::SaveNow => self.say_saved(),
             Action::SaveElsewhere => self.ask_where_to_save(),

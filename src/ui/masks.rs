@@ -79,8 +79,8 @@ impl App {
         Some(Edit::add_object(object))
     }
 
-    /// [`App::put_mask`] for an object that answers to a phrase: made now, it is listed in the phrase's emission, in
-    /// place of any that are gone.
+    /// [`App::put_mask`] for an object that answers to a phrase: made now if it is not there yet, it is listed in the
+    /// phrase's emission, in place of any that are gone.
     fn put_referent(
         &mut self,
         id: ObjectId,
@@ -89,14 +89,16 @@ impl App {
         phrase: &str,
     ) -> Option<Edit> {
         let doc = &self.state.session.as_ref()?.doc;
+        let mut edits = Vec::new();
         if doc.object(id).is_some() {
-            return self.put_mask(id, frame, mask);
+            edits.push(Edit::set_mask(id, frame, mask, Author::Person));
+        } else {
+            let mut object = doc.new_object(phrase);
+            object.id = id;
+            object.colour = id.0.saturating_sub(1);
+            object.frames.insert(frame, mask);
+            edits.push(Edit::add_object(object));
         }
-        let mut object = doc.new_object(phrase);
-        object.id = id;
-        object.colour = id.0.saturating_sub(1);
-        object.frames.insert(frame, mask);
-        let mut edits = vec![Edit::add_object(object)];
         let emissions = doc.emissions.iter();
         let at = emissions
             .clone()
@@ -341,7 +343,17 @@ impl App {
             .as_ref()
             .filter(|p| p.frame == frame && p.phrase.as_ref() == Some(&phrase) && !p.answered);
         let held = held.map(|p| p.object);
-        let Some(object) = chosen.or(held).or_else(|| self.state.free_id()) else {
+        // Found on another frame, it is the same thing here.
+        let known = |selected: bool| {
+            let objects = doc.into_iter().flat_map(|d| &d.objects);
+            let mut known = objects.filter(|o| o.phrase == phrase && !phrase.is_empty());
+            known
+                .find(|o| !selected || Some(o.id) == self.state.selected)
+                .map(|o| o.id)
+        };
+        let known = known(true).or_else(|| known(false));
+        let object = chosen.or(held).or(known);
+        let Some(object) = object.or_else(|| self.state.free_id()) else {
             return;
         };
         let there = doc.and_then(|d| d.object(object));
@@ -439,10 +451,17 @@ impl App {
             return;
         };
         if mask.anchor {
-            // Nobody vouches for it any more, whoever made it: a propagation may go over it again.
+            // Nobody vouches for it any more, whoever made it: a propagation may go over it again, unless it was emitted here.
+            let doc = self.state.session.as_ref().map(|s| &s.doc);
+            let mut emissions = doc.into_iter().flat_map(|d| &d.emissions);
+            let emitted = emissions.any(|e| e.frame == frame && e.objects.contains(&id));
             let given_up = FrameMask {
                 anchor: false,
-                provenance: Provenance::Propagated,
+                provenance: if emitted {
+                    Provenance::Model
+                } else {
+                    Provenance::Propagated
+                },
                 ..mask.clone()
             };
             let edit = Edit::set_mask(id, frame, given_up, Author::Person);

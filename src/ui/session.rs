@@ -33,6 +33,8 @@ pub(crate) struct Session {
     /// Somebody has kept the step that goes on: what it still replaces is no question any more.
     kept: bool,
     saver: Saver,
+    /// The file at another place, while it is being made.
+    next: Option<Saver>,
     /// Grows with each change of the document.
     pub(crate) revision: u64,
 }
@@ -61,7 +63,7 @@ impl Session {
             doc,
             Saver {
                 path: Some(path),
-                stage: Stage::Refused(why),
+                stage: Stage::Refused { why, lost: false },
             },
         )
     }
@@ -76,6 +78,7 @@ impl Session {
             review_goes_on: false,
             kept: false,
             saver,
+            next: None,
             revision: 1,
         }
     }
@@ -83,7 +86,7 @@ impl Session {
     /// Makes a change that can be undone, as a step of its own. A propagation goes on beside it as the one step that it
     /// is; beside a change of masks as two, since what was undone in another order would not be what there was.
     pub(crate) fn edit(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
-        if self.collecting == Some(Collecting::Propagation) && !edit.touches_masks() {
+        if self.collecting == Some(Collecting::Propagation) {
             return self.beside(edit, label);
         }
         self.finish();
@@ -91,10 +94,15 @@ impl Session {
     }
 
     fn beside(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
-        self.history
-            .apply_beside(&mut self.doc, edit.clone(), label)?;
+        if edit.touches_masks() {
+            self.history
+                .apply_between(&mut self.doc, edit.clone(), label)?;
+        } else {
+            self.history
+                .apply_beside(&mut self.doc, edit.clone(), label)?;
+        }
         self.revision += 1;
-        self.saver.commit(edit, &self.doc);
+        self.commit(edit);
         Ok(())
     }
 
@@ -171,7 +179,7 @@ impl Session {
             self.noting = Some(step);
         }
         self.revision += 1;
-        self.saver.commit(edit, &self.doc);
+        self.commit(edit);
         Ok(())
     }
 
@@ -179,7 +187,7 @@ impl Session {
     pub(crate) fn note(&mut self, edit: Edit) -> Result<(), EditError> {
         apply(&mut self.doc, edit.clone())?;
         if !matches!(self.saver.stage, Stage::Nothing { .. }) {
-            self.saver.commit(edit, &self.doc);
+            self.commit(edit);
         }
         Ok(())
     }
@@ -205,7 +213,7 @@ impl Session {
     fn stepped(&mut self, edit: Option<Edit>) -> Option<()> {
         let edit = edit?;
         self.revision += 1;
-        self.saver.commit(edit, &self.doc);
+        self.commit(edit);
         Some(())
     }
 
@@ -217,9 +225,31 @@ impl Session {
         self.history.redo_label()
     }
 
-    /// Looks after the writing; call once per frame.
-    pub(crate) fn poll(&mut self) {
+    /// Looks after the writing; call once per frame. Where the project was to be saved elsewhere, tells once where it is
+    /// now, or why it is not.
+    pub(crate) fn poll(&mut self) -> Option<Result<PathBuf, String>> {
         self.saver.poll();
+        let next = self.next.as_mut()?;
+        next.poll();
+        match &next.stage {
+            Stage::Writing(_) => {
+                let next = self.next.take()?;
+                let path = next.path.clone()?;
+                let old = std::mem::replace(&mut self.saver, next);
+                // It may have much to write yet, which nobody needs to wait for: the new file has everything.
+                let thread = std::thread::Builder::new().name("sparrow-close".to_owned());
+                if let Err(error) = thread.spawn(move || drop(old)) {
+                    tracing::warn!("the old project was closed in the window's thread: {error}");
+                }
+                Some(Ok(path))
+            }
+            Stage::Failed { why, .. } => {
+                let why = why.clone();
+                self.next = None;
+                Some(Err(why))
+            }
+            Stage::Nothing { .. } | Stage::Making { .. } | Stage::Refused { .. } => None,
+        }
     }
 
     /// How the saving stands.
@@ -232,11 +262,28 @@ impl Session {
         self.saver.retry(&self.doc);
     }
 
-    /// Makes a new file at `place` with everything in it, in place of the one that takes nothing, and goes on there.
+    /// Makes a new file at `place` with everything in it, and goes on there once it is whole; until then the old one
+    /// gets every edit, too. [`Session::poll`] tells the end.
     pub(crate) fn save_elsewhere(&mut self, place: PathBuf, wake: Wake) {
-        self.finish();
-        self.saver = Saver::new(vec![place], wake);
-        self.saver.make(&self.doc);
+        let mut next = Saver::new(vec![place], wake);
+        next.make(&self.doc);
+        self.next = Some(next);
+    }
+
+    /// Why leaving now would lose something, if it would.
+    pub(crate) fn would_lose(&self) -> Option<String> {
+        match (&self.saver.stage, self.saver.state()) {
+            (Stage::Refused { lost: false, .. }, _) => None,
+            (_, Saving::Trouble(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn commit(&mut self, edit: Edit) {
+        if let Some(next) = &mut self.next {
+            next.commit(edit.clone(), &self.doc);
+        }
+        self.saver.commit(edit, &self.doc);
     }
 
     /// Where the project is or will be.
@@ -284,7 +331,11 @@ enum Stage {
     },
     Writing(Writer),
     /// There is no file to write to.
-    Refused(String),
+    Refused {
+        why: String,
+        /// Something was to be written.
+        lost: bool,
+    },
     /// The file could not be made; a retry starts over.
     Failed {
         why: String,
@@ -306,7 +357,8 @@ impl Saver {
             Stage::Writing(writer) => writer.commit(edit),
             Stage::Making { waiting, .. } => waiting.push(edit),
             Stage::Nothing { .. } => self.make(doc),
-            Stage::Refused(_) | Stage::Failed { .. } => {}
+            Stage::Refused { lost, .. } => *lost = true,
+            Stage::Failed { .. } => {}
         }
     }
 
@@ -366,7 +418,7 @@ impl Saver {
                 }
                 Err(_) => {}
             },
-            Stage::Nothing { .. } | Stage::Refused(_) | Stage::Failed { .. } => {}
+            Stage::Nothing { .. } | Stage::Refused { .. } | Stage::Failed { .. } => {}
         }
     }
 
@@ -382,7 +434,7 @@ impl Saver {
                     None => Saving::Waiting,
                 }
             }
-            Stage::Refused(why) | Stage::Failed { why, .. } => Saving::Trouble(why.clone()),
+            Stage::Refused { why, .. } | Stage::Failed { why, .. } => Saving::Trouble(why.clone()),
         }
     }
 
@@ -390,7 +442,7 @@ impl Saver {
         match &mut self.stage {
             Stage::Writing(writer) => writer.retry(),
             Stage::Failed { .. } => self.make(doc),
-            Stage::Nothing { .. } | Stage::Making { .. } | Stage::Refused(_) => {}
+            Stage::Nothing { .. } | Stage::Making { .. } | Stage::Refused { .. } => {}
         }
     }
 }

@@ -339,6 +339,8 @@ pub(crate) struct State {
     pub(crate) opening: Option<String>,
     pub(crate) clip: Option<Clip>,
     pub(crate) session: Option<Session>,
+    /// What the document is to be left for once everything is on the disk.
+    pub(crate) leaving: Option<Leaving>,
     pub(crate) frame: u32,
     /// Since when, and from which frame, the clip plays (egui's clock).
     pub(crate) playing: Option<(f64, u32)>,
@@ -405,6 +407,7 @@ impl State {
             opening: None,
             clip: None,
             session: None,
+            leaving: None,
             frame: 0,
             playing: None,
             range: (None, None),

@@ -237,6 +237,11 @@ impl Backend for FakeEngine {
                         }
                         let id = object.id;
                         let slow = object.phrase.contains("slow");
+                        let wait = if object.phrase.contains("very") {
+                            200
+                        } else {
+                            25
+                        };
                         let by = if object.phrase.contains("drifting") {
                             runs
                         } else {
@@ -244,7 +249,7 @@ impl Backend for FakeEngine {
                         };
                         pending.push_back(Box::new(move |out| {
                             if slow {
-                                std::thread::sleep(std::time::Duration::from_millis(25));
+                                std::thread::sleep(std::time::Duration::from_millis(wait));
                             }
                             out.send(Update::Propagated {
                                 job: out.job(),

@@ -143,7 +143,7 @@ fn what_is_in_view_is_carried_on_although_it_was_carried_here() {
 #[test]
 fn a_frame_accepted_during_a_propagation_is_undone_in_order() {
     let mut window = open();
-    window.ground("the slow red ball");
+    window.ground("the very slow red ball");
     window.press(egui::Key::ArrowRight);
     window.press(egui::Key::ArrowLeft);
     carry_until(&mut window, 4);
@@ -233,4 +233,34 @@ fn phrases_of_other_frames_are_carried_framewise_as_well() {
             object.name
         );
     }
+}
+
+#[test]
+fn what_was_chosen_for_a_phrase_goes_on_answering_to_it() {
+    let mut window = open();
+    window.ground("nothing at all");
+    window.press(egui::Key::R);
+    window.drag(egui::vec2(-120.0, -60.0), egui::vec2(-40.0, 20.0));
+    let listed = |w: &Window| w.doc().emissions.last().unwrap().objects.clone();
+    assert_eq!(listed(&window), [ObjectId(1)]);
+    let mask = window.doc().objects[0].frames[&FrameIndex(0)].clone();
+    // Asked again, with nothing drawn anew.
+    window.press(egui::Key::G);
+    assert_eq!(listed(&window), [ObjectId(1)]);
+    assert_eq!(window.doc().objects.len(), 1);
+    assert_eq!(window.doc().objects[0].frames[&FrameIndex(0)], mask);
+    // On another frame it is the same thing.
+    for _ in 0..5 {
+        window.press(egui::Key::ArrowRight);
+    }
+    window.press(egui::Key::G);
+    assert!(listed(&window).is_empty());
+    window
+        .harness
+        .get_by_label_contains("Proposal 1, not kept")
+        .click();
+    window.settle();
+    assert_eq!(window.doc().objects.len(), 1);
+    assert!(window.doc().objects[0].frames.contains_key(&FrameIndex(5)));
+    assert_eq!(listed(&window), [ObjectId(1)]);
 }

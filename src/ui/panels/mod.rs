@@ -135,10 +135,12 @@ fn go_to_frame_ui(ui: &mut Ui, state: &State, text: &str, out: &mut Out) {
 }
 
 fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
-    let why = match state.session.as_ref().map(Session::saving) {
-        Some(Saving::Trouble(why)) => why,
+    let session = state.session.as_ref();
+    let why = match session.and_then(Session::would_lose) {
+        Some(why) => why,
+        None if session.is_some_and(|s| s.saving() == Saving::Waiting) => "trying again".to_owned(),
         // It has been saved after all.
-        _ => {
+        None => {
             out.send(Command::ShowDialog(None));
             return;
         }
@@ -151,7 +153,9 @@ fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
         ui.add_space(space::M);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let save = primary_button(ui, "Save elsewhere…", true);
-            if save.clicked() || ui.input(|i| i.key_pressed(egui::Key::Enter)) {
+            // Enter does so from everywhere but a button that has the keyboard.
+            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
+            if save.clicked() || (pressed && ui.memory(|m| m.focused().is_none())) {
                 out.act(Action::SaveElsewhere);
             }
             if ui.button("Try again").clicked() {
