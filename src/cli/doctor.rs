@@ -66,12 +66,11 @@ pub(super) fn run() -> Result<()> {
 /// serves twice, which is left to loading.
 fn advice(source: &ModelSource) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    let on = |place: &str, gpu: bool, bytes: Option<u64>| {
+    let on = |place: &str, gpu: bool, bytes: Option<u64>, known: &str| {
         let found = match memory::advised(source, gpu, bytes) {
             Ok(found) => found,
             Err(e) => return e.to_string(),
         };
-        let known = bytes.map_or("unknown memory".into(), |b| format!("{:.1} GiB", gib(b)));
         let says = if found.fits() {
             format!("--precision {} on the {place} ({known})", found.precision)
         } else {
@@ -81,10 +80,22 @@ fn advice(source: &ModelSource) -> String {
         let (weights, clip) = (gib(found.weights), gib(found.clip));
         format!("{says}: {weights:.3} GiB of weights, {clip:.3} GiB for a clip")
     };
-    let mut text = on("CPU", false, memory::host_bytes());
+    let host = memory::host_memory();
+    let known = host.map_or("unknown memory".into(), |host| {
+        let total = format!("{:.1} GiB", gib(host.total));
+        let free = host
+            .free
+            .map(|free| format!(", {:.1} of them free", gib(free)));
+        total + &free.unwrap_or_default()
+    });
+    let free = host.map(|host| host.free.unwrap_or(host.total));
+    let mut text = on("CPU", false, free, &known);
     if let Some(bytes) = memory::gpu_bytes() {
         text += "; ";
-        text += &on("GPU", true, Some(bytes));
+        text += &on("GPU", true, Some(bytes), &format!("{:.1} GiB", gib(bytes)));
+        if !cfg!(feature = "cuda") {
+            text += ", with a build that has CUDA, which this one has not";
+        }
     }
     text
 }

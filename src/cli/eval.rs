@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     eval::{self, EngineSubject, Given, Task},
+    formats::davis,
     infer::{
         Engine,
         model::{ModelSource, device},
@@ -35,6 +36,9 @@ pub(super) struct EvalArgs {
     /// Model id, or the path of a weight file.
     #[arg(long, value_name = "ID", default_value = "nano")]
     model: String,
+    /// davis: only the sequences of `ImageSets/*/NAME.txt` [default: all].
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
     /// At most this many sequences.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -69,9 +73,10 @@ pub(super) struct EvalArgs {
 enum TaskArg {
     /// Phrases: referring video object segmentation.
     Rvos,
-    /// Boxes or clicks on the first frame: video object segmentation.
+    /// Boxes or clicks on the first frame: video object segmentation. Each object's mask is scored by itself, overlaps
+    /// included; the official protocol scores one label map per frame.
     Vos,
-    /// Class-agnostic proposals.
+    /// Class-agnostic proposals. One proposal may meet several true boxes; COCO's recall matches one to one.
     Proposals,
 }
 
@@ -107,6 +112,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         },
         data: args.data.clone(),
         format: args.format.clone(),
+        split: args.split.clone(),
         limit: args.limit.map(|n| n as usize),
         mode: match args.mode {
             ModeArg::Track => Mode::Track,
@@ -120,6 +126,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         corrections: args.corrections,
     };
     let reporter = Reporter::new();
+    let splits = davis::splits(&args.data);
+    if args.format == "davis" && args.split.is_none() && !splits.is_empty() {
+        reporter.note(format!(
+            "all sequences are measured; --split measures those of a list: {}",
+            splits.join(", ")
+        ));
+    }
     let mut subject = EngineSubject::new(&engine);
     let report = eval::run(&request, &mut subject, &mut reporter.progress())?;
     drop(reporter);

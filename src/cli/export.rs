@@ -47,11 +47,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let format = formats::by_name(&args.format)?;
     require_input(&args.project, "a project file")?;
     let doc = Store::open(&args.project)?.load()?;
+    let place = find_video(&args.project, &doc.video);
     let reporter = Reporter::new();
     let mut clip = if args.without_images {
         None
     } else {
-        Some(open_clip(args, &doc.video, &reporter)?)
+        Some(open_clip(&place, &doc.video, &reporter)?)
     };
     let with_images = clip.is_some();
     let mut read = |frame| -> Result<Rgb, String> {
@@ -70,6 +71,10 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
             formats::Existing::Replace
         } else {
             formats::Existing::Refuse
+        },
+        video: match place {
+            VideoPlace::AsRecorded(path) | VideoPlace::BesideProject(path) => Some(path),
+            VideoPlace::Missing(_) => None,
         },
         ..ExportOptions::default()
     };
@@ -100,8 +105,8 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
 }
 
 /// The project's video, for its images.
-fn open_clip(args: &ExportArgs, recorded: &VideoInfo, reporter: &Reporter) -> Result<Clip> {
-    let path = match find_video(&args.project, recorded) {
+fn open_clip(place: &VideoPlace, recorded: &VideoInfo, reporter: &Reporter) -> Result<Clip> {
+    let path = match place {
         VideoPlace::AsRecorded(path) | VideoPlace::BesideProject(path) => path,
         VideoPlace::Missing(path) => {
             bail!(
@@ -110,10 +115,10 @@ fn open_clip(args: &ExportArgs, recorded: &VideoInfo, reporter: &Reporter) -> Re
             );
         }
     };
-    let source = video::open(&path)?;
+    let source = video::open(path)?;
     let mut found = source.info().clone();
     if !recorded.hash.is_empty() {
-        found.hash = content_hash(&path, &mut reporter.progress())?;
+        found.hash = content_hash(path, &mut reporter.progress())?;
     }
     if let Some(change) = compare_video(recorded, &found).first() {
         bail!(

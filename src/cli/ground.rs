@@ -94,6 +94,17 @@ pub(super) struct GroundArgs {
     force: bool,
 }
 
+impl GroundArgs {
+    /// How masks get from frame to frame.
+    fn carrying(&self) -> ModeArg {
+        match (self.mode, self.compat) {
+            (Some(mode), _) => mode,
+            (None, Some(CompatArg::Released)) => ModeArg::Framewise,
+            (None, None) => ModeArg::Track,
+        }
+    }
+}
+
 /// `--compat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CompatArg {
@@ -240,6 +251,12 @@ fn check_usage(args: &GroundArgs) -> Result<()> {
                 .into()
         ));
     }
+    if args.phrase.is_empty() && matches!(args.carrying(), ModeArg::Framewise) {
+        bail!(Usage(
+            "framewise mode (that of --compat released, too) carries what a phrase has found: add --phrase \"the red circle\", or track the box with --mode track"
+                .into()
+        ));
+    }
     require_input(&args.video, "a video or an image folder")
 }
 
@@ -300,11 +317,6 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     } else {
         Engine::new(model)
     };
-    let mode = match args.mode {
-        Some(mode) => mode,
-        None if released => ModeArg::Framewise,
-        None => ModeArg::Track,
-    };
     timing.load_secs = started.elapsed().as_secs_f64();
     tracing::info!(
         "{} on {} in {} loaded in {:.2} s",
@@ -318,7 +330,7 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     info.hash = video::content_hash(&args.video, &mut reporter.progress())?;
     let mut doc = Document::new(info, model_source.name(), thresholds);
     let mut clip = Clip::new(source);
-    let mut failed = 0;
+    let (mut failed, mut stopped) = (0, false);
 
     let started = Instant::now();
     if plan.phrases.is_empty() {
@@ -329,7 +341,14 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
             &engine, &mut clip, &plan, args.tsf, &mut doc, phrase, &reporter,
         ) {
             Ok(()) => {}
-            Err(e) if reporter.cancel().is_cancelled() => return Err(e),
+            Err(e) if reporter.cancel().is_cancelled() && doc.emissions.is_empty() => {
+                return Err(e);
+            }
+            // What was answered before is written below.
+            Err(_) if reporter.cancel().is_cancelled() => {
+                stopped = true;
+                break;
+            }
             Err(e) => {
                 failed += 1;
                 reporter.note(format!("{phrase:?}: {e:#}"));
@@ -339,7 +358,14 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     timing.ground_secs = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let carried = carry(&engine, &mut clip, &plan, mode, &mut doc, &reporter);
+    let carried = carry(
+        &engine,
+        &mut clip,
+        &plan,
+        args.carrying(),
+        &mut doc,
+        &reporter,
+    );
     timing.propagate_secs = started.elapsed().as_secs_f64();
 
     // Whatever went wrong, what is finished is written, each output for itself.
@@ -349,13 +375,11 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     let unsaid = summarise(args, &doc).err();
     let mut wrong = Vec::new();
     match carried {
-        Ok(()) => {}
-        Err(_) if cancelled => {
-            wrong.push("stopped; the frames that were finished are in the results".to_owned());
-        }
-        Err(e) => wrong.push(format!(
+        Err(e) if !cancelled => wrong.push(format!(
             "tracking stopped: {e:#}; the finished frames are in the results"
         )),
+        Ok(()) if !stopped => {}
+        _ => wrong.push("stopped; the frames that were finished are in the results".to_owned()),
     }
     if failed > 0 {
         let others = if failed < plan.phrases.len() {
@@ -494,7 +518,10 @@ fn carry(
             .frames
             .retain(|f, _| plan.range.contains(&f.0) || *f == plan.at);
     }
-    end.map_err(Into::into)
+    for warning in end? {
+        reporter.note(warning);
+    }
+    Ok(())
 }
 
 /// Writes every output; gives what could not be written, and why.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::formats;
@@ -42,7 +42,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     );
     keep_apart(&[&args.dataset], &[&args.project])?;
     let target = NewProject::claim(&args.project, args.force)?;
-    let imported = formats::import(format, &args.dataset, args.sequence.as_deref())?;
+    // The project is opened from elsewhere, too: a path of its video must not depend on where this was typed.
+    let dataset = std::path::absolute(&args.dataset)
+        .with_context(|| format!("cannot find {}", args.dataset.display()))?;
+    let imported = formats::import(format, &dataset, args.sequence.as_deref())?;
     for warning in &imported.warnings {
         note(warning);
     }

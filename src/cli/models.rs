@@ -18,7 +18,7 @@ use crate::{
         checkpoint::{
             config, fetch,
             registry::{self, Place},
-            report::Report,
+            report::{self, Report},
         },
         engine::LoadedModel,
         model::{ModelInfo, ModelSource},
@@ -285,9 +285,10 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
     let mut inputs: Vec<&Path> = source.parts.values().map(PathBuf::as_path).collect();
     inputs.extend(source.file.as_deref());
     keep_apart(&inputs, &[out])?;
+    // Next to shards a new file would be taken for the model the next time.
     ensure!(
-        !(out.exists() && inputs.iter().any(|i| out.starts_with(i))),
-        "{} is among the files that are read: choose another name for the output",
+        !inputs.iter().any(|input| is_inside(out, input)),
+        "{} is among the files that are read: choose another folder for the output",
         out.display()
     );
     let file = NewFile::claim(out, force)?;
@@ -302,7 +303,11 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
     // A bundle is read by a program that knows what it needs.
     source.tokenizer()?;
     let info = source.described(&opened.set)?;
-    opened.set.retain(|name| !is_spare(&info.config, name));
+    // A second name may be the only one there is: what is asked for stays whatever it is called.
+    let asked = report::asked(&info, opened.set.names().map(str::to_owned))?;
+    opened
+        .set
+        .retain(|name| asked.contains_key(name) || !is_spare(&info.config, name));
     let mut metadata = opened.metadata;
     metadata.insert(
         DESCRIPTION_KEY.to_owned(),
@@ -350,6 +355,23 @@ fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: b
     }
 }
 
+/// Whether a file, there or to come, lies in a folder or in one below it, whatever links lead there.
+fn is_inside(file: &Path, folder: &Path) -> bool {
+    let mut above = file
+        .ancestors()
+        .skip(1)
+        .map(|folder| match folder.as_os_str() {
+            name if name.is_empty() => Path::new("."),
+            _ => folder,
+        });
+    // Folders that are to come hold no links: what counts is the nearest that is there.
+    let there = above.find_map(|folder| folder.canonicalize().ok());
+    match (there, folder.canonicalize()) {
+        (Some(there), Ok(folder)) => folder.is_dir() && there.starts_with(folder),
+        _ => false,
+    }
+}
+
 /// How a tensor of a bundle is stored: as a model of that precision keeps it in memory, but that small tensors are as narrow as
 /// matrices.
 fn storage(precision: Precision, name: &str, shape: Option<&[usize]>) -> bundle::Storage {
@@ -391,4 +413,29 @@ fn inspect(path: &Path) -> Result<()> {
         say(format!("{name}\t{}\t{:?}", info.element.name(), info.shape))?;
     }
     say(format!("# {} tensors, {total} numbers", tensors.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_a_folder_that_is_to_come_lies_in_the_nearest_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let released = dir.path().join("released");
+        std::fs::create_dir(&released).unwrap();
+        let inside = |file: &str| is_inside(&dir.path().join(file), &released);
+        for file in ["released/a.safetensors", "released/x/y/a.safetensors"] {
+            assert!(inside(file), "{file}");
+        }
+        for file in [
+            "a.safetensors",
+            "x/y/a.safetensors",
+            "releasedx/a.safetensors",
+        ] {
+            assert!(!inside(file), "{file}");
+        }
+        assert!(!is_inside(Path::new("a.safetensors"), &released));
+        assert!(is_inside(Path::new("x/a.safetensors"), Path::new(".")));
+    }
 }

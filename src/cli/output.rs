@@ -4,6 +4,7 @@
 //! once; its content is written beside it under a temporary name and renamed at the end.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -238,8 +239,8 @@ impl NewFolder {
         }
         let old = self.temporary.path().join("old");
         fs::create_dir(&old).with_context(failed)?;
-        let mut moved: Vec<std::ffi::OsString> = Vec::new();
-        let swap = |moved: &mut Vec<std::ffi::OsString>| -> io::Result<()> {
+        let (mut moved, mut placed): (Vec<OsString>, Vec<OsString>) = Default::default();
+        let mut swap = || -> io::Result<()> {
             for name in RESULTS.into_iter().chain([manifest::MANIFEST]) {
                 let place = self.target.join(name);
                 if place.exists() {
@@ -247,15 +248,21 @@ impl NewFolder {
                     moved.push(name.into());
                 }
             }
-            for entry in fs::read_dir(&new)? {
-                let entry = entry?;
-                fs::rename(entry.path(), self.target.join(entry.file_name()))?;
+            let names = fs::read_dir(&new)?.map(|entry| Ok(entry?.file_name()));
+            let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
+            names.sort();
+            for name in names {
+                fs::rename(new.join(&name), self.target.join(&name))?;
+                placed.push(name);
             }
             Ok(())
         };
-        if let Err(e) = swap(&mut moved) {
+        if let Err(e) = swap() {
+            // As far as the system lets us; what is new first, for it stands where the old was.
+            for name in placed {
+                drop(fs::rename(self.target.join(&name), new.join(&name)));
+            }
             for name in moved {
-                // As far as the system lets us.
                 drop(fs::rename(old.join(&name), self.target.join(&name)));
             }
             return Err(e).with_context(failed);
@@ -320,6 +327,31 @@ mod tests {
         assert!(error.contains("mine.png"), "{error}");
         assert!(target.join("masks/mine.png").exists() && target.join("masks/2.png").exists());
         assert_eq!(fs::read_dir(dir.path().join("deep")).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_replaced_whole_keeps_its_earlier_results() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let new = || {
+            let folder = NewFolder::claim(&target, true).unwrap();
+            for name in RESULTS {
+                fs::create_dir(folder.path().join(name)).unwrap();
+            }
+            folder
+        };
+        let first = new();
+        fs::write(first.path().join("masks/1.png"), b"1").unwrap();
+        first.finish().unwrap();
+        fs::remove_dir(target.join("overlays")).unwrap();
+        let second = new();
+        fs::write(second.path().join("masks/2.png"), b"2").unwrap();
+        // Something in the way of the second entry that came after the look: a folder never takes the place of a link.
+        std::os::unix::fs::symlink("nowhere", target.join("overlays")).unwrap();
+        second.finish().unwrap_err();
+        assert!(target.join("masks/1.png").exists() && !target.join("masks/2.png").exists());
+        assert!(target.join(manifest::MANIFEST).exists());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! to [`crate::formats`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -40,6 +40,8 @@ pub struct Sequence {
     pub masks: BTreeMap<u32, PathBuf>,
     /// Phrases, if the dataset has any.
     pub queries: Vec<Query>,
+    /// One clause: why it cannot be measured, if it cannot.
+    pub unusable: Option<String>,
 }
 
 /// Labels of one frame with void (255) apart.
@@ -77,7 +79,7 @@ impl Truth {
 }
 
 impl Sequence {
-    /// The truth of a frame; `None` if it is not annotated.
+    /// The truth of a frame; `None` if it is not annotated, which void everywhere says as well.
     ///
     /// # Errors
     /// [`EvalError::Dataset`] if the file is damaged.
@@ -86,20 +88,46 @@ impl Sequence {
             return Ok(None);
         };
         let LabelMap { size, data, .. } = labels::read(path)?.normalised();
-        Ok(Some(Truth { size, labels: data }))
+        let nobody_looked = data.iter().all(|&label| label == VOID);
+        Ok((!nobody_looked).then_some(Truth { size, labels: data }))
     }
 }
 
-/// Reads the sequences of a dataset in `davis` or `synth` layout, sorted by name; at most `limit` of them.
+/// Reads the sequences of a dataset in `davis` or `synth` layout, sorted by name: all, or those of a `split` that `davis`
+/// lists; at most `limit` of them.
 ///
 /// # Errors
-/// [`EvalError`] if it cannot be read, or a sequence has no images.
-pub fn open(root: &Path, format: &str, limit: Option<usize>) -> Result<Vec<Sequence>, EvalError> {
+/// [`EvalError`] if it cannot be read, a sequence has no images, or there is no such split.
+pub fn open(
+    root: &Path,
+    format: &str,
+    split: Option<&str>,
+    limit: Option<usize>,
+) -> Result<Vec<Sequence>, EvalError> {
     let limit = limit.unwrap_or(usize::MAX);
+    if let (Some(_), "synth") = (split, format) {
+        return Err(EvalError::Unusable(
+            "only datasets in davis layout list splits".to_owned(),
+        ));
+    }
     match format {
         "davis" => {
-            let all = davis::sequences(root)?.into_iter().take(limit);
-            all.map(|s| {
+            let mut all = davis::sequences(root)?;
+            let mut missing = Vec::new();
+            if let Some(split) = split {
+                let listed = davis::split(root, split)?;
+                all.retain(|s| listed.contains(&s.name));
+                let there: BTreeSet<&str> = all.iter().map(|s| s.name.as_str()).collect();
+                missing.extend(listed.into_iter().filter(|n| !there.contains(n.as_str())));
+            }
+            // What lies beyond the limit may be as incomplete as it likes.
+            let mut names: Vec<&str> = all.iter().map(|s| s.name.as_str()).collect();
+            names.extend(missing.iter().map(String::as_str));
+            names.sort_unstable();
+            let last = names.get(limit.saturating_sub(1)).map(|n| (*n).to_owned());
+            let wanted = |name: &str| limit > 0 && last.as_deref().is_none_or(|last| name <= last);
+            let all = all.into_iter().filter(|s| wanted(&s.name)).map(|s| {
+                let unusable = s.check().err().map(|e| e.to_string());
                 let images = s.images.ok_or_else(|| {
                     EvalError::Unusable(format!("sequence {} has no images", s.name))
                 })?;
@@ -109,9 +137,21 @@ pub fn open(root: &Path, format: &str, limit: Option<usize>) -> Result<Vec<Seque
                     frames: s.frames.len() as u32,
                     masks: s.annotations,
                     queries: Vec::new(),
+                    unusable,
                 })
-            })
-            .collect()
+            });
+            let mut all: Vec<Sequence> = all.collect::<Result<_, EvalError>>()?;
+            let missing = missing.into_iter().filter(|name| wanted(name));
+            all.extend(missing.map(|name| Sequence {
+                name,
+                images: PathBuf::new(),
+                frames: 0,
+                masks: BTreeMap::new(),
+                queries: Vec::new(),
+                unusable: Some("the split lists it, and the dataset does not hold it".to_owned()),
+            }));
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(all)
         }
         "synth" => {
             let all = synth::clips(root)?.into_iter().take(limit);
@@ -130,6 +170,7 @@ pub fn open(root: &Path, format: &str, limit: Option<usize>) -> Result<Vec<Seque
                         })
                         .collect(),
                     name: clip.name,
+                    unusable: None,
                 })
                 .collect())
         }

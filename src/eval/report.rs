@@ -104,7 +104,8 @@ pub struct Baselines {
     pub still_box_j: f64,
 }
 
-/// An evaluation of masks over time.
+/// An evaluation of masks over time. In `vos`, each object's mask is scored by itself, where it overlaps another's too;
+/// the official protocol scores one label map a frame, in which a pixel belongs to one object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MaskReport {
     /// Version of this layout.
@@ -147,7 +148,7 @@ pub struct MaskReport {
     pub secs: f64,
 }
 
-/// An evaluation of proposals.
+/// An evaluation of proposals. One proposal may meet several true boxes; COCO's recall matches one to one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProposalReport {
     /// Version of this layout.

@@ -55,6 +55,8 @@ pub struct Request {
     pub data: PathBuf,
     /// Its layout: `davis` or `synth`.
     pub format: String,
+    /// Only sequences of this split (`davis`: `ImageSets/*/NAME.txt`).
+    pub split: Option<String>,
     /// At most this many sequences, in name order.
     pub limit: Option<usize>,
     /// How masks get from frame to frame.
@@ -105,7 +107,8 @@ pub fn run(
     subject: &mut dyn Subject,
     progress: &mut Progress<'_>,
 ) -> Result<Report, EvalError> {
-    let sequences = dataset::open(&request.data, &request.format, request.limit)?;
+    let split = request.split.as_deref();
+    let sequences = dataset::open(&request.data, &request.format, split, request.limit)?;
     Ok(match request.task {
         Task::Rvos => {
             let how = (request.mode, request.ablate);

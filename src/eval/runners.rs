@@ -37,6 +37,9 @@ fn inner<'a>(progress: &Progress<'_>) -> Progress<'a> {
 
 /// Opens a sequence and checks that truth and images are of one size and length.
 fn open(subject: &mut dyn Subject, sequence: &Sequence) -> Result<(Opened, Truth), EvalError> {
+    if let Some(why) = &sequence.unusable {
+        return Err(EvalError::Unusable(why.clone()));
+    }
     let opened = subject.open(&sequence.images)?;
     let Some(first) = sequence.truth(PROMPTED.0)? else {
         return Err(EvalError::Unusable(
@@ -95,12 +98,21 @@ fn predicted(size: Size, tracks: &[Track], frame: u32) -> Bitmap {
     union(size, masks.map(Rle::to_bitmap))
 }
 
+/// What void pixels of the truth count as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Void {
+    /// As nothing: they are left out.
+    LeftOut,
+    /// As background, as in DAVIS' scorer of semi-supervised results.
+    Background,
+}
+
 /// J and F on every annotated frame of `frames`.
 fn measure(
     sequence: &Sequence,
     labels: &[u8],
     tracks: &[Track],
-    frames: impl Iterator<Item = u32>,
+    (frames, void): (impl Iterator<Item = u32>, Void),
 ) -> Result<PerFrame, EvalError> {
     let mut out = PerFrame::default();
     for frame in frames {
@@ -108,7 +120,8 @@ fn measure(
             continue;
         };
         let prediction = predicted(truth.size, tracks, frame);
-        let void: Vec<Bitmap> = truth.void().into_iter().collect();
+        let void = (void == Void::LeftOut).then(|| truth.void()).flatten();
+        let void: Vec<Bitmap> = void.into_iter().collect();
         let one = PerFrame::of(&[truth.mask(labels)], &[prediction], &void);
         out.j.extend(one.j);
         out.f.extend(one.f);
@@ -236,7 +249,8 @@ pub fn rvos(
             } else {
                 Vec::new()
             };
-            let frames = measure(sequence, &query.referents, &tracks, 0..opened.frames)?;
+            let frames = (0..opened.frames, Void::LeftOut);
+            let frames = measure(sequence, &query.referents, &tracks, frames)?;
             Ok(phrase_score(sequence, query, &first, &answer, &frames))
         };
         for query in &sequence.queries {
@@ -349,8 +363,9 @@ fn mask_report(
 
 /// Semi-supervised segmentation from prompts: each object of the first frame is given by its true box or by a click, and its
 /// mask is carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
-/// than three frames, all are). Also measured is what filling boxes would reach, and, with `correct`, what it brings to
-/// give the true box of the object's worst frame and carry on from both.
+/// than three frames, all are) and void counts as background; unlike there, each object's mask is scored by itself, overlaps
+/// included, not as part of one label map a frame. Also measured is what filling boxes would reach, and, with `correct`, what
+/// it brings to give the true box of the object's worst frame and carry on from both.
 ///
 /// # Errors
 /// [`EvalError::Cancelled`].
@@ -376,7 +391,8 @@ pub fn vos(
             let answer = box_answer(mask);
             let prompted = &answer.masks[0];
             let tracks = subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?;
-            let frames = measure(sequence, &[label], &tracks, scored.clone())?;
+            let frames = (scored.clone(), Void::Background);
+            let frames = measure(sequence, &[label], &tracks, frames)?;
             let corrected = if correct {
                 let track = tracks.first().cloned().unwrap_or_default();
                 let parts = (sequence, label, scored.clone());
@@ -396,7 +412,7 @@ pub fn vos(
                 object: Some(label),
                 j: mean(frames.j.iter().copied()),
                 f: mean(frames.f.iter().copied()),
-                j_prompted: region(&true_mask, &prediction, first.void().as_ref()),
+                j_prompted: region(&true_mask, &prediction, None),
                 right_object: None,
                 right_box: None,
                 answered: None,
@@ -450,7 +466,7 @@ fn after_correction(
             continue;
         };
         let found = predicted(truth.size, std::slice::from_ref(&track), frame);
-        let j = region(&mask, &found, truth.void().as_ref());
+        let j = region(&mask, &found, None);
         if worst.is_none_or(|w| j < w.0) {
             worst = Some((j, frame, wanted));
         }
@@ -466,7 +482,7 @@ fn after_correction(
         anchors.insert(FrameIndex(frame), by_person(mask));
     }
     let track = subject.carry_between(&anchors, &mut inner(progress))?;
-    let frames = measure(sequence, &[label], &[track], scored)?;
+    let frames = measure(sequence, &[label], &[track], (scored, Void::Background))?;
     Ok(mean(frames.j))
 }
 
@@ -483,13 +499,12 @@ fn fill_boxes(
             continue;
         };
         let mask = truth.mask(&[label]);
-        let void = truth.void();
         let j = |b: Option<BoxPx>| {
             let filled = b.map_or_else(
                 || Bitmap::new(truth.size),
                 |b| Bitmap::from_box(truth.size, b),
             );
-            region(&mask, &filled, void.as_ref())
+            region(&mask, &filled, None)
         };
         if frame == PROMPTED.0 {
             prompted = j(Some(prompt));
@@ -541,7 +556,8 @@ struct Met {
 
 const TOP: [u32; 3] = [1, 10, 100];
 
-/// Class-agnostic proposals: how many of the true objects' boxes are met, on the first frame and every tenth.
+/// Class-agnostic proposals: how many of the true objects' boxes are met, on the first frame and every tenth. One proposal
+/// may meet several of them, where COCO's recall matches one to one.
 ///
 /// # Errors
 /// [`EvalError::Cancelled`].

@@ -262,7 +262,7 @@ impl Subject for Model {
 fn sequences() -> (tempfile::TempDir, Vec<Sequence>) {
     let dir = tempfile::tempdir().unwrap();
     dataset(dir.path(), FRAMES);
-    let all = open(dir.path(), "synth", None).unwrap();
+    let all = open(dir.path(), "synth", None, None).unwrap();
     (dir, all)
 }
 
@@ -315,7 +315,7 @@ fn oddity_36_all_objects_of_an_answer_are_measured_together() {
 fn oddity_37_a_long_clip_is_asked_about_once() {
     let dir = tempfile::tempdir().unwrap();
     dataset(dir.path(), 70);
-    let all = open(dir.path(), "synth", Some(1)).unwrap();
+    let all = open(dir.path(), "synth", None, Some(1)).unwrap();
     let mut model = Model::new(Habit::Oracle);
     model.frames = 70;
     let mode = (Mode::Track, false);
@@ -452,19 +452,19 @@ fn a_stop_ends_a_run_and_a_dataset_without_phrases_is_refused() {
 fn datasets_are_opened_by_name() {
     let (dir, all) = sequences();
     assert_eq!(all.len(), 2);
-    assert_eq!(open(dir.path(), "synth", Some(1)).unwrap().len(), 1);
+    assert_eq!(open(dir.path(), "synth", None, Some(1)).unwrap().len(), 1);
     assert!(matches!(
-        open(dir.path(), "coco", None),
+        open(dir.path(), "coco", None, None),
         Err(EvalError::UnknownFormat(_))
     ));
-    assert!(open(dir.path(), "davis", None).is_err());
+    assert!(open(dir.path(), "davis", None, None).is_err());
     // The DAVIS 2016 layout: grey masks of 0 and 255 are one object.
     let davis = dir.path().join("davis");
     let masks = davis.join("Annotations/480p/one");
     let images = davis.join("JPEGImages/480p/one");
     fs::create_dir_all(&masks).unwrap();
     assert!(matches!(
-        open(&davis, "davis", None),
+        open(&davis, "davis", None, None),
         Err(EvalError::Unusable(_))
     ));
     fs::create_dir_all(&images).unwrap();
@@ -473,7 +473,7 @@ fn datasets_are_opened_by_name() {
         grey.save(masks.join(format!("{f:05}.png"))).unwrap();
         grey.save(images.join(format!("{f:05}.jpg"))).unwrap();
     }
-    let one = &open(&davis, "davis", None).unwrap()[0];
+    let one = &open(&davis, "davis", None, None).unwrap()[0];
     assert_eq!((one.frames, one.masks.len()), (2, 2));
     let truth = one.truth(0).unwrap().unwrap();
     assert_eq!(truth.objects(), vec![1]);
@@ -485,4 +485,101 @@ fn datasets_are_opened_by_name() {
         .map(|l| (l, truth.mask(&[l]).area()))
         .collect();
     assert_eq!(by_label[&1], 224);
+}
+
+/// A clip of the dataset whose masks after the first frame are changed.
+fn with_masks_changed(dir: &Path, change: impl Fn(u32, &mut [u8])) -> Vec<Sequence> {
+    dataset(dir, FRAMES);
+    for f in 1..FRAMES {
+        let mut labels = frame_labels(f);
+        change(f, &mut labels);
+        let png = labels::encode(S, &labels).unwrap();
+        fs::write(dir.join(format!("a/masks/{f:05}.png")), png).unwrap();
+    }
+    open(dir, "synth", None, Some(1)).unwrap()
+}
+
+fn by_boxes(habit: Habit, frames: u32, all: &[Sequence]) -> super::report::MaskReport {
+    let mut model = Model::new(habit);
+    model.frames = frames;
+    let how = (Given::Box, Mode::Track, false);
+    vos(&mut model, all, how, &mut Progress::silent()).unwrap()
+}
+
+#[test]
+fn frames_that_are_void_everywhere_are_not_annotated() {
+    let (long, short) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let all = with_masks_changed(long.path(), |f, labels| {
+        if f > 1 {
+            labels.fill(labels::VOID);
+        }
+    });
+    assert!(all[0].truth(1).unwrap().is_some());
+    assert_eq!(all[0].truth(2).unwrap(), None);
+    // As in a clip that ends there.
+    dataset(short.path(), 3);
+    let ends = open(short.path(), "synth", None, Some(1)).unwrap();
+    let (all, ends) = (
+        by_boxes(Habit::Stubborn, FRAMES, &all),
+        by_boxes(Habit::Stubborn, 3, &ends),
+    );
+    assert_eq!((all.j, all.f), (ends.j, ends.f));
+    assert!(all.j < 1.0);
+}
+
+#[test]
+fn void_is_background_where_boxes_are_given_and_left_out_where_phrases_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = with_masks_changed(dir.path(), |_, labels| {
+        let half = labels.iter_mut().step_by(2).filter(|l| **l == 1);
+        half.for_each(|l| *l = labels::VOID);
+    });
+    let report = by_boxes(Habit::Oracle, FRAMES, &all);
+    assert_eq!(report.sequences[0].object, Some(1));
+    assert!(report.sequences[0].j < 0.8 && report.sequences[1].j == 1.0);
+    let mode = (Mode::Track, false);
+    let mut model = Model::new(Habit::Oracle);
+    let report = rvos(&mut model, &all, mode, &mut Progress::silent()).unwrap();
+    assert_eq!(report.j, 1.0);
+}
+
+#[test]
+fn a_split_names_its_sequences_and_a_bad_one_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let png = labels::encode(S, &frame_labels(0)).unwrap();
+    for name in ["a", "b", "c"] {
+        let masks = dir.path().join("Annotations/480p").join(name);
+        let images = dir.path().join("JPEGImages/480p").join(name);
+        fs::create_dir_all(&masks).unwrap();
+        fs::create_dir_all(&images).unwrap();
+        fs::write(masks.join("00000.png"), &png).unwrap();
+        fs::write(images.join("00000.jpg"), b"").unwrap();
+    }
+    fs::write(dir.path().join("Annotations/480p/b/00009.png"), &png).unwrap();
+    let lists = dir.path().join("ImageSets/2017");
+    fs::create_dir_all(&lists).unwrap();
+    fs::write(lists.join("val.txt"), "b\nd\n\na\n").unwrap();
+    let old = "/JPEGImages/480p/c/00000.jpg /Annotations/480p/c/00000.png\n";
+    fs::write(lists.join("train.txt"), old).unwrap();
+    let names = |split| -> Vec<String> {
+        let all = open(dir.path(), "davis", split, None).unwrap();
+        all.into_iter().map(|s| s.name).collect()
+    };
+    assert_eq!(names(None), ["a", "b", "c"]);
+    assert_eq!(names(Some("train")), ["c"]);
+    assert_eq!(names(Some("val")), ["a", "b", "d"]);
+    assert_eq!(names(Some("2017/val")), ["a", "b", "d"]);
+    let unknown = open(dir.path(), "davis", Some("test"), None).unwrap_err();
+    assert!(unknown.to_string().contains("train, val"), "{unknown}");
+    let all = open(dir.path(), "davis", Some("val"), None).unwrap();
+    let report = by_boxes(Habit::Oracle, 1, &all);
+    assert_eq!((report.sequences.len(), report.j), (3, 1.0));
+    let failed: Vec<&str> = report.failed.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(failed, ["b", "d"]);
+    assert!(report.failed[0].error.contains("00009"));
+    // Beyond a limit nothing need be whole.
+    fs::remove_dir_all(dir.path().join("JPEGImages/480p/c")).unwrap();
+    assert!(open(dir.path(), "davis", None, None).is_err());
+    let limited = |n: usize| open(dir.path(), "davis", None, Some(n)).unwrap().len();
+    assert_eq!([limited(0), limited(1), limited(2)], [0, 1, 2]);
 }

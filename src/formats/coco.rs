@@ -19,7 +19,7 @@ use super::{
     coco_json::{
         Annotation, Counts, File, Image, Info, Segmentation, Track, Video, categories, plain_kept,
     },
-    file_stem, files_with, jpeg, loss, write_file,
+    file_name, file_stem, files_with, images_in, jpeg, loss, write_file,
 };
 use crate::project::{
     Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
@@ -242,6 +242,8 @@ struct Reading<'a> {
     size: Size,
     /// Frame of each image of the sequence.
     frames: BTreeMap<u64, FrameIndex>,
+    /// Name of each frame's image.
+    names: BTreeMap<u32, &'a str>,
     warnings: Vec<String>,
 }
 
@@ -264,7 +266,7 @@ impl<'a> Reading<'a> {
             return Err(damaged("the frames are too large".to_owned()));
         }
         let mut frames = BTreeMap::new();
-        let mut taken = BTreeSet::new();
+        let mut names = BTreeMap::new();
         for (place, image) in images.iter().enumerate() {
             if (image.width, image.height) != (size.width, size.height) {
                 return Err(damaged(format!(
@@ -273,7 +275,13 @@ impl<'a> Reading<'a> {
                 )));
             }
             let frame = image.frame_index.unwrap_or(place as u32);
-            if !taken.insert(frame) {
+            if frame == u32::MAX {
+                return Err(damaged(format!(
+                    "frame {frame} of image {} is too large",
+                    image.id
+                )));
+            }
+            if names.insert(frame, image.file_name.as_str()).is_some() {
                 return Err(damaged(format!("two images are frame {frame}")));
             }
             frames.insert(image.id, FrameIndex(frame));
@@ -284,6 +292,7 @@ impl<'a> Reading<'a> {
             video,
             size,
             frames,
+            names,
             warnings: Vec::new(),
         })
     }
@@ -301,7 +310,8 @@ impl<'a> Reading<'a> {
 
     fn document(mut self, name: &str) -> Result<Imported, FormatError> {
         let last = self.frames.values().max().map_or(0, |f| f.0 + 1);
-        let mut doc = Document::new(self.video_info(name, last), "", Thresholds::default());
+        let info = self.video_info(name, last)?;
+        let mut doc = Document::new(info, "", Thresholds::default());
         // Objects in the order of the tracks, then of first annotations.
         let mut places: BTreeMap<u32, usize> = BTreeMap::new();
         for track in &self.file.tracks {
@@ -365,22 +375,50 @@ impl<'a> Reading<'a> {
         file.categories.iter().find(|c| c.id == id).map(|c| &c.name)
     }
 
-    fn video_info(&mut self, name: &str, last: u32) -> VideoInfo {
+    fn video_info(&mut self, name: &str, last: u32) -> Result<VideoInfo, FormatError> {
+        let frames = self.video.map_or(0, |v| v.length).max(last);
         let folder = self.path.parent().and_then(Path::parent);
         let images = folder.map(|f| f.join("images").join(name));
         let images = images.filter(|d| d.is_dir());
-        let recorded = self.video.map(|v| v.path.clone()).unwrap_or_default();
-        if images.is_none() && recorded.is_empty() {
-            self.warnings
-                .push("the dataset has no images: open the video yourself".to_owned());
-        }
-        VideoInfo {
-            path: images.map_or(recorded, |d| d.display().to_string()),
+        // A folder of some of the frames would number them anew.
+        let whole = match &images {
+            Some(images) => self.is_whole(images, frames)?,
+            None => false,
+        };
+        let (path, hash) = match (images, self.video) {
+            // Its content is that of the images, not of the video they were taken from.
+            (Some(images), _) if whole => (images.display().to_string(), String::new()),
+            (_, Some(v)) if !v.path.is_empty() => (v.path.clone(), v.hash.clone()),
+            (images, video) => {
+                let why = match images {
+                    Some(_) => "the dataset's images are not every frame of the video",
+                    None => "the dataset has no images",
+                };
+                self.warnings
+                    .push(format!("{why}: open the video yourself"));
+                (
+                    String::new(),
+                    video.map(|v| v.hash.clone()).unwrap_or_default(),
+                )
+            }
+        };
+        Ok(VideoInfo {
+            path,
             size: self.size,
-            frames: self.video.map_or(0, |v| v.length).max(last),
+            frames,
             fps: self.video.and_then(|v| v.fps).unwrap_or(FPS),
-            hash: self.video.map(|v| v.hash.clone()).unwrap_or_default(),
-        }
+            hash,
+        })
+    }
+
+    /// Whether the images of a folder are all frames, each at its place.
+    fn is_whole(&self, folder: &Path, frames: u32) -> Result<bool, FormatError> {
+        let files = images_in(folder)?;
+        let at_its_place = |(&frame, name): (&u32, &&str)| {
+            let file = files.get(frame as usize);
+            file.is_some_and(|f| file_name(f) == file_name(Path::new(name)))
+        };
+        Ok(files.len() == frames as usize && self.names.iter().all(at_its_place))
     }
 
     fn frame_mask(&self, annotation: &Annotation) -> Result<FrameMask, FormatError> {

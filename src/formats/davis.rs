@@ -7,13 +7,13 @@
 //! void out; DAVIS' semi-supervised one reads it as background.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
 use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, Watcher, file_name,
-    file_stem, files_with, folders_in, jpeg,
+    file_stem, files_with, folders_in, images_in, jpeg,
     labels::{self, VOID},
     loss, write_file,
 };
@@ -43,6 +43,27 @@ pub struct DavisSequence {
     pub frames: Vec<String>,
     /// Annotated frames: index into `frames`, PNG file.
     pub annotations: BTreeMap<u32, PathBuf>,
+    /// The first mask whose frame has no image, if there is one: such a sequence cannot be read.
+    pub without_image: Option<PathBuf>,
+}
+
+impl DavisSequence {
+    /// Whether every mask belongs to a frame.
+    ///
+    /// # Errors
+    /// [`FormatError::Damaged`], which names the first mask that does not.
+    pub fn check(&self) -> Result<(), FormatError> {
+        match &self.without_image {
+            None => Ok(()),
+            Some(mask) => {
+                let what = format!(
+                    "there is no image of frame {:?} for the mask",
+                    file_stem(mask)
+                );
+                Err(FormatError::damaged(mask, what))
+            }
+        }
+    }
 }
 
 /// `Annotations/RESOLUTION` (or `Annotations` itself, as in YouTube-VOS): the folder of sequence folders.
@@ -87,18 +108,74 @@ pub fn sequences(root: &Path) -> Result<Vec<DavisSequence>, FormatError> {
         .collect()
 }
 
+/// Lists of sequences by split: `ImageSets/2017/val.txt` is one of `val`, and that of `2017/val`. Several years may list the
+/// same split.
+fn split_lists(root: &Path) -> Vec<(String, PathBuf)> {
+    let years = folders_in(&root.join("ImageSets"));
+    let files = years
+        .iter()
+        .flat_map(|dir| files_with(dir, &["txt"]).unwrap_or_default());
+    files.map(|file| (file_stem(&file), file)).collect()
+}
+
+/// Names of the splits that a dataset lists, sorted.
+pub fn splits(root: &Path) -> Vec<String> {
+    let names: BTreeSet<String> = split_lists(root)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    names.into_iter().collect()
+}
+
+/// Names of the sequences of a split.
+///
+/// # Errors
+/// [`FormatError::NoSplit`], which lists the splits there are; [`FormatError::Io`] if a list cannot be read.
+pub fn split(root: &Path, name: &str) -> Result<BTreeSet<String>, FormatError> {
+    let lists: Vec<PathBuf> = split_lists(root)
+        .into_iter()
+        .filter(|(split, file)| {
+            let year = file.parent().map(file_name).unwrap_or_default();
+            split == name || format!("{year}/{split}") == name
+        })
+        .map(|(_, file)| file)
+        .collect();
+    if lists.is_empty() {
+        let known = splits(root);
+        return Err(FormatError::NoSplit {
+            name: name.to_owned(),
+            known: if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            },
+            path: root.join("ImageSets"),
+        });
+    }
+    let mut out = BTreeSet::new();
+    for file in lists {
+        let text = std::fs::read_to_string(&file).map_err(|e| FormatError::io(&file, &e))?;
+        out.extend(text.lines().filter_map(listed).map(str::to_owned));
+    }
+    Ok(out)
+}
+
+/// The sequence that a line of a list speaks of: its name or, in DAVIS 2016, the path of an image and that of its mask.
+fn listed(line: &str) -> Option<&str> {
+    let first = line.split_whitespace().next()?;
+    if first.contains('/') {
+        first.rsplit('/').nth(1)
+    } else {
+        Some(first)
+    }
+}
+
 fn sequence(dir: &Path, images: &Path) -> Result<DavisSequence, FormatError> {
     let name = file_name(dir);
     let pngs = files_with(dir, &["png"])?;
     let folder = Some(images.join(&name)).filter(|d| d.is_dir());
-    let frames: Vec<String> = match &folder {
-        Some(folder) => files_with(folder, &["jpg", "jpeg", "png"])?
-            .iter()
-            .map(|p| file_stem(p))
-            .collect(),
-        None => Vec::new(),
-    };
-    if frames.is_empty() {
+    let images = folder.as_deref().map_or(Ok(Vec::new()), images_in)?;
+    if images.is_empty() {
         // Masks alone: every mask is a frame.
         let frames = pngs.iter().map(|p| file_stem(p)).collect();
         let annotations = (0..).zip(pngs).collect();
@@ -107,25 +184,27 @@ fn sequence(dir: &Path, images: &Path) -> Result<DavisSequence, FormatError> {
             images: None,
             frames,
             annotations,
+            without_image: None,
         });
     }
+    let frames: Vec<String> = images.iter().map(|p| file_stem(p)).collect();
+    let places: HashMap<&str, u32> = frames.iter().map(String::as_str).zip(0..).collect();
     let mut annotations = BTreeMap::new();
+    let mut without_image = None;
     for path in pngs {
-        let stem = file_stem(&path);
-        let Ok(at) = frames.binary_search(&stem) else {
-            let what = format!(
-                "the mask of frame {stem:?} has no image in {}",
-                images.display()
-            );
-            return Err(FormatError::damaged(&path, what));
-        };
-        annotations.insert(at as u32, path);
+        match places.get(file_stem(&path).as_str()) {
+            Some(&at) => {
+                annotations.insert(at, path);
+            }
+            None => without_image = without_image.or(Some(path)),
+        }
     }
     Ok(DavisSequence {
         name,
         images: folder,
         frames,
         annotations,
+        without_image,
     })
 }
 
@@ -191,8 +270,10 @@ fn paint(data: &mut [u8], rle: &Rle, label: u8) {
     }
 }
 
-fn frame_name(frame: u32) -> String {
-    format!("{frame:05}")
+/// As wide as the last of `frames` needs, so that names sort like frames for whoever sorts them by letters.
+fn frame_name(frame: u32, frames: u32) -> String {
+    let width = frames.saturating_sub(1).to_string().len().max(5);
+    format!("{frame:0width$}")
 }
 
 impl Format for Davis {
@@ -285,7 +366,8 @@ impl Format for Davis {
             job.step(u64::from(frame), u64::from(doc.video.frames))?;
             let index = FrameIndex(frame);
             let data = compose(doc, index, options.verified_only);
-            let path = annotations.join(frame_name(frame) + ".png");
+            let stem = frame_name(frame, doc.video.frames);
+            let path = annotations.join(format!("{stem}.png"));
             let bytes = labels::encode(doc.video.size, &data)
                 .map_err(|reason| FormatError::damaged(&path, reason))?;
             write_file(&path, &bytes)?;
@@ -294,7 +376,7 @@ impl Format for Davis {
                     frame: index,
                     reason,
                 })?;
-                let path = images.join(frame_name(frame) + ".jpg");
+                let path = images.join(stem + ".jpg");
                 write_file(&path, &jpeg(&rgb, index)?)?;
             }
         }
@@ -323,6 +405,7 @@ fn read_sequence(
     sequence: &DavisSequence,
     watch: &mut Watcher<'_>,
 ) -> Result<Imported, FormatError> {
+    sequence.check()?;
     let mut warnings = Vec::new();
     let Some(first) = sequence.annotations.values().next() else {
         return Err(FormatError::NoSequence(PathBuf::from(&sequence.name)));
@@ -414,5 +497,18 @@ pub(super) fn vouched(rle: Rle) -> FrameMask {
         provenance: Provenance::Human,
         anchor: true,
         drift: DriftSignal::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_very_long_clip_are_all_of_one_width() {
+        assert_eq!(frame_name(7, 1), "00007");
+        assert_eq!(frame_name(99_999, 100_000), "99999");
+        assert_eq!(frame_name(99_999, 100_001), "099999");
+        assert_eq!(frame_name(100_000, 100_001), "100000");
     }
 }

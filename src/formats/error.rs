@@ -22,6 +22,12 @@ pub enum FormatError {
         /// The folder.
         path: PathBuf,
     },
+    /// The wanted place holds the video, which would go with what is replaced.
+    #[error("the output folder holds the video that the masks belong to and was not replaced; choose another place: {}", .0.display())]
+    HoldsVideo(PathBuf),
+    /// The wanted place is where the program runs: a folder is given its name from outside.
+    #[error("the output folder is the current one, or holds it; name a folder in it: {}", .0.display())]
+    Here(PathBuf),
     /// The dataset holds nothing of this format.
     #[error("no {format} dataset was found ({reason}): {}", path.display())]
     NotADataset {
@@ -41,6 +47,16 @@ pub enum FormatError {
         /// The names.
         names: String,
         /// Where.
+        path: PathBuf,
+    },
+    /// The dataset has no list of that split.
+    #[error("there is no list of a split {name:?} (there are: {known}): {}", path.display())]
+    NoSplit {
+        /// The split.
+        name: String,
+        /// Those there are.
+        known: String,
+        /// Where lists are looked for.
         path: PathBuf,
     },
     /// A file makes no sense.

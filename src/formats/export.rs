@@ -40,6 +40,7 @@ pub fn export<'a>(
 ) -> Result<ExportReport, FormatError> {
     // Refused at the door, before the long work.
     may_take_place(format, out, options.existing)?;
+    must_not_go(doc, out, options)?;
     let (kept, losses) = format.plan(doc, options)?;
     let sequence = options.sequence_name(doc);
 
@@ -75,6 +76,7 @@ pub fn export<'a>(
     let old = temporary.path().join("old");
     if out.exists() {
         may_take_place(format, out, options.existing)?;
+        must_not_go(doc, out, options)?;
         fs::rename(out, &old).map_err(|e| FormatError::io(out, &e))?;
     }
     if let Err(e) = fs::rename(&dir, out) {
@@ -138,6 +140,23 @@ fn may_take_place(format: &dyn Format, out: &Path, existing: Existing) -> Result
             path: out.to_path_buf(),
         }),
     }
+}
+
+/// Refuses an `out` that holds what must stay: the document's video (of an import, an earlier export's images), or the
+/// folder that the program runs in.
+fn must_not_go(doc: &Document, out: &Path, options: &ExportOptions) -> Result<(), FormatError> {
+    let Ok(place) = out.canonicalize() else {
+        return Ok(());
+    };
+    let inside = |path: &Path| path.canonicalize().is_ok_and(|p| p.starts_with(&place));
+    if inside(Path::new(".")) {
+        return Err(FormatError::Here(out.to_path_buf()));
+    }
+    let recorded = Path::new(&doc.video.path);
+    if inside(recorded) || options.video.as_deref().is_some_and(inside) {
+        return Err(FormatError::HoldsVideo(out.to_path_buf()));
+    }
+    Ok(())
 }
 
 fn read_back(

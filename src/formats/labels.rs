@@ -1,13 +1,21 @@
 //! Label maps as PNG files: one byte a pixel, the object's number. Written indexed with the DAVIS palette; read in every
 //! form that mask datasets use.
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io::BufReader,
+    path::Path,
+};
 
 use super::{FormatError, MAX_SIDE};
 use crate::project::Size;
 
 /// The label that says "do not look here".
 pub const VOID: u8 = 255;
+
+/// Level of 16 bits from which a grey is meant to be seen rather than a number.
+const BRIGHT: u16 = 0x8000;
 
 /// How a label map was stored, which decides what 255 means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +24,7 @@ pub enum Stored {
     Indexed,
     /// Grey: usually a single object, 0 or 255.
     Grey,
-    /// Colours: anything not black is label 1.
+    /// Colours: those of the palette are its numbers; of a single other colour, anything not black is label 1.
     Colour,
 }
 
@@ -76,7 +84,7 @@ pub fn encode(size: Size, data: &[u8]) -> Result<Vec<u8>, String> {
 /// Reads a label map.
 ///
 /// # Errors
-/// [`FormatError`] if the file cannot be read or is no PNG.
+/// [`FormatError`] if the file cannot be read, is no PNG, or has several colours that are not the palette's.
 pub fn read(path: &Path) -> Result<LabelMap, FormatError> {
     let file = File::open(path).map_err(|e| FormatError::io(path, &e))?;
     let damaged = |e: png::DecodingError| FormatError::damaged(path, format!("damaged PNG ({e})"));
@@ -126,14 +134,58 @@ pub fn read(path: &Path) -> Result<LabelMap, FormatError> {
             let samples = colour.samples();
             let pixel = samples * depth / 8;
             let visible = (samples - usize::from(alpha)) * depth / 8;
-            let data = rows
-                .flat_map(|row| row.chunks_exact(pixel).take(width))
-                .map(|p| u8::from(p[..visible].iter().any(|&v| v != 0)))
-                .collect();
+            let pixels = rows.flat_map(|row| row.chunks_exact(pixel).take(width));
+            let data = if visible / (depth / 8) == 3 {
+                by_palette(pixels.map(|p| rgb16(p, depth))).ok_or_else(|| {
+                    let what = "its colours are not those of the DAVIS palette, so they do not say which object is which";
+                    FormatError::damaged(path, what)
+                })?
+            } else {
+                let set = |p: &[u8]| u8::from(p[..visible].iter().any(|&v| v != 0));
+                pixels.map(set).collect()
+            };
             (Stored::Colour, data)
         }
     };
     Ok(LabelMap { size, data, stored })
+}
+
+/// A colour of 8 or 16 bits a channel, as one of 16.
+fn rgb16(pixel: &[u8], depth: usize) -> [u16; 3] {
+    if depth == 16 {
+        [0, 2, 4].map(|at| u16::from_be_bytes([pixel[at], pixel[at + 1]]))
+    } else {
+        [0, 1, 2].map(|at| u16::from(pixel[at]) * 257)
+    }
+}
+
+/// The palette's numbers of colours; 1 for a colour that it does not have, if that is the only one beside black and void, and
+/// for greys up to a bright one, which are the smoothed edges of one thing.
+fn by_palette(colours: impl Iterator<Item = [u16; 3]>) -> Option<Vec<u8>> {
+    let palette = palette();
+    let entries = palette.chunks_exact(3).map(|rgb| rgb16(rgb, 8));
+    let numbers: HashMap<[u16; 3], u8> = entries.zip(0..=255).collect();
+    let colours: Vec<[u16; 3]> = colours.collect();
+    let unknown: BTreeSet<&[u16; 3]> = colours
+        .iter()
+        .filter(|c| !numbers.contains_key(*c))
+        .collect();
+    let number = |c: &[u16; 3]| numbers.get(c).copied();
+    if unknown.is_empty() {
+        return colours.iter().map(number).collect();
+    }
+    let is_smoothed =
+        colours.iter().all(|[r, g, b]| r == g && g == b) && colours.iter().any(|c| c[0] >= BRIGHT);
+    if is_smoothed {
+        return Some(colours.iter().map(|c| u8::from(c[0] != 0)).collect());
+    }
+    // Beside numbered things nothing says what another colour is.
+    let is_alone = unknown.len() == 1
+        && colours
+            .iter()
+            .filter_map(number)
+            .all(|n| n == 0 || n == VOID);
+    is_alone.then(|| colours.iter().map(|c| number(c).unwrap_or(1)).collect())
 }
 
 #[cfg(test)]
@@ -180,6 +232,15 @@ mod tests {
     }
 
     fn png_of(colour: png::ColorType, depth: png::BitDepth, w: u32, data: &[u8]) -> LabelMap {
+        try_png_of(colour, depth, w, data).unwrap()
+    }
+
+    fn try_png_of(
+        colour: png::ColorType,
+        depth: png::BitDepth,
+        w: u32,
+        data: &[u8],
+    ) -> Result<LabelMap, FormatError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         let mut encoder = png::Encoder::new(File::create(&path).unwrap(), w, 1);
@@ -191,7 +252,36 @@ mod tests {
         let mut writer = encoder.write_header().unwrap();
         writer.write_image_data(data).unwrap();
         writer.finish().unwrap();
-        read(&path).unwrap()
+        read(&path)
+    }
+
+    #[test]
+    fn colours_of_the_palette_are_its_numbers_and_several_others_are_refused() {
+        use png::{BitDepth, ColorType};
+        let (black, one, two) = ([0, 0, 0], [128, 0, 0], [0, 128, 0]);
+        let (void, red, white) = ([224, 224, 192], [255, 0, 0], [255, 255, 255]);
+        let of = |colours: &[[u8; 3]]| {
+            let w = colours.len() as u32;
+            try_png_of(ColorType::Rgb, BitDepth::Eight, w, &colours.concat())
+        };
+        let known = of(&[black, one, two, void]).unwrap();
+        assert_eq!(known.normalised().data, [0, 1, 2, VOID]);
+        assert_eq!(of(&[black, white, void]).unwrap().data, [0, 1, VOID]);
+        // The smoothed edge of one thing.
+        assert_eq!(of(&[black, [90; 3], white]).unwrap().data, [0, 1, 1]);
+        // A grey of the palette, and greys that are numbers.
+        assert_eq!(of(&[black, [128; 3]]).unwrap().data, [0, 7]);
+        for bad in [
+            [black, [1; 3], [2; 3]],
+            [black, red, white],
+            [two, red, black],
+        ] {
+            let refused = of(&bad).unwrap_err().to_string();
+            assert!(refused.contains("DAVIS palette"), "{refused}");
+        }
+        let wide: Vec<u8> = two.iter().flat_map(|&v| [v, v]).collect();
+        let wide = png_of(ColorType::Rgb, BitDepth::Sixteen, 1, &wide);
+        assert_eq!(wide.data, [2]);
     }
 
     #[test]

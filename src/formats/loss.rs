@@ -57,6 +57,16 @@ pub enum Loss {
     },
 }
 
+impl Loss {
+    /// Whether masks, or pixels of them, are missing that were to be exported.
+    pub fn takes_masks(&self) -> bool {
+        matches!(
+            self,
+            Self::Overlap { .. } | Self::TooManyObjects { .. } | Self::WithoutPhrase(_)
+        )
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,6 +9,8 @@ mod coco_json;
 pub mod davis;
 mod error;
 mod export;
+#[cfg(test)]
+mod foreign;
 pub mod labels;
 mod loss;
 pub mod manifest;
@@ -21,7 +23,7 @@ pub mod youtube_vis;
 
 use std::path::{Path, PathBuf};
 
-use crate::project::{Document, FrameIndex, Size};
+use crate::project::{Document, FrameIndex, Size, frames_of};
 
 pub use coco::Coco;
 pub use davis::Davis;
@@ -62,12 +64,14 @@ pub enum Existing {
 pub struct ExportOptions {
     /// Only masks that a person made or accepted.
     pub verified_only: bool,
-    /// Name of the sequence; by default the video's file name without its extension.
+    /// Name of the sequence; by default [`clip_name`] of the video.
     pub sequence: Option<String>,
     /// Name of the split that the sequence is listed under.
     pub split: String,
     /// What to do when the wanted place is taken.
     pub existing: Existing,
+    /// Where the document's video was found, if not where the document says: an export never takes its place.
+    pub video: Option<PathBuf>,
 }
 
 impl Default for ExportOptions {
@@ -77,6 +81,7 @@ impl Default for ExportOptions {
             sequence: None,
             split: "train".to_owned(),
             existing: Existing::Refuse,
+            video: None,
         }
     }
 }
@@ -84,20 +89,39 @@ impl Default for ExportOptions {
 impl ExportOptions {
     /// The sequence's name as a folder name: letters, digits, `.`, `_` and `-`.
     pub fn sequence_name(&self, doc: &Document) -> String {
-        let file = doc.video.path.rsplit(['/', '\\']).find(|p| !p.is_empty());
-        let wanted = match (&self.sequence, file) {
-            (Some(name), _) => name.as_str(),
-            (None, Some(file)) => Path::new(file)
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .unwrap_or(file),
-            (None, None) => "video",
-        };
-        plain_name(wanted, "video")
+        let wanted = self.sequence.as_deref();
+        plain_name(
+            wanted.unwrap_or_else(|| clip_name(&doc.video.path)),
+            "video",
+        )
     }
 
     fn split_name(&self) -> String {
         plain_name(&self.split, "train")
+    }
+}
+
+/// Endings of video files and images.
+const CLIP_ENDINGS: &[&str] = &[
+    "264", "265", "3gp", "avi", "flv", "gif", "h264", "h265", "hevc", "ivf", "jpeg", "jpg", "m2ts",
+    "m2v", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "png", "ts", "vob",
+    "webm", "wmv", "y4m",
+];
+
+/// What a clip is called: the last part of its path, without the ending of a video file or an image. Folders have no
+/// ending: `shot.01` and `shot.02` are two names.
+pub fn clip_name(path: &str) -> &str {
+    let last = path
+        .rsplit(['/', '\\'])
+        .find(|p| !p.is_empty())
+        .unwrap_or("");
+    match last.rsplit_once('.') {
+        Some((stem, ending))
+            if !stem.is_empty() && CLIP_ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e)) =>
+        {
+            stem
+        }
+        _ => last,
     }
 }
 
@@ -239,21 +263,20 @@ pub fn import(
 /// A side longer than this is refused: beyond it a frame's pixels no longer fit what masks count with.
 pub(crate) const MAX_SIDE: u32 = 32_767;
 
-/// Files of a folder with one of the extensions, sorted by name.
+/// Files of a folder with one of the extensions, in the order in which a folder of images is shown.
 pub(crate) fn files_with(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, FormatError> {
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| FormatError::io(dir, &e))? {
-        let path = entry.map_err(|e| FormatError::io(dir, &e))?.path();
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-        if extensions
-            .iter()
-            .any(|wanted| extension.eq_ignore_ascii_case(wanted))
-        {
-            out.push(path);
-        }
-    }
-    out.sort();
-    Ok(out)
+    let entries = std::fs::read_dir(dir).map_err(|e| FormatError::io(dir, &e))?;
+    let files = entries
+        .map(|entry| entry.map(|e| e.path()))
+        .filter(|path| path.as_ref().is_ok_and(|p| p.is_file()) || path.is_err())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| FormatError::io(dir, &e))?;
+    Ok(frames_of(files, extensions))
+}
+
+/// Images of a folder, in the order in which they are shown.
+pub(crate) fn images_in(dir: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    files_with(dir, &["jpg", "jpeg", "png"])
 }
 
 /// Folders inside a folder, sorted by name; none if it cannot be listed.

@@ -16,12 +16,12 @@ use crate::project::{
     Size, Thresholds, VideoInfo,
 };
 
-const S: Size = Size {
+pub(super) const S: Size = Size {
     width: 7,
     height: 5,
 };
 
-fn art(rows: [&str; 5]) -> Rle {
+pub(super) fn art(rows: [&str; 5]) -> Rle {
     let data = rows
         .iter()
         .flat_map(|r| r.bytes().map(|b| u8::from(b == b'#')))
@@ -29,7 +29,7 @@ fn art(rows: [&str; 5]) -> Rle {
     Rle::from_bitmap(&Bitmap { size: S, data })
 }
 
-fn mask(rle: Rle, provenance: Provenance) -> FrameMask {
+pub(super) fn mask(rle: Rle, provenance: Provenance) -> FrameMask {
     FrameMask {
         rle,
         score: 0.75,
@@ -55,7 +55,7 @@ fn object(id: u32, name: &str, frames: Vec<(u32, FrameMask)>) -> Object {
     }
 }
 
-fn document() -> Document {
+pub(super) fn document() -> Document {
     let ring = art([".......", ".###...", ".#.#...", ".###...", "......."]);
     let parts = art(["#.....#", ".......", "..##...", ".......", "#.....#"]);
     let video = VideoInfo {
@@ -82,7 +82,7 @@ fn document() -> Document {
     doc
 }
 
-fn run(
+pub(super) fn run(
     doc: &Document,
     format: &dyn Format,
     out: &Path,
@@ -110,7 +110,7 @@ fn files(dir: &Path) -> Vec<String> {
     out
 }
 
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     (dir, out)

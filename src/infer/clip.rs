@@ -2,20 +2,22 @@
 //! prompt per set of encoder frames, and the embeddings of recent emissions. Everything is kept within budgets of bytes, so
 //! that an hour of video costs what ten seconds cost.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use candle_core::Tensor;
 
 use crate::{
     nn::{deformable_detr::Proposals, filtration::Followed, phi3::KvCache, sam2::ImageFeatures},
-    project::{FrameIndex, Size, VideoInfo},
-    video::{Frame, FrameSource, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
+    project::{BoxPx, Emission, FrameIndex, Proposal, Size, VideoInfo},
+    video::{Frame, FrameSource, OnTheWay, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
 };
 
 use super::{appearance::Canvas, cache::ByteCache};
 
 /// Bytes of decoded frames that are kept.
 const DECODED_BYTES: usize = 48 << 20;
+/// A frame at most so many before the one asked for last is a step backwards; what lies further off is a jump.
+const STEP_BACK: u32 = 8;
 /// Bytes of small copies of frames that are kept.
 const SMALL_BYTES: usize = 4 << 20;
 /// Bytes of frames that masks are divided on.
@@ -26,6 +28,8 @@ pub(super) const FEATURE_BYTES: usize = 256 << 20;
 const PREFIX_BYTES: usize = 128 << 20;
 /// Emissions whose embeddings are kept.
 const EMISSIONS: usize = 16;
+/// Emissions whose crops are kept, which are a few numbers each.
+const CROPS: usize = 256;
 
 /// The language model's state after the visual part of a prompt.
 #[derive(Clone, Debug)]
@@ -35,15 +39,66 @@ pub(super) struct Prefix {
     pub(super) images: usize,
 }
 
+/// Which emission: the same phrase may have been asked on the same frame again, with other crops or boxes. The confidences follow
+/// from both, whatever is selected since, and come back from a project bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EmissionKey {
+    phrase: String,
+    frame: FrameIndex,
+    /// Bits of each proposal's.
+    confidences: Vec<u32>,
+}
+
+impl EmissionKey {
+    pub(super) fn new(phrase: &str, frame: FrameIndex, proposals: &[Proposal]) -> Self {
+        Self {
+            phrase: phrase.to_owned(),
+            frame,
+            confidences: proposals.iter().map(|p| p.confidence.to_bits()).collect(),
+        }
+    }
+
+    pub(super) fn of(emission: &Emission) -> Self {
+        Self::new(&emission.phrase, emission.frame, &emission.proposals)
+    }
+}
+
 /// What an emission prompted the mask decoder with.
 #[derive(Clone, Debug)]
 pub(super) struct Emitted {
-    pub(super) phrase: String,
-    pub(super) frame: FrameIndex,
+    pub(super) key: EmissionKey,
     /// One embedding per referent, `(1, d)` each.
     pub(super) seg: Vec<Tensor>,
     /// Kept boxes per referent, corners in 0..=1.
     pub(super) boxes: Vec<Vec<[f32; 4]>>,
+}
+
+/// The crops that an emission was asked with: what its target-specific tokens are made of.
+#[derive(Clone, Debug)]
+struct Crops {
+    key: EmissionKey,
+    boxes: Vec<(FrameIndex, BoxPx)>,
+}
+
+/// Keeps the frames just before the wanted one, which a walk backwards asks for next.
+struct Before<'a> {
+    kept: &'a mut ByteCache<FrameIndex, Arc<Frame>>,
+    frames: Range<u32>,
+}
+
+impl OnTheWay for Before<'_> {
+    fn wants(&mut self, index: FrameIndex) -> bool {
+        self.frames.contains(&index.0)
+    }
+
+    fn keep(&mut self, frame: Frame) {
+        let bytes = frame.bytes();
+        self.kept.put(frame.index, Arc::new(frame), bytes);
+    }
+
+    fn give_up(&mut self) -> bool {
+        false
+    }
 }
 
 /// An opened clip.
@@ -51,12 +106,16 @@ pub struct Clip {
     source: Box<dyn FrameSource>,
     /// The towers and SAM2 look at the same few frames, which lie far apart: each would be sought and decoded twice.
     decoded: ByteCache<FrameIndex, Arc<Frame>>,
+    /// The frame asked for last, and its bytes.
+    last: Option<(FrameIndex, usize)>,
     pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
     /// SAM2 and what divides its masks look at the same frames, too.
     small: ByteCache<(FrameIndex, usize), Arc<RgbFrame>>,
     pub(super) canvases: ByteCache<FrameIndex, Arc<Canvas>>,
     pub(super) prefixes: ByteCache<Vec<FrameIndex>, Arc<Prefix>>,
     pub(super) emitted: VecDeque<Emitted>,
+    /// No result of a model, so that another model can be asked with them, too.
+    crops: Vec<Crops>,
     /// What a proposer with its own image encoder saw of the frame asked about last.
     pub(super) proposer_maps: Option<(FrameIndex, Arc<Vec<Tensor>>)>,
     /// What becomes of the proposals of the frame asked about last, no drawn box among them.
@@ -75,11 +134,13 @@ impl Clip {
         Self {
             source,
             decoded: ByteCache::new(DECODED_BYTES),
+            last: None,
             features: ByteCache::new(FEATURE_BYTES),
             small: ByteCache::new(SMALL_BYTES),
             canvases: ByteCache::new(CANVAS_BYTES),
             prefixes: ByteCache::new(PREFIX_BYTES),
             emitted: VecDeque::new(),
+            crops: Vec::new(),
             proposer_maps: None,
             followed: None,
             offered: None,
@@ -119,12 +180,38 @@ impl Clip {
     /// [`VideoError`] if there is no such frame or it cannot be decoded.
     pub fn frame(&mut self, frame: FrameIndex) -> Result<Arc<Frame>, VideoError> {
         if let Some(decoded) = self.decoded.get(&frame) {
+            self.last = Some((frame, decoded.bytes()));
             return Ok(decoded);
         }
-        let decoded = Arc::new(self.source.frame(frame)?);
+        let decoded = match self.last {
+            Some((FrameIndex(last), bytes))
+                if (1..=STEP_BACK).contains(&last.saturating_sub(frame.0)) =>
+            {
+                self.step_back(frame, bytes)?
+            }
+            _ => self.source.frame(frame)?,
+        };
         let bytes = decoded.bytes();
+        let decoded = Arc::new(decoded);
         self.decoded.put(frame, Arc::clone(&decoded), bytes);
+        self.last = Some((frame, bytes));
         Ok(decoded)
+    }
+
+    /// Decodes a frame and keeps as many of `bytes` bytes before it as there is room for: all of them have to be decoded on
+    /// the way from the key frame, and once more for each step if none is kept.
+    fn step_back(&mut self, frame: FrameIndex, bytes: usize) -> Result<Frame, VideoError> {
+        let room = u32::try_from(DECODED_BYTES / bytes.max(1)).unwrap_or(u32::MAX);
+        let mut before = Before {
+            kept: &mut self.decoded,
+            // The wanted one needs room, too.
+            frames: frame.0.saturating_sub(room.saturating_sub(1))..frame.0,
+        };
+        let found = self.source.walk_to(frame, &mut before)?;
+        found.ok_or_else(|| VideoError::Decode {
+            index: frame.0,
+            reason: "decoding was broken off".to_owned(),
+        })
     }
 
     /// A frame as displayed.
@@ -178,18 +265,38 @@ impl Clip {
     }
 
     pub(super) fn remember(&mut self, emitted: Emitted) {
-        self.emitted
-            .retain(|e| e.phrase != emitted.phrase || e.frame != emitted.frame);
+        self.emitted.retain(|e| e.key != emitted.key);
         if self.emitted.len() == EMISSIONS {
             self.emitted.pop_front();
         }
         self.emitted.push_back(emitted);
     }
 
-    pub(super) fn recall(&self, phrase: &str, frame: FrameIndex) -> Option<&Emitted> {
-        self.emitted
-            .iter()
-            .find(|e| e.phrase == phrase && e.frame == frame)
+    pub(super) fn recall(&self, emission: &Emission) -> Option<&Emitted> {
+        let key = EmissionKey::of(emission);
+        self.emitted.iter().find(|e| e.key == key)
+    }
+
+    /// Notes which crops became the target-specific tokens of a prompt.
+    pub(super) fn remember_crops(&mut self, key: EmissionKey, boxes: &[(FrameIndex, BoxPx)]) {
+        self.crops.retain(|c| c.key != key);
+        if self.crops.len() == CROPS {
+            self.crops.remove(0);
+        }
+        self.crops.push(Crops {
+            key,
+            boxes: boxes.to_vec(),
+        });
+    }
+
+    /// The crops that an emission was asked with; `None` if it was asked in another session.
+    pub(super) fn crops_of(&self, emission: &Emission) -> Option<&[(FrameIndex, BoxPx)]> {
+        if emission.tsf_tokens == 0 {
+            return Some(&[]);
+        }
+        let key = EmissionKey::of(emission);
+        let found = self.crops.iter().find(|c| c.key == key);
+        found.map(|c| c.boxes.as_slice())
     }
 }
 
@@ -229,5 +336,80 @@ mod tests {
         }
         assert_eq!(clip.rgb(FrameIndex(30)).unwrap().size, Size::new(64, 48));
         assert_eq!(decoded.load(Ordering::Relaxed), 4);
+    }
+
+    /// One group of pictures: whatever lies before the frame that was decoded last is decoded again from the start.
+    struct OneGroup {
+        inner: SyntheticSource,
+        at: u32,
+        decoded: Arc<AtomicU32>,
+    }
+
+    impl FrameSource for OneGroup {
+        fn info(&self) -> &VideoInfo {
+            self.inner.info()
+        }
+
+        fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
+            struct Straight;
+            impl OnTheWay for Straight {
+                fn wants(&mut self, _: FrameIndex) -> bool {
+                    false
+                }
+                fn keep(&mut self, _: Frame) {}
+                fn give_up(&mut self) -> bool {
+                    false
+                }
+            }
+            let found = self.walk_to(frame, &mut Straight)?;
+            Ok(found.unwrap())
+        }
+
+        fn walk_to(
+            &mut self,
+            frame: FrameIndex,
+            on_the_way: &mut dyn OnTheWay,
+        ) -> Result<Option<Frame>, VideoError> {
+            if frame.0 < self.at {
+                self.at = 0;
+            }
+            loop {
+                let index = FrameIndex(self.at);
+                self.at += 1;
+                self.decoded.fetch_add(1, Ordering::Relaxed);
+                if index == frame {
+                    return self.inner.frame(index).map(Some);
+                }
+                if on_the_way.wants(index) {
+                    on_the_way.keep(self.inner.frame(index)?);
+                }
+            }
+        }
+
+        fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
+            self.inner.pts_secs(frame)
+        }
+    }
+
+    fn decoded_backwards(size: Size, frames: u32) -> u32 {
+        let decoded = Arc::new(AtomicU32::new(0));
+        let mut clip = Clip::new(Box::new(OneGroup {
+            inner: SyntheticSource::new(size, frames, 25.0),
+            at: 0,
+            decoded: Arc::clone(&decoded),
+        }));
+        for frame in (0..frames).rev() {
+            assert_eq!(clip.frame(FrameIndex(frame)).unwrap().index.0, frame);
+        }
+        decoded.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn walking_backwards_decodes_a_group_about_twice() {
+        let size = Size::new(64, 48);
+        assert!(decoded_backwards(size, 250) <= 2 * 250);
+        // Of 4 MiB each, twelve frames are kept at a time: as many walks, not one for each frame.
+        let large = Size::new(1024, 1365);
+        assert!(decoded_backwards(large, 24) <= (1 + 24 / 12) * 24);
     }
 }

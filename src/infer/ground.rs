@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    clip::{Clip, Emitted},
+    clip::{Clip, EmissionKey, Emitted},
     engine::Engine,
     error::InferResult,
     language::{Opening, Spoken},
@@ -118,9 +118,10 @@ impl Engine {
         progress.step(1, 4, "reading the phrase")?;
         let spoken = self.speak(&prefix, &read, tsf.as_ref(), Opening::Free, progress)?;
         // A model that says "none" is asked what it would have pointed at: the proposals then show how close each came,
-        // which a person needs to see most exactly when nothing was found. No object comes of it.
+        // which a person needs to see most exactly when nothing was found. No object comes of it. One that has no words for
+        // "none" would say the same again.
         let silent = spoken.boxes.is_empty() && spoken.seg.is_empty();
-        let presupposed = if silent && !self.is_released() {
+        let presupposed = if silent && self.says_none() {
             Some(self.speak(&prefix, &read, tsf.as_ref(), Opening::Presupposed, progress)?)
         } else {
             None
@@ -197,7 +198,7 @@ impl Engine {
             *c *= share;
         }
         progress.step(3, 4, "decoding the masks")?;
-        let says_none = self.says_none() && !self.is_released();
+        let says_none = self.says_none();
         let choosing = Choosing {
             may_be_none: says_none,
             // A model of ours was not made to count a thing twice; a released one keeps what it was released to keep.
@@ -222,8 +223,7 @@ impl Engine {
         let texts = self.prompts_of(&spoken, scored.refined.as_ref())?;
         let side = self.config().sam2.image_size as f32;
         let mut emitted = Emitted {
-            phrase: phrase.to_owned(),
-            frame,
+            key: EmissionKey::new(phrase, frame, &proposals),
             seg: Vec::new(),
             boxes: Vec::new(),
         };
@@ -245,6 +245,9 @@ impl Engine {
             masks.push(mask);
             emitted.seg.push(text.clone());
             emitted.boxes.push(boxes);
+        }
+        if spoken.tsf_tokens > 0 {
+            clip.remember_crops(emitted.key.clone(), &options.tsf);
         }
         clip.remember(emitted);
         Ok(Grounded {
@@ -310,37 +313,51 @@ impl Engine {
 
     /// Whether the model was taught to say that there is no such thing; a released model always keeps its best box.
     fn says_none(&self) -> bool {
-        self.model().thresholds.presence > 0.0
+        self.model().thresholds.presence > 0.0 && !self.is_released()
     }
 
-    /// The embeddings and boxes of an emission, asked again if the clip no longer keeps them.
+    /// The embeddings and boxes of an emission, asked again if the clip no longer keeps them; a sentence in `warnings` if that cannot
+    /// be done as it was.
     pub(super) fn emitted(
         &self,
         clip: &mut Clip,
         emission: &Emission,
+        warnings: &mut Vec<String>,
         progress: &mut Progress<'_>,
     ) -> InferResult<Emitted> {
-        if let Some(emitted) = clip.recall(&emission.phrase, emission.frame) {
+        self.claim(clip);
+        if let Some(emitted) = clip.recall(emission) {
             return Ok(emitted.clone());
         }
         let drawn = emission.proposals.iter().filter(|p| p.drawn);
+        let tsf = clip.crops_of(emission).map(<[_]>::to_vec);
+        if tsf.is_none() {
+            warnings.push(format!(
+                "{:?} was asked with crops of its target, which are not kept with a project: it is asked again without them",
+                emission.phrase
+            ));
+        }
         // What was kept then is kept again, whatever the thresholds have become since.
         let options = GroundOptions {
             thresholds: thresholds_of(emission, self.model().project_thresholds()),
             drawn_boxes: drawn.map(|p| p.box_px).collect(),
-            tsf: Vec::new(),
+            tsf: tsf.unwrap_or_default(),
         };
         let again = (&options, Guide::Again);
         self.answer(clip, emission.frame, &emission.phrase, again, progress)?;
-        Ok(clip
-            .recall(&emission.phrase, emission.frame)
-            .cloned()
-            .unwrap_or_else(|| Emitted {
-                phrase: emission.phrase.clone(),
-                frame: emission.frame,
-                seg: Vec::new(),
-                boxes: Vec::new(),
-            }))
+        // What was answered last stands for what was said then, whether or not it was asked as it was: an emission's further
+        // objects find it.
+        let (seg, boxes) = match clip.emitted.back() {
+            Some(last) => (last.seg.clone(), last.boxes.clone()),
+            None => (Vec::new(), Vec::new()),
+        };
+        let emitted = Emitted {
+            key: EmissionKey::of(emission),
+            seg,
+            boxes,
+        };
+        clip.remember(emitted.clone());
+        Ok(emitted)
     }
 }
 
@@ -371,8 +388,15 @@ const ROUNDING: f32 = 1e-4;
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
-    use crate::project::kept;
+    use crate::{
+        infer::{LoadedModel, model::ModelInfo},
+        nn::ops::metered,
+        project::kept,
+        video::SyntheticSource,
+    };
 
     const OURS: Choosing = Choosing {
         may_be_none: true,
@@ -402,6 +426,116 @@ mod tests {
         // A model with one sentence for both does not tell.
         prompt.answer_plural.clone_from(&prompt.answer);
         assert!(!speaks_of_one("it is [BOX] [SEG].", &prompt));
+    }
+
+    /// By the work that is done for an answer without [SEG] and [BOX].
+    #[test]
+    fn a_model_without_words_for_none_is_asked_once() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let work = |presence: f32| {
+            let mut model = LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap();
+            model.thresholds.presence = presence;
+            let language = &mut model.networks.language;
+            let shape = (language.vocabulary(), language.width());
+            // Every word is as likely as every other, and the first is neither of the two.
+            let head = Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+            *language = language.with_head(head);
+            let engine = Engine::new(model);
+            let source = SyntheticSource::new(Size::new(64, 48), 2, 8.0);
+            let (mut clip, mut progress) = (Clip::new(Box::new(source)), Progress::silent());
+            let options = GroundOptions {
+                thresholds: T,
+                drawn_boxes: Vec::new(),
+                tsf: Vec::new(),
+            };
+            let (said, work) = metered(|| {
+                let frame = FrameIndex(0);
+                engine.ground(&mut clip, frame, "the horse", &options, &mut progress)
+            });
+            assert!(said.unwrap().masks.is_empty());
+            work.flop
+        };
+        assert!(work(0.0) < work(0.05));
+    }
+
+    /// Whatever it is asked, its every word is [BOX] or [SEG].
+    fn always_pointing() -> Engine {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let mut model = LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap();
+        let ids = ["[BOX]", "[SEG]"].map(|token| model.words.id(token).unwrap() as usize);
+        let language = &mut model.networks.language;
+        let shape @ (rows, width) = (language.vocabulary(), language.width());
+        let mut head = vec![0f32; rows * width];
+        // Whichever way a state points, one of the two is likelier than all other words.
+        for (id, sign) in ids.into_iter().zip([1.0, -1.0]) {
+            head[id * width..][..width].fill(sign);
+        }
+        let head = Tensor::from_vec(head, shape, &Device::Cpu).unwrap();
+        *language = language.with_head(head);
+        Engine::new(model)
+    }
+
+    fn clip_of(size: Size) -> Clip {
+        Clip::new(Box::new(SyntheticSource::new(size, 2, 8.0)))
+    }
+
+    fn ask(engine: &Engine, clip: &mut Clip, drawn: &[BoxPx], crops: &[BoxPx]) -> Emission {
+        let frame = FrameIndex(0);
+        let options = GroundOptions {
+            thresholds: T,
+            drawn_boxes: drawn.to_vec(),
+            tsf: crops.iter().map(|b| (frame, *b)).collect(),
+        };
+        let answer = engine.ground(clip, frame, "the horse", &options, &mut Progress::silent());
+        answer.unwrap().emission
+    }
+
+    /// The work of finding out what an emission prompts with, and what is said about it.
+    fn recalled(engine: &Engine, clip: &mut Clip, emission: &Emission) -> (u64, Vec<String>) {
+        let mut warnings = Vec::new();
+        let (found, work) =
+            metered(|| engine.emitted(clip, emission, &mut warnings, &mut Progress::silent()));
+        found.unwrap();
+        (work.flop, warnings)
+    }
+
+    /// As for two objects of one emission in a project of another session.
+    #[test]
+    fn an_emission_whose_crops_are_gone_is_asked_again_once() {
+        let (engine, size) = (always_pointing(), Size::new(64, 48));
+        let crop = BoxPx::from_array([4.0, 4.0, 30.0, 30.0]);
+        let emission = ask(&engine, &mut clip_of(size), &[], &[crop]);
+        assert!(emission.tsf_tokens > 0);
+        let mut clip = clip_of(size);
+        let (work, warnings) = recalled(&engine, &mut clip, &emission);
+        assert!(work > 0 && warnings.len() == 1, "{warnings:?}");
+        assert_eq!(recalled(&engine, &mut clip, &emission), (0, Vec::new()));
+    }
+
+    #[test]
+    fn a_phrase_asked_with_a_drawn_box_at_odd_coordinates_is_not_asked_again() {
+        let (engine, size) = (always_pointing(), Size::new(1920, 1080));
+        let drawn = BoxPx::from_array([101.3, 73.7, 733.1, 517.9]);
+        let mut clip = clip_of(size);
+        let emission = ask(&engine, &mut clip, &[drawn], &[]);
+        let shown = emission.proposals.iter().find(|p| p.drawn).unwrap().box_px;
+        assert!(shown != drawn && shown.iou(drawn) > 0.999, "{shown:?}");
+        assert_eq!(recalled(&engine, &mut clip, &emission), (0, Vec::new()));
+    }
+
+    #[test]
+    fn a_phrase_asked_again_with_other_crops_keeps_both() {
+        let (engine, size) = (always_pointing(), Size::new(64, 48));
+        let mut clip = clip_of(size);
+        let crops = [[4.0, 4.0, 30.0, 30.0], [34.0, 10.0, 60.0, 44.0]].map(BoxPx::from_array);
+        let asked = crops.map(|crop| (ask(&engine, &mut clip, &[], &[crop]), crop));
+        assert_eq!(asked[0].0.tsf_tokens, asked[1].0.tsf_tokens);
+        for (emission, crop) in &asked {
+            let kept = clip.crops_of(emission);
+            assert_eq!(kept, Some(&[(FrameIndex(0), *crop)][..]));
+            assert_eq!(recalled(&engine, &mut clip, emission), (0, Vec::new()));
+        }
+        assert_eq!(clip.emitted.len(), 2);
     }
 
     #[test]

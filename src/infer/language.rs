@@ -126,13 +126,13 @@ impl Engine {
                 temporal.push(input);
                 continue;
             }
-            let small = to_rgb_scaled(&decoded, square(a));
-            spatial.push(tower_input(&small, a, &norms.clip, device)?);
-            let small = if a == b {
-                small
-            } else {
-                to_rgb_scaled(&decoded, square(b))
+            let shown = |side: usize| {
+                let small = to_rgb_scaled(&decoded, square(side));
+                norms.lit(&small).unwrap_or(small)
             };
+            let small = shown(a);
+            spatial.push(tower_input(&small, a, &norms.clip, device)?);
+            let small = if a == b { small } else { shown(b) };
             temporal.push(tower_input(&small, b, &norms.internvideo2, device)?);
         }
         let t = config.internvideo2.num_frames;
@@ -189,8 +189,7 @@ impl Engine {
         )?;
         let mut state = KvCache::new();
         n.language
-            .forward(&spliced.embeds.unsqueeze(0)?, &mut state)?;
-        state.freeze()?;
+            .forward_prefix(&spliced.embeds.unsqueeze(0)?, &mut state)?;
         Ok(Prefix { state, images })
     }
 
@@ -222,14 +221,14 @@ impl Engine {
         }
     }
 
-    /// Target-specific tokens of crops, `(m, h)`; `None` without crops.
+    /// Target-specific tokens of crops, `(m, h)`; `None` without crops, or in a model that takes none.
     pub(super) fn tsf_tokens(
         &self,
         clip: &mut Clip,
         crops: &[(FrameIndex, BoxPx)],
         progress: &mut Progress<'_>,
     ) -> InferResult<Option<Tensor>> {
-        if crops.is_empty() {
+        if crops.is_empty() || self.config().visual.tsf_k == 0 {
             return Ok(None);
         }
         let (config, model) = (self.config(), self.model());
@@ -241,7 +240,11 @@ impl Engine {
             let rgb = clip.rgb(frame)?;
             inputs.push(match model.info.preprocess.pixels {
                 Pixels::Released => released::crop_input(&rgb, box_px, side, norm, &model.device)?,
-                Pixels::Stretched => crop_input(&rgb, box_px, side, norm, &model.device)?,
+                Pixels::Stretched => {
+                    let lit = model.info.preprocess.lit(&rgb);
+                    let shown = lit.as_ref().unwrap_or(&rgb);
+                    crop_input(shown, box_px, side, norm, &model.device)?
+                }
             });
         }
         let (chosen, _, _) = model.networks.crop_tokens(&Tensor::cat(&inputs, 0)?)?;
@@ -327,12 +330,24 @@ impl Engine {
         Ok(false)
     }
 
+    /// Probabilities of the next token after a state `(1, h)`.
+    ///
+    /// # Errors
+    /// [`InferError::Network`] if one is not a number.
     pub(super) fn probabilities(&self, hidden: &Tensor) -> InferResult<Vec<f32>> {
         let logits = self.model().networks.language.logits(hidden)?;
         // Rows past the vocabulary were never trained.
         let logits = logits.narrow(D::Minus1, 0, self.model().words.len())?;
         let p = candle_nn::ops::softmax(&logits.to_dtype(DType::F32)?, D::Minus1)?;
-        Ok(p.flatten_all()?.to_vec1()?)
+        let p: Vec<f32> = p.flatten_all()?.to_vec1()?;
+        // A single overflow spoils them all, and the first word there is would win.
+        if p.iter().any(|p| !p.is_finite()) {
+            return Err(InferError::Network(
+                "its language model counts past what its numbers can hold: load it with --precision bf16 or f32"
+                    .into(),
+            ));
+        }
+        Ok(p)
     }
 
     /// The first token of the answer, where it is decided whether there is such a thing: the answer's "none" begins with
@@ -375,8 +390,47 @@ mod tests {
     use super::*;
     use crate::{
         infer::{LoadedModel, model::ModelInfo},
+        task::GroundOptions,
         video::SyntheticSource,
     };
+
+    /// What is not a number is nothing that the model said.
+    #[test]
+    fn a_language_model_that_overflows_is_an_error_and_no_answer() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let mut model = LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap();
+        let language = &mut model.networks.language;
+        let shape = (language.vocabulary(), language.width());
+        let head = Tensor::full(f32::NAN, shape, &Device::Cpu).unwrap();
+        *language = language.with_head(head);
+        let engine = Engine::new(model);
+        let source = SyntheticSource::new(Size::new(64, 48), 2, 8.0);
+        let mut clip = Clip::new(Box::new(source));
+        let options = GroundOptions {
+            thresholds: engine.model().project_thresholds(),
+            drawn_boxes: Vec::new(),
+            tsf: Vec::new(),
+        };
+        let (frame, mut progress) = (FrameIndex(0), Progress::silent());
+        let asked = engine.ground(&mut clip, frame, "the horse", &options, &mut progress);
+        let error = asked.map(drop).unwrap_err().to_string();
+        assert!(error.contains("--precision bf16 or f32"), "{error}");
+    }
+
+    #[test]
+    fn a_model_that_keeps_no_crops_is_given_no_target_specific_tokens() {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        let mut places = |tsf_k: usize| {
+            info.config.visual.tsf_k = tsf_k;
+            let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+            let source = SyntheticSource::new(Size::new(64, 48), 2, 8.0);
+            let (mut clip, mut progress) = (Clip::new(Box::new(source)), Progress::silent());
+            let crop = (FrameIndex(0), BoxPx::from_array([4.0, 4.0, 30.0, 30.0]));
+            let tokens = engine.tsf_tokens(&mut clip, &[crop], &mut progress);
+            tokens.unwrap().map_or(0, |t| t.dim(0).unwrap())
+        };
+        assert_eq!((places(0), places(1)), (0, 1));
+    }
 
     #[test]
     fn a_released_model_sees_a_single_picture_as_one_image() {

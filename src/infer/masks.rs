@@ -222,8 +222,10 @@ impl Engine {
             return self.image_of(&*clip.frame(frame)?);
         }
         let small = clip.small(frame, side)?;
+        let lit = model.info.preprocess.lit(&small);
         let norm = &model.info.preprocess.sam;
-        Ok(sam_input(&small, side, norm, &model.device)?)
+        let shown = lit.as_ref().unwrap_or(&small);
+        Ok(sam_input(shown, side, norm, &model.device)?)
     }
 
     /// [`Engine::image`] of a decoded frame, past what a clip keeps.
@@ -235,7 +237,8 @@ impl Engine {
             Pixels::Released => released::sam_input(&to_rgb(frame), side, norm, &model.device)?,
             Pixels::Stretched => {
                 let small = to_rgb_scaled(frame, Size::new(side as u32, side as u32));
-                sam_input(&small, side, norm, &model.device)?
+                let lit = model.info.preprocess.lit(&small);
+                sam_input(lit.as_ref().unwrap_or(&small), side, norm, &model.device)?
             }
         })
     }
@@ -265,7 +268,9 @@ impl Engine {
             return Ok(Some(canvas));
         }
         let small = clip.small(frame, config.grid)?;
-        let canvas = Arc::new(Canvas::new(&small, config.grid));
+        let lit = self.model().info.preprocess.lit(&small);
+        let shown = lit.as_ref().unwrap_or(&small);
+        let canvas = Arc::new(Canvas::new(shown, config.grid));
         let bytes = canvas.bytes();
         clip.canvases.put(frame, Arc::clone(&canvas), bytes);
         Ok(Some(canvas))

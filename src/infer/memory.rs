@@ -28,7 +28,7 @@ const ASSUMED_BYTES: u64 = 16 << 30;
 pub struct Recommendation {
     /// The precision.
     pub precision: Precision,
-    /// Bytes of weights in it.
+    /// Bytes of weights in it, on a CPU with the second copies that its products make of blocks.
     pub weights: u64,
     /// Bytes of what is kept of a clip: keys and values of its frames, and image features.
     pub clip: u64,
@@ -54,9 +54,10 @@ impl Recommendation {
         (gpu, memory): (bool, Option<u64>),
     ) -> Self {
         let tokens = config.visual_tokens();
+        let copies = if gpu { 0 } else { weights.regrouped(precision) };
         Self {
             precision,
-            weights: weights.bytes(precision),
+            weights: weights.bytes(precision) + copies,
             clip: (prefix_bytes(&config.phi3, tokens, precision, gpu) + FEATURE_BYTES) as u64,
             memory,
         }
@@ -85,7 +86,8 @@ fn build(config: &SparrowConfig, vb: &candle_nn::VarBuilder<'_>) -> candle_core:
     Sparrow::with_precision(config, vb, &vb.pp("detector"), Precision::F32)
 }
 
-/// What a model is loaded in on a device where nobody says: [`advised`] for the memory it has, less `held` bytes.
+/// What a model is loaded in on a device where nobody says: [`advised`] for the memory that is free, `held` bytes being taken by a
+/// model of this program. That a CPU's memory is too full for what it has room for in all is logged as a warning.
 ///
 /// # Errors
 /// As [`advised`]; also if files cannot be read.
@@ -95,26 +97,60 @@ pub fn recommended(
     held: u64,
 ) -> Result<Recommendation, ModelError> {
     let gpu = !device.is_cpu();
-    let memory = match device {
-        Device::Cuda(_) => gpu_bytes(),
-        Device::Cpu => host_bytes(),
-        // It works in the machine's own memory, which is not all for it.
-        Device::Metal(_) => host_bytes().map(|all| all / 100 * METAL_PERCENT),
+    let less = |all: u64| all.saturating_sub(held);
+    let host = if device.is_cuda() {
+        None
+    } else {
+        host_memory()
     };
-    let free = memory.map(|m| m.saturating_sub(held));
-    let found = advised(source, gpu, free)?;
+    let free = match device {
+        Device::Cuda(_) => gpu_bytes().map(less),
+        Device::Cpu => host.map(|host| host.free.unwrap_or_else(|| less(host.total))),
+        // It works in the machine's own memory, which is not all for it.
+        Device::Metal(_) => host.map(|host| less(host.total / 100 * METAL_PERCENT)),
+    };
+    let mut found = advised(source, gpu, free)?;
     let proposer = &source.info.config.proposer;
     let one_encoder = proposer.shared_trunk || proposer.encoder_of_sam2;
     let best = Precision::preferred(gpu);
-    if one_encoder || source.parts.is_empty() || found.precision == best {
-        return Ok(found);
+    let described;
+    let mut known = source;
+    if !(one_encoder || source.parts.is_empty() || found.precision == best) {
+        // Of the released files only the numbers tell whether one image encoder is held for two, which may be what makes it fit.
+        described = ModelSource {
+            info: source.described(&source.open()?.set)?,
+            ..source.clone()
+        };
+        known = &described;
+        found = advised(known, gpu, free)?;
     }
-    // Of the released files only the numbers tell whether one image encoder is held for two, which may be what makes it fit.
-    let known = ModelSource {
-        info: source.described(&source.open()?.set)?,
-        ..source.clone()
+    if let (Device::Cpu, Some(host)) = (device, host)
+        && let Some(why) = narrowed(known, found, host.total)?
+    {
+        tracing::warn!("{why}");
+    }
+    Ok(found)
+}
+
+/// A sentence where a model is stored narrower than in a machine of which all `total` bytes were free.
+fn narrowed(
+    source: &ModelSource,
+    found: Recommendation,
+    total: u64,
+) -> Result<Option<String>, ModelError> {
+    let Some(free) = found.memory else {
+        return Ok(None);
     };
-    advised(&known, gpu, free)
+    let idle = advised(source, false, Some(total))?.precision;
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    Ok((idle != found.precision).then(|| {
+        format!(
+            "the model is loaded in {} and not in {idle}: {:.1} of {:.1} GiB of memory are free",
+            found.precision,
+            gib(free),
+            gib(total)
+        )
+    }))
 }
 
 /// What a model should be loaded in with so much memory: as its file stores it, if that is in blocks, since what was rounded away does
@@ -152,32 +188,101 @@ pub fn recommend(
     ))
 }
 
-/// Memory of this machine, as far as this process may use it: the smaller of what is built in and what the control
-/// group allows. On Linux and macOS.
-pub fn host_bytes() -> Option<u64> {
+/// Memory of this machine, as far as this process may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostMemory {
+    /// Bytes in all: the smaller of what is built in and what the control group allows.
+    pub total: u64,
+    /// Bytes of it that nobody holds, what the system would give back for it included; `None` if it does not tell.
+    pub free: Option<u64>,
+}
+
+/// Memory of this machine. On Linux and macOS.
+pub fn host_memory() -> Option<HostMemory> {
     if cfg!(target_os = "macos") {
-        return told("sysctl", &["-n", "hw.memsize"])?.trim().parse().ok();
+        let total = told("sysctl", &["-n", "hw.memsize"])?.trim().parse().ok()?;
+        return Some(HostMemory { total, free: None });
     }
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = meminfo_bytes(&text)?;
-    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
-        .ok()
-        .and_then(|t| t.trim().parse::<u64>().ok());
-    Some(limit.map_or(total, |l| total.min(l)))
+    let group = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
+    let limit = group("max").and_then(|max| {
+        let (current, stat) = (group("current"), group("stat"));
+        group_memory(
+            &max,
+            &current.unwrap_or_default(),
+            &stat.unwrap_or_default(),
+        )
+    });
+    let machine = meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    Some(within(machine, limit))
 }
 
-fn meminfo_bytes(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+fn meminfo(text: &str) -> Option<HostMemory> {
+    let bytes = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes * 1024)
+    };
+    Some(HostMemory {
+        total: bytes("MemTotal:")?,
+        free: bytes("MemAvailable:"),
+    })
 }
 
-/// Memory of the first NVIDIA GPU, by its driver's own tool: the tensor library does not tell.
+/// What a control group allows. Of what it holds, the pages of files can be had back, but for those of shared memory, which have
+/// no file to go to; so can what the kernel keeps for files.
+fn group_memory(max: &str, current: &str, stat: &str) -> Option<HostMemory> {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let total = number(max)?;
+    let bytes = |key: &str| {
+        let line = stat.lines().find_map(|l| l.strip_prefix(key));
+        line.and_then(number).unwrap_or(0)
+    };
+    let files = bytes("file ").saturating_sub(bytes("shmem "));
+    let returned = files.saturating_add(bytes("slab_reclaimable "));
+    let held = number(current).map(|held| held.saturating_sub(returned));
+    Some(HostMemory {
+        total,
+        free: held.map(|held| total.saturating_sub(held)),
+    })
+}
+
+/// The narrower of a machine and a limit.
+fn within(machine: HostMemory, limit: Option<HostMemory>) -> HostMemory {
+    let Some(limit) = limit else {
+        return machine;
+    };
+    let total = machine.total.min(limit.total);
+    let free = [machine.free, limit.free].into_iter().flatten().min();
+    HostMemory {
+        total,
+        free: free.map(|free| free.min(total)),
+    }
+}
+
+/// Memory of the NVIDIA GPU that is worked on, by its driver's own tool: the tensor library does not tell. That is the first one,
+/// or the first that `CUDA_VISIBLE_DEVICES` names.
 pub fn gpu_bytes() -> Option<u64> {
-    let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
-    let text = told("nvidia-smi", &query)?;
-    let megabytes: u64 = text.lines().next()?.trim().parse().ok()?;
-    Some(megabytes << 20)
+    let query = [
+        "--query-gpu=index,uuid,memory.total",
+        "--format=csv,noheader,nounits",
+    ];
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    bytes_of_first(&told("nvidia-smi", &query)?, visible.as_deref())
+}
+
+/// The bytes of the first visible of some GPUs: a line each with number, name and megabytes; a name may be cut short.
+fn bytes_of_first(gpus: &str, visible: Option<&str>) -> Option<u64> {
+    let first = visible.map(|all| all.split(',').next().unwrap_or_default().trim());
+    gpus.lines().find_map(|line| {
+        let mut cells = line.split(',').map(str::trim);
+        let (index, name) = (cells.next()?, cells.next()?);
+        let megabytes: u64 = cells.next()?.parse().ok()?;
+        let meant = match first {
+            None => true,
+            Some(first) => first == index || (first.starts_with("GPU-") && name.starts_with(first)),
+        };
+        meant.then_some(megabytes << 20)
+    })
 }
 
 /// What a program of the system says; `None` if it is not there.
@@ -224,6 +329,14 @@ mod tests {
         let features = FEATURE_BYTES as u64;
         let clips = (pick(true, 8).clip, pick(false, 24).clip);
         assert_eq!(clips, (2 * kept + features, 4 * kept + features));
+        // A CPU's products make second copies of blocks, a GPU's do not.
+        let (host, gpu) = (pick(false, 1), pick(true, 1));
+        assert_eq!(
+            (host.precision, gpu.precision),
+            (Precision::Q4, Precision::Q4)
+        );
+        let (stored, copies) = (all.bytes(Precision::Q4), all.regrouped(Precision::Q4));
+        assert_eq!((host.weights, gpu.weights), (stored + copies, stored));
     }
 
     /// As the checkpoint is published: the proposer's image encoder is another than SAM2's.
@@ -257,13 +370,59 @@ mod tests {
 
     #[test]
     fn memory_sizes_are_read() {
-        assert_eq!(
-            meminfo_bytes("MemTotal:  1000 kB\nMemFree: 1 kB"),
-            Some(1_024_000)
-        );
-        assert_eq!(meminfo_bytes("nothing"), None);
+        let memory = |total, free| HostMemory { total, free };
+        let text = "MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:  500 kB";
+        assert_eq!(meminfo(text), Some(memory(1_024_000, Some(512_000))));
+        assert_eq!(meminfo("MemTotal: 1 kB"), Some(memory(1024, None)));
+        assert_eq!(meminfo("nothing"), None);
         if cfg!(target_os = "linux") {
-            assert!(host_bytes().is_some_and(|b| b > 1 << 20));
+            let host = host_memory().unwrap();
+            assert!(host.total > 1 << 20 && host.free.is_some_and(|free| free <= host.total));
+        }
+        // What a group holds of files is given back; one without a limit says nothing.
+        let group = group_memory("900\n", "700\n", "anon 400\nfile 300\nfile_mapped 7");
+        assert_eq!(group, Some(memory(900, Some(500))));
+        assert_eq!(group_memory("max", "700", ""), None);
+        let machine = memory(1000, Some(600));
+        assert_eq!(within(machine, group), memory(900, Some(500)));
+        assert_eq!(within(machine, None), machine);
+    }
+
+    #[test]
+    fn pages_of_shared_memory_stay_and_what_the_kernel_keeps_for_files_is_given_back() {
+        let free = |stat: &str| group_memory("900\n", "700\n", stat).unwrap().free;
+        let stat = "anon 300\nfile 300\nshmem 120\nshmem_thp 99\nslab_reclaimable 50\nslab 60";
+        assert_eq!(free(stat), Some(430));
+        assert_eq!(free("file 100\nshmem 120"), Some(200));
+        assert_eq!(free("file 800\nslab_reclaimable 50"), Some(900));
+        assert_eq!(free(""), Some(200));
+    }
+
+    #[test]
+    fn what_other_programs_hold_is_named_where_it_narrows_a_model() {
+        let nano = ModelSource::find("nano").unwrap();
+        let total = 16 << 30;
+        let says = |free: u64| {
+            let found = advised(&nano, false, Some(free)).unwrap();
+            narrowed(&nano, found, total).unwrap()
+        };
+        assert_eq!((says(total), says(total / 2)), (None, None));
+        let text = says(0).unwrap();
+        assert_eq!(
+            text,
+            "the model is loaded in q4 and not in f32: 0.0 of 16.0 GiB of memory are free"
+        );
+    }
+
+    #[test]
+    fn the_gpu_that_is_counted_is_the_one_that_is_worked_on() {
+        let gpus = "0, GPU-aa11, 8192\n1, GPU-bb22, 81920\n";
+        let mib = |visible| bytes_of_first(gpus, visible).map(|bytes| bytes >> 20);
+        assert_eq!(mib(None), Some(8192));
+        assert_eq!(mib(Some("1,0")), Some(81920));
+        assert_eq!(mib(Some("GPU-bb")), Some(81920));
+        for none in ["", "-1", "7", "NoDevFiles"] {
+            assert_eq!(mib(Some(none)), None, "{none}");
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod clip;
 mod compat;
 pub mod engine;
 pub mod error;
+mod exposure;
 mod ground;
 mod language;
 pub mod leash;

@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{config::SparrowConfig, ops};
+use crate::{
+    nn::{config::SparrowConfig, ops},
+    video::RgbFrame,
+};
 
 use super::{
-    appearance::AppearanceConfig, checkpoint::Role, leash::LeashConfig, tokenizer::TokenizerConfig,
-    words::WordsConfig,
+    appearance::AppearanceConfig, checkpoint::Role, exposure::lifted, leash::LeashConfig,
+    tokenizer::TokenizerConfig, words::WordsConfig,
 };
 
 pub use super::source::ModelSource;
@@ -170,6 +173,16 @@ pub struct PreprocessConfig {
     /// The proposer's own encoder, on the 0–1 scale; the temporal tower's if absent.
     #[serde(default)]
     pub proposer: Option<Normalisation>,
+    /// Whether dark frames are lifted before the networks see them (`infer/exposure.rs`); with [`Pixels::Stretched`] only.
+    #[serde(default)]
+    pub lifts_dark: bool,
+}
+
+impl PreprocessConfig {
+    /// The frame as the networks are shown it; `None` if that is as it is.
+    pub(super) fn lit(&self, frame: &RgbFrame) -> Option<RgbFrame> {
+        self.lifts_dark.then(|| lifted(frame)).flatten()
+    }
 }
 
 /// The words around a phrase.
@@ -258,6 +271,14 @@ const MAY_BE_ZERO: [&str; 6] = [
     "max_obj_ptrs_in_encoder",
     "tsf_k",
 ];
+
+impl SparrowConfig {
+    /// A clause about the first size that no network can have; building one of such a size would never end.
+    pub(super) fn unreasonable(&self) -> Option<String> {
+        let value = serde_json::to_value(self).ok()?;
+        unreasonable(&value, "config")
+    }
+}
 
 /// A clause about the first number of a configuration that no network can have.
 fn unreasonable(value: &serde_json::Value, name: &str) -> Option<String> {
@@ -360,11 +381,7 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
             ops::compose_only();
             Ok(Device::Cpu)
         }
-        "auto" => Ok(Device::cuda_if_available(0)
-            .ok()
-            .filter(Device::is_cuda)
-            .or_else(|| Device::metal_if_available(0).ok().filter(Device::is_metal))
-            .unwrap_or(Device::Cpu)),
+        "auto" => Ok(fastest()),
         "cuda" if !cfg!(feature = "cuda") => Err(failed(
             "this build has no CUDA; build with `--features cuda` or use `--device cpu`".into(),
         )),
@@ -381,6 +398,23 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
             .map_err(|e| failed(format!("{}; use `--device cpu`", first_line(&e)))),
         _ => Err(ModelError::UnknownDevice(name.to_owned())),
     }
+}
+
+/// The fastest device there is. A build for GPUs that finds none says so: the CPU takes many times as long.
+fn fastest() -> Device {
+    let gpus = [Device::cuda_if_available(0), Device::metal_if_available(0)];
+    let mut why = None;
+    for gpu in gpus {
+        match gpu {
+            Ok(device) if !device.is_cpu() => return device,
+            Ok(_) => {}
+            Err(e) => why = Some(driver_words(first_line(&e))),
+        }
+    }
+    if let Some(why) = why {
+        tracing::warn!("the work is done on the CPU: {why}");
+    }
+    Device::Cpu
 }
 
 /// The driver's word for having found nothing, in the user's.

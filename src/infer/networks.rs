@@ -75,7 +75,7 @@ impl LoadedModel {
     }
 
     /// [`LoadedModel::load`] in the precision that [`memory::recommended`] names for the device, of whose memory `held` bytes are
-    /// taken: a model that stays at work until this one is whole.
+    /// taken: a model that stays at work until this one is whole. Where there turns out to be less room, in a smaller one.
     ///
     /// # Errors
     /// As [`LoadedModel::load`].
@@ -85,7 +85,7 @@ impl LoadedModel {
         held: u64,
     ) -> Result<Self, ModelError> {
         let found = memory::recommended(source, device, held)?;
-        Self::load_in(source, device, found.precision)
+        stepping_down(found.precision, |p| Self::load_in(source, device, p))
     }
 
     /// [`LoadedModel::load`] with weights stored as a precision says.
@@ -188,6 +188,25 @@ impl LoadedModel {
     }
 }
 
+/// Loads in a precision, and in the next smaller one as long as memory runs out.
+fn stepping_down<T>(
+    mut precision: Precision,
+    mut load: impl FnMut(Precision) -> Result<T, ModelError>,
+) -> Result<T, ModelError> {
+    loop {
+        let loaded = load(precision);
+        match (&loaded, precision.smaller()) {
+            (Err(ModelError::Memory { .. }), Some(smaller)) => {
+                tracing::warn!(
+                    "there was too little free memory to load the model in {precision}: it is loaded in {smaller}"
+                );
+                precision = smaller;
+            }
+            _ => return loaded,
+        }
+    }
+}
+
 /// The vocabulary of a model without files: its list of words, or one in which every byte is a token.
 pub(super) fn words_of(info: &ModelInfo) -> Result<Tokenizer, ModelError> {
     let rows = info.config.phi3.vocab_size;
@@ -259,6 +278,36 @@ mod tests {
         assert_eq!(
             (halved.tensors, halved.parameters),
             (loaded.tensors, loaded.parameters)
+        );
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_tried_smaller() {
+        let full = || ModelError::Memory {
+            id: "x".into(),
+            reason: "out of memory".into(),
+        };
+        let mut tried = Vec::new();
+        let loaded = stepping_down(Precision::F16, |p| {
+            tried.push(p);
+            if p == Precision::Q4 {
+                Ok(p)
+            } else {
+                Err(full())
+            }
+        });
+        assert_eq!(loaded.unwrap(), Precision::Q4);
+        assert_eq!(tried, [Precision::F16, Precision::Q8, Precision::Q4]);
+        let never = stepping_down(Precision::F32, |_| Err::<(), _>(full()));
+        assert!(matches!(never, Err(ModelError::Memory { .. })));
+        let mut tries = 0;
+        let other = stepping_down(Precision::F32, |_| {
+            tries += 1;
+            Err::<(), _>(ModelError::UnknownDevice("tpu".into()))
+        });
+        assert!(
+            other.is_err() && tries == 1,
+            "another reason is none to round"
         );
     }
 

@@ -130,6 +130,7 @@ impl Engine {
             }
             Pixels::Stretched => {
                 let rgb = clip.rgb(frame)?;
+                let rgb = norms.lit(&rgb).unwrap_or(rgb);
                 tower_input(&rgb, config.image_size, norm, &self.model().device)?
             }
         };

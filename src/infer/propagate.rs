@@ -311,7 +311,8 @@ impl Engine {
         Ok(Some(masks))
     }
 
-    /// Plans and does everything; `on_mask` gets each mask as soon as it is there.
+    /// Plans and does everything; `on_mask` gets each mask as soon as it is there. Answers what was not carried and why, one
+    /// sentence each.
     ///
     /// # Errors
     /// [`InferError`], also when cancelled; what was handed to `on_mask` before stays valid.
@@ -322,13 +323,13 @@ impl Engine {
         options: &PropagateOptions,
         progress: &mut Progress<'_>,
         on_mask: &mut dyn FnMut(ObjectId, FrameIndex, FrameMask),
-    ) -> InferResult<()> {
+    ) -> InferResult<Vec<String>> {
         let mut work = self.begin(clip, objects, options, progress)?;
         loop {
             let (done, total) = work.progress();
             progress.step(done, total, "tracking")?;
             let Some(masks) = self.step(clip, &mut work)? else {
-                return Ok(());
+                return Ok(work.warnings);
             };
             for (id, frame, mask) in masks {
                 on_mask(id, frame, mask);
@@ -566,7 +567,7 @@ impl Engine {
                 ));
                 continue;
             };
-            let emitted: Emitted = self.emitted(clip, emission, progress)?;
+            let emitted: Emitted = self.emitted(clip, emission, warnings, progress)?;
             let Some(text) = emitted.seg.get(referent) else {
                 warnings.push(format!(
                     "the model no longer finds object {} by its phrase",

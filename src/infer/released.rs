@@ -45,9 +45,9 @@ pub(super) fn encoder_frames(
     n: usize,
 ) -> Vec<FrameIndex> {
     let first = first.0.min(frames.saturating_sub(1));
-    // A rate below one half would round to a stride of nothing.
+    // Python rounds a half to the even neighbour; a rate below one half would round to a stride of nothing.
     let stride = if fps.is_finite() {
-        fps.round().clamp(1.0, 1e6) as usize
+        fps.round_ties_even().clamp(1.0, 1e6) as usize
     } else {
         1
     };
@@ -160,6 +160,14 @@ mod tests {
         // From the middle on, and a rate that would give no stride.
         assert_eq!(indices(10, 0.3, 8, 4), [8, 9, 9, 9]);
         assert_eq!(indices(1, f64::NAN, 5, 2), [0, 0]);
+    }
+
+    /// round(12.5) is 12 in Python, round(13.5) is 14.
+    #[test]
+    fn a_rate_half_way_between_two_strides_takes_the_even_one() {
+        assert_eq!(indices(60, 12.5, 0, 4), [0, 12, 24, 48]);
+        assert_eq!(indices(60, 13.5, 0, 4), [0, 14, 28, 56]);
+        assert_eq!(indices(3, 0.5, 0, 3), [0, 1, 2]);
     }
 
     /// np.linspace(0, 153, 64).astype(int)[[21, 42]] is [50, 101], one less than the exact quotients.

@@ -127,7 +127,7 @@ impl ModelSource {
     }
 
     fn released(info: Option<&ModelInfo>, folder: &Path) -> Result<Self, ModelError> {
-        let parts = checkpoint::find(folder)?;
+        let parts = checkpoint::find(folder, &checkpoint::NEEDED)?;
         if parts.is_empty() {
             return Err(ModelError::Parts {
                 place: folder.display().to_string(),

@@ -474,6 +474,21 @@ impl Phi3 {
     /// # Errors
     /// If the width differs from the model's or the batch from the cache's.
     pub fn forward(&self, embeds: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        self.run(embeds, cache, None)
+    }
+
+    /// [`Phi3::forward`] and [`KvCache::freeze`], but that keys and values are stored as clones share them layer by layer: they are
+    /// never all there in f32.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn forward_prefix(&self, embeds: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        let states = self.run(embeds, cache, Some(self.shared))?;
+        cache.freeze()?;
+        Ok(states)
+    }
+
+    fn run(&self, embeds: &Tensor, cache: &mut KvCache, stored: Option<DType>) -> Result<Tensor> {
         let n = embeds.dim(1)?;
         let start = cache.len;
         let positions: Vec<usize> = (start..start + n).collect();
@@ -486,7 +501,11 @@ impl Phi3 {
             let (y, new) = layer.forward_cached(&x, &rotary, &band, seen)?;
             x = y;
             // Layer by layer, so that a long prompt is never held whole.
-            tail.push(new.last(self.window())?);
+            let new = new.last(self.window())?;
+            tail.push(match stored {
+                Some(dtype) => new.stored_as(dtype)?,
+                None => new,
+            });
         }
         cache.tail = tail;
         cache.len = start + n;
@@ -619,6 +638,27 @@ mod tests {
         assert_eq!(bytes, 2 * fewer);
         let off = far(&whole, &half);
         assert!(off > 0.0 && off < 1e-2, "{off}");
+    }
+
+    #[test]
+    fn a_prefix_that_is_stored_layer_by_layer_is_the_same_to_the_bit() {
+        let mut model = tiny(Some(5));
+        let x = model.embed(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).expect("ids");
+        let x = x.unsqueeze(0).expect("rank 2");
+        let part = |from: usize, n: usize| x.narrow(1, from, n).expect("inside");
+        for shared in [DType::F32, DType::F16] {
+            model.shared = shared;
+            let (mut at_once, mut by_layer) = (KvCache::new(), KvCache::new());
+            for (from, n) in [(0, 3), (3, 4)] {
+                let a = model.forward(&part(from, n), &mut at_once).expect("fits");
+                at_once.freeze().expect("joins");
+                let b = model.forward_prefix(&part(from, n), &mut by_layer);
+                assert_eq!(far(&a, &b.expect("fits")), 0.0);
+            }
+            assert_eq!(at_once.bytes(), by_layer.bytes());
+            let [a, b] = [&mut at_once, &mut by_layer].map(|c| model.forward(&part(7, 2), c));
+            assert_eq!(far(&a.expect("fits"), &b.expect("fits")), 0.0);
+        }
     }
 
     #[test]

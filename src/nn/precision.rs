@@ -79,6 +79,16 @@ impl Precision {
         }
     }
 
+    /// The next one that takes less memory on a GPU; `None` after the smallest.
+    pub fn smaller(self) -> Option<Self> {
+        match self {
+            Self::F32 => Some(Self::F16),
+            Self::F16 | Self::Bf16 => Some(Self::Q8),
+            Self::Q8 => Some(Self::Q4),
+            Self::Q4 => None,
+        }
+    }
+
     /// What a device prefers where there is room for it.
     pub fn preferred(gpu: bool) -> Self {
         Self::that_fits(gpu, |_| 0, u64::MAX)
@@ -170,6 +180,80 @@ impl Inventory {
             bytes += precision.language(width).bytes(values);
         }
         bytes + Stored::Float(DType::F32).bytes(plain)
+    }
+
+    /// Bytes that this CPU holds besides in a precision, once the language model has spoken: second copies of blocks.
+    pub fn regrouped(&self, precision: Precision) -> u64 {
+        let products = Products::of_this_cpu();
+        self.language
+            .iter()
+            .map(|&shape| match precision.language(shape.1) {
+                Stored::Blocks(kind) => regrouped(kind, shape, products),
+                Stored::Float(_) => 0,
+            })
+            .sum()
+    }
+}
+
+/// What a CPU has for products of blocks, as far as candle makes use of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Products {
+    /// Nothing: blocks are multiplied where they lie.
+    Plain,
+    /// AVX2.
+    Wide,
+    /// Dot products of bytes: AVX-512 VNNI or AVX-VNNI.
+    Dots,
+    /// Those of ARM.
+    Arm,
+}
+
+impl Products {
+    fn of_this_cpu() -> Self {
+        let (wide, dots) = of_x86();
+        if cfg!(target_arch = "aarch64") {
+            Self::Arm
+        } else if dots {
+            Self::Dots
+        } else if wide {
+            Self::Wide
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// Whether there is AVX2, and whether there are dot products of bytes.
+#[cfg(target_arch = "x86_64")]
+fn of_x86() -> (bool, bool) {
+    use std::arch::is_x86_feature_detected as has;
+
+    let vnni = (has!("avx512f") && has!("avx512vnni")) || (has!("avx2") && has!("avxvnni"));
+    (has!("avx2") && has!("fma"), vnni)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn of_x86() -> (bool, bool) {
+    (false, false)
+}
+
+/// Bytes of the second copy that candle 0.11 makes of a matrix in blocks `(rows, width)` at its first product with few rows, and
+/// keeps: rows grouped in the order in which the processor reads them, 4-bit blocks with their scales as floats. It cannot be told
+/// not to.
+fn regrouped(kind: GgmlDType, (rows, width): (usize, usize), products: Products) -> u64 {
+    let values = (rows * width) as u64;
+    let tiled = rows.is_multiple_of(16) && width.is_multiple_of(256);
+    match (products, kind) {
+        // Of 16 rows and 256 columns: a scale and a least value for every 32 numbers, and the numbers.
+        (Products::Wide | Products::Dots, GgmlDType::Q4K) if tiled => values / 4096 * 3072,
+        (Products::Dots, GgmlDType::Q8_0) if tiled => Stored::Blocks(kind).bytes(values),
+        (Products::Arm, GgmlDType::Q4K) if rows.is_multiple_of(8) => {
+            Stored::Blocks(kind).bytes(values)
+        }
+        (Products::Arm, GgmlDType::Q4_0 | GgmlDType::Q8_0) if rows.is_multiple_of(4) => {
+            Stored::Blocks(kind).bytes(values)
+        }
+        _ => 0,
     }
 }
 
@@ -361,6 +445,41 @@ mod tests {
             let a = off(&clip(stored_in(&plain, precision)), &seen);
             assert!(a < towers, "{precision}: {a}");
         }
+    }
+
+    /// Against candle's own types: 16 rows of 256 numbers are 3 072 bytes in 4 bits, and as large as before in 8.
+    #[test]
+    fn second_copies_of_blocks_are_counted() {
+        let (q8, q4k, q4) = (GgmlDType::Q8_0, GgmlDType::Q4K, GgmlDType::Q4_0);
+        let stored = |kind| Stored::Blocks(kind).bytes(16 * 256);
+        let copy = |kind, products| regrouped(kind, (16, 256), products);
+        assert_eq!((stored(q8), stored(q4k)), (4352, 2304));
+        assert_eq!(copy(q8, Products::Dots), 4352);
+        assert_eq!(copy(q4k, Products::Dots), 3072);
+        assert_eq!(
+            (copy(q8, Products::Wide), copy(q4k, Products::Wide)),
+            (0, 3072)
+        );
+        assert_eq!(
+            (copy(q4, Products::Dots), copy(q4, Products::Arm)),
+            (0, 2304)
+        );
+        assert_eq!(
+            (copy(q8, Products::Arm), copy(q4k, Products::Arm)),
+            (4352, 2304)
+        );
+        for kind in [q8, q4k, q4] {
+            assert_eq!(copy(kind, Products::Plain), 0);
+        }
+        // What does not divide into tiles is multiplied where it lies.
+        assert_eq!(regrouped(q8, (24, 256), Products::Dots), 0);
+        let all = Inventory {
+            language: vec![(32, 512)],
+            ..Inventory::default()
+        };
+        assert_eq!(all.regrouped(Precision::F16), 0);
+        let here = regrouped(q4k, (32, 512), Products::of_this_cpu());
+        assert_eq!(all.regrouped(Precision::Q4), here);
     }
 
     #[test]

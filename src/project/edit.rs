@@ -258,24 +258,6 @@ impl Edit {
             by: Author::Person,
         }
     }
-
-    /// What a propagation brought for one object, as one step; frames that are anchors in `doc` are left out.
-    pub fn propagated(
-        doc: &Document,
-        id: ObjectId,
-        masks: impl IntoIterator<Item = (FrameIndex, FrameMask)>,
-    ) -> Self {
-        let masks = masks
-            .into_iter()
-            .filter(|&(frame, _)| !doc.mask(id, frame).is_some_and(|m| m.anchor))
-            .map(|(frame, mask)| (frame, Some(mask)))
-            .collect();
-        Self::SetMasks {
-            id,
-            masks,
-            by: Author::Model,
-        }
-    }
 }
 
 fn find(doc: &Document, id: ObjectId) -> Result<usize, EditError> {

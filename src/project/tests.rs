@@ -81,6 +81,17 @@ fn with_object() -> Document {
 
 const DOG: ObjectId = ObjectId(1);
 
+/// What a propagation brings on some frames.
+fn carried(frames: std::ops::Range<u32>) -> Edit {
+    Edit::SetMasks {
+        id: DOG,
+        masks: frames
+            .map(|f| (FrameIndex(f), Some(mask(4.0, Provenance::Propagated))))
+            .collect(),
+        by: Author::Model,
+    }
+}
+
 fn one_of_each() -> Vec<Edit> {
     let doc = with_object();
     let mut moved = doc.video.clone();
@@ -111,11 +122,7 @@ fn one_of_each() -> Vec<Edit> {
             Author::Person,
         ),
         Edit::remove_mask(DOG, FrameIndex(1)),
-        Edit::propagated(
-            &doc,
-            DOG,
-            (0..9).map(|f| (FrameIndex(f), mask(3.0, Provenance::Propagated))),
-        ),
+        carried(1..9),
         Edit::SetAnchor {
             id: DOG,
             frame: FrameIndex(1),
@@ -206,10 +213,8 @@ fn no_model_changes_an_anchor() {
     };
     assert!(apply(&mut doc, remove).is_err());
     assert_eq!(doc, start);
-    // …what a propagation brings leaves anchors out…
-    let masks = (0..3).map(|f| (FrameIndex(f), mask(4.0, Provenance::Propagated)));
-    let edit = Edit::propagated(&doc, DOG, masks);
-    apply(&mut doc, edit).unwrap();
+    // …what leaves them out is taken…
+    apply(&mut doc, carried(1..3)).unwrap();
     assert_eq!(doc.mask(DOG, FrameIndex(0)), start.mask(DOG, FrameIndex(0)));
     assert_ne!(doc.mask(DOG, FrameIndex(1)), start.mask(DOG, FrameIndex(1)));
     // …and a person may force it.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi::SQLITE_READONLY_DBMOVED};
 
 /// Why a project file could not be read or written. Whatever was committed before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The file or its folder is write-protected.
     #[error("the change was not saved, because the file or its folder is write-protected: {}", .0.display())]
     ReadOnly(PathBuf),
+    /// The file is no longer where it was opened: what would be written would be lost.
+    #[error("the change was not saved, because the project file was moved or replaced; save it elsewhere: {}", .0.display())]
+    Moved(PathBuf),
     /// No space is left.
     #[error("the change was not saved, because the disk is full; free some space and try again: {}", .0.display())]
     DiskFull(PathBuf),
@@ -92,6 +95,10 @@ impl StoreError {
 
     pub(super) fn sql(path: &Path, error: &rusqlite::Error) -> Self {
         let file = path.to_path_buf();
+        let moved = |e: &rusqlite::ffi::Error| e.extended_code == SQLITE_READONLY_DBMOVED;
+        if error.sqlite_error().is_some_and(moved) {
+            return Self::Moved(file);
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull(file),
             // A journal that cannot be created is reported as "cannot open": the folder is write-protected.

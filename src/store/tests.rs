@@ -348,6 +348,24 @@ fn two_programs_do_not_overwrite_each_other() {
     assert_eq!(two.load().unwrap().model, "one");
 }
 
+/// The name of a file that is open can be taken by another where names and files are two things.
+#[cfg(unix)]
+#[test]
+fn a_project_that_was_replaced_while_open_is_not_called_write_protected() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sparrow");
+    let mut doc = document();
+    let mut store = Store::create(&path, &doc, Existing::Refuse).unwrap();
+    let other = dir.path().join("b.sparrow");
+    store.save_copy(&other, Existing::Refuse).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    let edit = edits(&doc).remove(0);
+    apply(&mut doc, edit.clone()).unwrap();
+    let error = store.commit(&edit).unwrap_err();
+    assert!(matches!(error, StoreError::Moved(_)), "{error:?}");
+    assert!(error.to_string().contains("moved or replaced") && !error.is_passing());
+}
+
 #[test]
 fn damage_inside_is_an_error_and_edits_that_do_not_fit_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -422,7 +440,33 @@ fn a_video_that_moved_or_changed_is_told() {
     video.path = r"C:\videos\clip.mp4".to_owned();
     assert_eq!(find_video(&project, &video), found);
     video.path = "clip.mp4".to_owned();
+    assert_eq!(
+        find_video(&project, &video),
+        VideoPlace::AsRecorded(beside.clone())
+    );
+    video.path = beside.display().to_string();
     assert_eq!(find_video(&project, &video), VideoPlace::AsRecorded(beside));
+    // In a copied folder the copy's own video counts, but nothing else of its name; a path within it moves along.
+    std::fs::create_dir(dir.path().join("videos")).unwrap();
+    let within = dir.path().join("videos").join("clip.mp4");
+    std::fs::write(&within, "x").unwrap();
+    let recorded = VideoPlace::AsRecorded(within.clone());
+    video.path = "videos/clip.mp4".to_owned();
+    assert_eq!(find_video(&project, &video), recorded);
+    video.path = within.display().to_string();
+    assert_eq!(find_video(&project, &video), found);
+    std::fs::write(&within, "another").unwrap();
+    assert_eq!(find_video(&project, &video), recorded);
+    // Masks in a folder of the images' name are no copy of them.
+    let folders = ["bear", "images/bear"].map(|f| dir.path().join(f));
+    for (folder, frame) in folders.iter().zip(["0.png", "0.jpg"]) {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join(frame), "x").unwrap();
+    }
+    let images = folders[1].clone();
+    video.path = images.display().to_string();
+    assert_eq!(find_video(&project, &video), VideoPlace::AsRecorded(images));
+    video.path = "clip.mp4".to_owned();
 
     assert!(compare_video(&video, &video).is_empty());
     let mut other = video.clone();

@@ -2,11 +2,11 @@
 //! hand in what they found.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
-use crate::project::{Size, VideoInfo};
+use crate::project::{Size, VideoInfo, frames_of};
 
 /// Where a project's video is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +50,37 @@ impl VideoChange {
     }
 }
 
-/// Looks for the video of the project at `project`: at its recorded path (a relative one is meant from the project's
-/// folder), then under the same file name beside the project.
+/// Looks for the video of the project at `project`. A relative path is meant from the project's folder. Of a whole one, a
+/// copy of the same name and length beside the project counts first: a folder that was copied is one of its own, and what
+/// is done in the copy is done on what lies there. Something else of that name counts only where the recorded one is gone.
 pub fn find_video(project: &Path, video: &VideoInfo) -> VideoPlace {
     let recorded = Path::new(&video.path);
     let folder = project.parent().unwrap_or_else(|| Path::new(""));
     let at = folder.join(recorded);
-    if at.exists() {
-        return VideoPlace::AsRecorded(at);
-    }
     // A path written on Windows must be understood elsewhere too.
     let name = video.path.rsplit(['/', '\\']).next().map(OsStr::new);
-    match name.filter(|n| !n.is_empty()).map(|n| folder.join(n)) {
-        Some(beside) if beside.exists() => VideoPlace::BesideProject(beside),
+    let beside = name.filter(|n| !n.is_empty()).map(|n| folder.join(n));
+    let beside = beside.filter(|b| *b != at && b.exists());
+    let is_copy = |beside: &PathBuf| {
+        let theirs = lengths(beside);
+        recorded.is_absolute() && theirs.is_some() && theirs == lengths(&at)
+    };
+    match beside {
+        Some(beside) if !at.exists() || is_copy(&beside) => VideoPlace::BesideProject(beside),
+        _ if at.exists() => VideoPlace::AsRecorded(at),
         _ => VideoPlace::Missing(recorded.to_path_buf()),
     }
+}
+
+/// Length of a file, or names and lengths of the images in a folder: what copies have in common.
+fn lengths(path: &Path) -> Option<Vec<(OsString, u64)>> {
+    let of = |path: &Path| Some((path.file_name()?.to_owned(), path.metadata().ok()?.len()));
+    if !path.is_dir() {
+        return Some(vec![of(path)?]);
+    }
+    let entries = path.read_dir().ok()?.filter_map(Result::ok);
+    let images = frames_of(entries.map(|e| e.path()).collect(), &["jpg", "jpeg", "png"]);
+    images.iter().map(|image| of(image)).collect()
 }
 
 /// How `found` differs from `recorded`, the worst first; empty if it is the same video. A hash that was never computed

@@ -174,8 +174,8 @@ actions! {
     ClearRange, "range-clear", Frames, "Clear the range", "Propagation covers the whole clip again.", [key(SHIFT, Key::I)];
     ToolSelect, "tool-select", Tools, "Select", "Choose objects and proposals on the canvas.", [key(NONE, Key::V)];
     ToolBox, "tool-box", Tools, "Box", "Draw a box: one more proposal scored by the same head, or the outline of an object.", [key(NONE, Key::R)];
-    ToolPoints, "tool-points", Tools, "Points", "Click what belongs to the object; right-click what does not. Enter finishes.", [key(NONE, Key::Q)];
-    ToolPolygon, "tool-polygon", Tools, "Polygon", "Click the corners; Enter, a double click or the first corner closes it. Right-click or Backspace takes a corner back.", [key(NONE, Key::P)];
+    ToolPoints, "tool-points", Tools, "Points", "Click what belongs to the object; right-click or Alt+click what does not.", [key(NONE, Key::Q)];
+    ToolPolygon, "tool-polygon", Tools, "Polygon", "Click the corners; a double click or the first corner closes it. Right-click takes a corner back.", [key(NONE, Key::P)];
     ToolBrush, "tool-brush", Tools, "Brush", "Paint the mask. Each stroke makes this frame an anchor.", [key(NONE, Key::B)];
     ToolEraser, "tool-eraser", Tools, "Eraser", "Take pixels out of the mask. Each stroke makes this frame an anchor.", [key(NONE, Key::X)];
     ToolPan, "tool-pan", Tools, "Pan", "Drag the picture. The middle button or Space does it in every tool.", [key(SHIFT, Key::V)];
@@ -227,6 +227,23 @@ impl Action {
     /// Whether it lasts as long as its key is held, rather than being done once.
     pub(crate) fn is_held(self) -> bool {
         matches!(self, Self::HideMasks | Self::Compare)
+    }
+
+    /// Whether a key that is held does it again and again; everything else is done once per press.
+    pub(crate) fn repeats(self) -> bool {
+        matches!(
+            self,
+            Self::NextFrame
+                | Self::PreviousFrame
+                | Self::JumpForward
+                | Self::JumpBack
+                | Self::BrushSmaller
+                | Self::BrushLarger
+                | Self::ZoomIn
+                | Self::ZoomOut
+                | Self::Undo
+                | Self::Redo
+        )
     }
 
     /// Its label.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    actions::Action,
     app::App,
     session::Collecting,
-    state::{Job, JobKind, Weight},
+    state::{Job, JobKind, QueuedPropagation, Weight},
 };
 use crate::{
     project::{
@@ -26,6 +27,7 @@ impl App {
             total: 0,
             stage: String::new(),
             started: false,
+            stopping: false,
         });
         Some(id)
     }
@@ -47,6 +49,7 @@ impl App {
     /// Grounds a phrase on the frame in view; `drawn` is one more box to offer, beside those that were drawn for the same
     /// phrase here before.
     pub(super) fn ground_phrase(&mut self, phrase: String, propagate: bool, drawn: Option<BoxPx>) {
+        self.stay();
         self.end_paint();
         self.finish_prompt();
         let Some(session) = &self.state.session else {
@@ -111,6 +114,7 @@ impl App {
             propagate,
             drawn: boxes,
             thresholds,
+            selected: self.state.selected,
         };
         self.submit(request, kind);
     }
@@ -123,15 +127,38 @@ impl App {
         }
     }
 
-    /// Carries masks over frames.
+    /// Carries masks over frames, from the one in view.
     pub(super) fn propagate(&mut self, direction: PropagateDirection) {
+        self.stay();
         self.end_paint();
         self.finish_prompt();
+        let only = self.state.only_selected;
+        self.propagate_from(QueuedPropagation {
+            direction,
+            from: self.state.here(),
+            only: only.then(|| self.state.selected.into_iter().collect()),
+            depth: self.depth(),
+        });
+    }
+
+    /// Carries masks over frames, once all that were asked for are there.
+    pub(super) fn propagate_from(&mut self, queued: QueuedPropagation) {
+        if !self.state.finishing.is_empty() {
+            if !self.state.queued.iter().any(|q| q.is_like(&queued)) {
+                self.state.queued.push(queued);
+            }
+            return;
+        }
+        let QueuedPropagation {
+            direction,
+            from: here,
+            only,
+            ..
+        } = queued;
         let Some(session) = &self.state.session else {
             return;
         };
-        let here = self.state.here();
-        let chosen = |o: &&Object| !self.state.only_selected || self.state.selected == Some(o.id);
+        let chosen = |o: &&Object| only.as_ref().is_none_or(|ids| ids.contains(&o.id));
         let objects: Vec<Object> = session
             .doc
             .objects
@@ -150,7 +177,20 @@ impl App {
             self.say(Weight::Info, why);
             return;
         }
-        let (start, end) = self.state.propagation_range(direction);
+        let ids: Vec<ObjectId> = objects.iter().map(|o| o.id).collect();
+        let busy = self.state.jobs.iter().any(|job| match &job.kind {
+            JobKind::Propagate { objects, .. } if !job.stopping => {
+                objects.iter().any(|id| ids.contains(id))
+            }
+            _ => false,
+        });
+        if busy {
+            let key = self.state.keymap.in_brackets(Action::Stop);
+            let why = format!("These masks are being propagated already; stop that first{key}.");
+            self.say(Weight::Info, why);
+            return;
+        }
+        let (start, end) = self.state.propagation_range(here, direction);
         let mode = if self.state.framewise {
             Mode::Framewise
         } else {
@@ -180,6 +220,7 @@ impl App {
         };
         let kind = JobKind::Propagate {
             what,
+            objects: ids,
             frames: BTreeMap::new(),
         };
         self.submit(request, kind);
@@ -194,6 +235,13 @@ impl App {
             }
         }
         // Answers of the clip that is left must not touch the next one.
+        self.state.finishing.clear();
+        self.state.queued.clear();
+        self.state.toggled = None;
+        if let Some(prompting) = &mut self.state.prompting {
+            prompting.job = None;
+            prompting.due = false;
+        }
         self.state
             .jobs
             .retain(|j| matches!(j.kind, JobKind::LoadModel));
@@ -229,8 +277,31 @@ impl App {
         kept
     }
 
-    pub(super) fn cancel_prompts(&mut self) {
-        self.cancel_where(|kind| matches!(kind, JobKind::Segment { .. }));
+    /// Stops a job for a person; what it has finished is kept.
+    pub(super) fn stop_job(&mut self, id: JobId) {
+        let job = self.job_mut(id).filter(|j| j.can_be_stopped());
+        if let Some(job) = job {
+            job.stopping = true;
+            self.cancel_job(Some(id));
+        }
+    }
+
+    /// Asks a job to stop, if there is one.
+    pub(super) fn cancel_job(&mut self, job: Option<JobId>) {
+        if let (Some(worker), Some(job)) = (&mut self.services.worker, job) {
+            worker.cancel(job);
+        }
+    }
+
+    /// The change, and with it the model that it is made by, if that is another than before.
+    pub(super) fn with_model(&self, edit: Edit) -> Edit {
+        let model = self.state.model.at_work();
+        let session = self.state.session.as_ref();
+        if session.is_none_or(|s| s.doc.model == model) {
+            return edit;
+        }
+        let model = model.to_owned();
+        Edit::Group(vec![Edit::SetModel { model }, edit])
     }
 
     fn cancel_where(&mut self, which: impl Fn(&JobKind) -> bool) {
@@ -272,6 +343,7 @@ impl App {
                 state.id = model;
                 state.device = device;
                 state.ready = true;
+                state.held = None;
                 state.thresholds = thresholds;
                 state.vocabulary = vocabulary;
                 // A document without work in it takes the thresholds that belong to the weights.
@@ -320,6 +392,7 @@ impl App {
             propagate,
             thresholds,
             drawn: mut asked_with,
+            selected: selected_then,
             ..
         }) = self.job_mut(job).map(|j| j.kind.clone())
         else {
@@ -402,11 +475,16 @@ impl App {
             None => Edit::add_emission(emission),
         });
         let label = format!("ground “{phrase}”");
-        if !self.edit(Edit::Group(edits), &label) {
+        let edit = self.with_model(Edit::Group(edits));
+        if !self.edit(edit, &label) {
             return;
         }
+        let state = &self.state;
+        let hand_is_free =
+            state.prompting.is_none() && state.painting.is_none() && state.outline.is_none();
+        let is_expected = hand_is_free && frame == state.here();
         if found.is_empty() {
-            if let (Some(drawn), true) = (drawn, frame == self.state.here()) {
+            if let (Some(drawn), true) = (drawn, is_expected) {
                 self.say(
                     Weight::Look,
                     format!("The model finds nothing here that matches “{phrase}”; the box that you drew is taken for it."),
@@ -419,7 +497,9 @@ impl App {
                 format!("Nothing on frame {} matches “{phrase}”. Choose a proposal, draw a box, or try other words or another frame.", frame.0),
             );
         } else {
-            self.state.selected = found.first().copied();
+            if is_expected && self.state.selected == selected_then {
+                self.state.selected = found.first().copied();
+            }
             if spared > 0 {
                 self.say(
                     Weight::Info,
@@ -427,7 +507,12 @@ impl App {
                 );
             }
             if propagate {
-                self.propagate(PropagateDirection::Both);
+                self.propagate_from(QueuedPropagation {
+                    direction: PropagateDirection::Both,
+                    from: frame,
+                    only: Some(found),
+                    depth: self.depth(),
+                });
             }
         }
     }
@@ -436,7 +521,7 @@ impl App {
         let Some(kind) = self.job_mut(job).map(|j| &mut j.kind) else {
             return;
         };
-        let JobKind::Propagate { what, frames } = kind else {
+        let JobKind::Propagate { what, frames, .. } = kind else {
             return;
         };
         *frames.entry(object).or_default() += 1;
@@ -458,7 +543,7 @@ impl App {
         if mask.provenance == Provenance::Human {
             mask.provenance = Provenance::Propagated;
         }
-        let edit = Edit::set_mask(object, frame, mask, Author::Model);
+        let edit = self.with_model(Edit::set_mask(object, frame, mask, Author::Model));
         self.collect(Collecting::Propagation, edit, &label);
     }
 
@@ -467,10 +552,11 @@ impl App {
             return;
         };
         let job = self.state.jobs.remove(at);
-        if let Some(prompting) = &mut self.state.prompting
-            && prompting.job == Some(id)
-        {
-            prompting.job = None;
+        let ended_well = matches!(ending, Ending::Finished(_));
+        match job.kind {
+            JobKind::Segment { .. } => self.prompt_ended(id, ended_well),
+            JobKind::LoadModel if !ended_well => self.state.model.keep_held(),
+            _ => {}
         }
         let mut kept = 0;
         if let JobKind::Propagate { frames, .. } = &job.kind {

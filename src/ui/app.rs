@@ -161,8 +161,7 @@ impl App {
     }
 
     pub(super) fn load_model(&mut self, model: String) {
-        self.state.model.ready = false;
-        self.state.model.id.clone_from(&model);
+        self.state.model.ask_for(model.clone());
         let device = self.state.model.device_wish.clone();
         self.submit(Request::LoadModel { model, device }, JobKind::LoadModel);
     }
@@ -172,7 +171,9 @@ impl App {
         let start = Instant::now();
         self.guard_leaving(ctx);
         self.drain(ctx);
+        let before = self.revision();
         self.keys(ctx);
+        self.stay_if_edited(before);
         self.refresh();
         self.state.times.push(start.elapsed().as_secs_f32() * 1e3);
     }
@@ -195,9 +196,11 @@ impl App {
         }
         let asked = !out.0.is_empty();
         let mut needs_frame = false;
+        let before = self.revision();
         for command in out.0 {
             needs_frame |= self.run(ui.ctx(), command);
         }
+        self.stay_if_edited(before);
         if asked {
             self.refresh();
         }
@@ -273,5 +276,25 @@ impl eframe::App for App {
             worker.cancel_all();
         }
         wait_for(&self.services.closed);
+    }
+}
+
+#[cfg(test)]
+impl App {
+    /// A window behind which no model works: tests hand in what one would answer.
+    pub(super) fn without_model(ctx: &egui::Context) -> Self {
+        use crate::worker::{InferBackend, Worker};
+        let options = Options {
+            open: None,
+            model: "nano".to_owned(),
+            device: "cpu".to_owned(),
+            sample: None,
+            worker: Box::new(|wake| {
+                let none = || Err::<InferBackend, _>(anyhow::anyhow!("no model here"));
+                Worker::spawn(none, wake)
+            }),
+            settings: None,
+        };
+        Self::new(ctx, options).expect("the system gives a thread")
     }
 }

@@ -1,7 +1,14 @@
 //! A mask under the brush: column-major bytes, so that a dab is a few straight stretches and the result turns into run
 //! lengths in one pass. `Bitmap::stroke` does the same for callers who are not in a hurry.
+//! Strokes themselves are part of `logic`.
 
-use crate::project::{FrameIndex, ObjectId, PointPx, Rle, Size};
+use super::{
+    app::App,
+    state::{Tool, Weight},
+};
+use crate::project::{
+    DriftSignal, FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle, Size,
+};
 
 /// A stroke that is being made.
 #[derive(Clone, Debug)]
@@ -14,6 +21,8 @@ pub(crate) struct Painting {
     /// `width × height`, column by column, 0 or 1.
     pub(crate) columns: Vec<u8>,
     last: Option<PointPx>,
+    /// The pointer is still down but draws nothing any more.
+    pub(crate) given_up: bool,
     /// Grows with each dab.
     pub(crate) version: u64,
 }
@@ -45,13 +54,29 @@ impl Painting {
             size,
             columns,
             last: None,
+            given_up: false,
             version: 1,
         }
     }
 
+    /// Whether the stroke has come to this point already.
+    pub(crate) fn is_at(&self, point: PointPx) -> bool {
+        self.given_up || self.last == Some(point)
+    }
+
+    /// Ends the stroke on the mask that was there before it.
+    pub(crate) fn give_up(&mut self, before: Option<&Rle>) {
+        let (object, frame, size) = (self.object, self.frame, self.size);
+        *self = Self {
+            given_up: true,
+            version: self.version + 1,
+            ..Self::new(object, frame, size, self.erases, before)
+        };
+    }
+
     /// Draws on to `point` with a disc of `radius` pixels.
     pub(crate) fn draw_to(&mut self, point: PointPx, radius: f32) {
-        if !(point.x.is_finite() && point.y.is_finite()) {
+        if self.given_up || !(point.x.is_finite() && point.y.is_finite()) {
             return;
         }
         let radius = radius.clamp(0.5, 2000.0);
@@ -104,6 +129,82 @@ impl Painting {
             size: self.size,
             counts,
         }
+    }
+}
+
+impl App {
+    pub(super) fn paint(&mut self, point: PointPx) {
+        self.state.playing = None;
+        let erases = self.state.tool == Tool::Eraser;
+        if self.state.painting.is_none() {
+            let Some(object) = self.target() else {
+                return;
+            };
+            self.finish_prompt();
+            let frame = self.state.here();
+            if self.has_to_wait(object, frame) {
+                return;
+            }
+            self.about_to_edit_masks();
+            let Some(session) = &self.state.session else {
+                return;
+            };
+            let before = session.doc.mask(object, frame).map(|m| &m.rle);
+            if erases && before.is_none() {
+                self.say(
+                    Weight::Info,
+                    "There is no mask of the selected object here to erase from.",
+                );
+                return;
+            }
+            let size = session.doc.video.size;
+            self.state.painting = Some(Painting::new(object, frame, size, erases, before));
+        }
+        let radius = self.state.brush_radius;
+        if let Some(painting) = &mut self.state.painting {
+            painting.draw_to(point, radius);
+        }
+    }
+
+    pub(super) fn end_paint(&mut self) {
+        let Some(painting) = self.state.painting.take().filter(|p| !p.given_up) else {
+            return;
+        };
+        let rle = painting.rle();
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let before = doc.and_then(|d| d.mask(painting.object, painting.frame));
+        if before.map_or(rle.counts.len() < 2, |m| m.rle == rle) {
+            return;
+        }
+        let mask = FrameMask {
+            rle,
+            score: 1.0,
+            iou: 1.0,
+            provenance: Provenance::Human,
+            anchor: true,
+            drift: DriftSignal::default(),
+        };
+        let label = if painting.erases {
+            "eraser"
+        } else {
+            "brush stroke"
+        };
+        if let Some(edit) = self.put_mask(painting.object, painting.frame, mask)
+            && self.edit(edit, label)
+        {
+            self.state.selected = Some(painting.object);
+        }
+    }
+
+    /// Ends a stroke that is being made and takes it back; says whether there was one.
+    pub(super) fn drop_paint(&mut self) -> bool {
+        let Some(painting) = &mut self.state.painting else {
+            return false;
+        };
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let before = doc.and_then(|d| d.mask(painting.object, painting.frame));
+        painting.give_up(before.map(|m| &m.rle));
+        true
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) enum Command {
     UpdateDialog(Dialog),
     /// Leaves the document although something is not saved.
     LeaveUnsaved(super::leaving::Leaving),
+    /// Does not close the window after all.
+    Stay,
     RunExport,
     StopExport,
     PickExportFolder,

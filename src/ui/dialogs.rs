@@ -88,6 +88,12 @@ impl FileChooser {
         }
     }
 
+    /// What is chosen where the project is to go is no answer any more: the document it was asked for is left.
+    pub(crate) fn forget_project_place(&mut self) {
+        self.pending
+            .take_if(|(purpose, _)| *purpose == Purpose::SaveElsewhere);
+    }
+
     /// The answer, once; `None` while there is none and after one that was called off.
     pub(crate) fn poll(&mut self, ctx: &egui::Context) -> Option<(Purpose, PathBuf)> {
         let (purpose, answer) = self.pending.as_mut()?;
@@ -100,5 +106,23 @@ impl FileChooser {
                 path.map(|path| (purpose, path))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_asked_for_one_document_is_not_anothers() {
+        let ctx = egui::Context::default();
+        let mut chooser = FileChooser::default();
+        let at = || async { Some(PathBuf::from("a")) };
+        chooser.ask(Purpose::SaveElsewhere, at());
+        chooser.forget_project_place();
+        assert_eq!(chooser.poll(&ctx), None);
+        chooser.ask(Purpose::Open, at());
+        chooser.forget_project_place();
+        assert_eq!(chooser.poll(&ctx), Some((Purpose::Open, "a".into())));
     }
 }

@@ -19,7 +19,7 @@ use super::{
     state::{Dialog, ExportForm, ExportStatus, Weight},
 };
 use crate::{
-    formats::{self, Existing, ExportOptions, FORMATS, FormatError, Rgb, Watcher},
+    formats::{self, Existing, ExportOptions, FORMATS, FormatError, Loss, Rgb, Watcher},
     project::Document,
     task::CancelToken,
     video,
@@ -104,10 +104,7 @@ pub(super) fn first_form(doc: &Document, project: Option<&Path>) -> ExportForm {
     let beside = project.unwrap_or_else(|| Path::new(&doc.video.path));
     let folder = beside.parent().unwrap_or(Path::new("."));
     let name = FORMATS.first().map_or("", |f| f.name());
-    let stem = Path::new(&doc.video.path)
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let stem = formats::clip_name(&doc.video.path);
     ExportForm {
         format: name.to_owned(),
         folder: folder.join(format!("{stem}-{name}")).display().to_string(),
@@ -193,16 +190,25 @@ impl App {
             self.services.exporting = None;
             self.state.exporting = None;
         }
+        let lost = matches!(&status, ExportStatus::Done { lost_masks, .. } if *lost_masks);
+        if lost || matches!(status, ExportStatus::Failed(_)) {
+            // The window does not close over what nobody has read.
+            self.stay();
+        }
         if let Some(Dialog::Export(form)) = &mut self.state.dialog {
             form.status = status;
             return;
         }
         // The dialog was closed; the end is still worth a word.
         match status {
-            ExportStatus::Done { summary, losses } if losses.is_empty() => {
+            ExportStatus::Done {
+                summary, losses, ..
+            } if losses.is_empty() => {
                 self.say(Weight::Info, summary);
             }
-            ExportStatus::Done { summary, losses } => {
+            ExportStatus::Done {
+                summary, losses, ..
+            } => {
                 let text = format!(
                     "{summary} The format could not hold: {}.",
                     losses.join("; ")
@@ -247,6 +253,7 @@ impl Work {
             } else {
                 Existing::Refuse
             },
+            video: self.video.clone(),
             ..ExportOptions::default()
         };
         let out = PathBuf::from(self.form.folder.trim());
@@ -283,6 +290,7 @@ impl Work {
                 report.masks,
                 report.path.display()
             ),
+            lost_masks: report.losses.iter().any(Loss::takes_masks),
             losses: report.losses.iter().map(ToString::to_string).collect(),
         })
     }
@@ -292,15 +300,13 @@ impl Work {
 mod tests {
     use std::{fs, sync::OnceLock};
 
-    use anyhow::anyhow;
-
     use super::*;
     use crate::{
         project::{
-            DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds, VideoInfo,
+            DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
+            VideoInfo,
         },
-        ui::{Options, session::Session},
-        worker::{InferBackend, Worker},
+        ui::{leaving::Leaving, session::Session},
     };
 
     /// An object that covers the same pixels on five frames, as DAVIS.
@@ -339,6 +345,14 @@ mod tests {
             form,
             video: None,
         }
+    }
+
+    /// A window on the work's document, its export dialog open.
+    fn window(Work { doc, form, .. }: Work) -> App {
+        let mut app = App::without_model(&egui::Context::default());
+        app.state.session = Some(Session::unsaved(doc, Vec::new(), Arc::new(|| {})));
+        app.state.dialog = Some(Dialog::Export(form));
+        app
     }
 
     #[test]
@@ -399,21 +413,7 @@ mod tests {
             told.send(()).ok();
             permits.recv().ok();
         });
-        let options = Options {
-            open: None,
-            model: "nano".to_owned(),
-            device: "cpu".to_owned(),
-            sample: None,
-            worker: Box::new(|wake| {
-                Worker::spawn(|| Err::<InferBackend, _>(anyhow!("no model here")), wake)
-            }),
-            settings: None,
-        };
-        let mut app = App::new(&egui::Context::default(), options).unwrap();
-        let Work { doc, form, .. } = work(&out);
-        let session = Session::unsaved(doc, Vec::new(), Arc::new(|| {}));
-        app.state.session = Some(session);
-        app.state.dialog = Some(Dialog::Export(form));
+        let mut app = window(work(&out));
         app.services.wake = wake;
         app.run_export();
         steps.recv().unwrap();
@@ -428,6 +428,7 @@ mod tests {
             if form.status == running && form.folder == out.display().to_string()));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         app.state.dialog = None;
+        app.state.leaving = Some(Leaving::Quit);
         drop((go_on, steps));
         while app.state.exporting.is_some() {
             app.poll_export();
@@ -439,6 +440,28 @@ mod tests {
             said.contains("read back and compared") && said.contains("could not hold"),
             "{said}"
         );
+        let told = "what every such export loses is told in its dialog";
+        assert_eq!(app.state.leaving, Some(Leaving::Quit), "{told}");
+    }
+
+    #[test]
+    fn the_window_does_not_close_over_an_export_that_lost_masks() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut work = work(&dir.path().join("out"));
+        let mut above = work.doc.objects[0].clone();
+        above.id = ObjectId(above.id.0 + 1);
+        work.doc.objects.push(above);
+        let mut app = window(work);
+        app.run_export();
+        app.state.dialog = None;
+        app.state.leaving = Some(Leaving::Quit);
+        while app.services.exporting.is_some() {
+            app.poll_export();
+            std::thread::yield_now();
+        }
+        let said = &app.state.toasts.last().unwrap().text;
+        assert!(said.contains("overlapping objects"), "{said}");
+        assert_eq!(app.state.leaving, None, "it is to be read first");
     }
 
     #[test]

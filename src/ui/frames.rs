@@ -8,7 +8,7 @@ use super::{
     app::{App, Hashing, Opening},
     leaving::Leaving,
     opener::{self, Refusal, Resolved, Target},
-    session::Session,
+    session::{Saving, Session},
     state::{CanvasView, Clip, JobKind, Weight},
 };
 use crate::{
@@ -105,6 +105,7 @@ impl App {
         self.cancel_all();
         self.services.decoder = None;
         self.services.hashing = None;
+        self.services.chooser.forget_project_place();
         self.state.clip = None;
         let closed = &mut self.services.closed;
         closed.retain(|c| c.try_recv() == Err(crossbeam_channel::TryRecvError::Empty));
@@ -141,6 +142,7 @@ impl App {
         state.rows.clear();
         state.hovered_proposal = None;
         state.dialog = None;
+        state.told_trouble = false;
     }
 
     /// Looks whether the clip on its way in has come a step further.
@@ -173,7 +175,20 @@ impl App {
                 }
             },
             Some(Opening::Decoding { decoder, resolved }) => {
-                if decoder.info().is_some() {
+                let session = self.state.session.as_ref();
+                let waits = session.is_some_and(|s| s.saving() == Saving::Waiting);
+                let (size, most) = (decoder.info().map(|i| i.size), self.state.texture_side);
+                let too_large = size.filter(|s| s.width.max(s.height) > most);
+                if let Some(Size { width, height }) = too_large {
+                    self.opening_failed(&format!(
+                        "Frames of {width}×{height} pixels are larger than the graphics card can show ({most} a side); scale the clip down first"
+                    ));
+                } else if decoder.info().is_some() && waits {
+                    // What goes wrong on the way to the disk must be told while the document is still there, and then
+                    // it stays. A propagation would give the disk more to do with each frame.
+                    self.cancel_propagations();
+                    self.services.opening = Some(Opening::Decoding { decoder, resolved });
+                } else if decoder.info().is_some() {
                     self.opened(decoder, *resolved);
                 } else if let Some(why) = decoder.error() {
                     self.opening_failed(&why);
@@ -199,6 +214,8 @@ impl App {
         if self.asks_before_leaving(&again) {
             return;
         }
+        // What the document before was to be left for is no wish about this one.
+        self.state.leaving.take_if(|how| *how != Leaving::Quit);
         self.close_clip();
         for warning in decoder.warnings() {
             self.say(Weight::Look, warning);
@@ -263,10 +280,12 @@ impl App {
             title,
             path,
             shown: None,
+            shown_key: 0,
             pts_secs: 0.0,
             thumbnails: std::collections::BTreeMap::new(),
             thumbnails_wanted: Vec::new(),
             trouble: None,
+            failed: std::collections::BTreeSet::new(),
         });
         self.state.focus_phrase = true;
     }
@@ -360,13 +379,17 @@ impl App {
         let here = FrameIndex(self.state.frame);
         decoder.request(here);
         if let Some(frame) = decoder.get(here).or_else(|| decoder.newest()) {
-            clip.shown = Some(frame);
+            clip.show(frame, &mut self.state.next_key);
         }
         if let Some(pts) = decoder.pts_secs(here) {
             clip.pts_secs = pts;
         }
         let trouble = decoder.error();
-        let is_new = trouble != clip.trouble;
+        let is_new = trouble.is_some()
+            && trouble != clip.trouble
+            && decoder
+                .failed_frame()
+                .is_none_or(|frame| clip.is_first_of_run(frame.0));
         clip.trouble.clone_from(&trouble);
         let mut made = 0;
         for &wanted in &clip.thumbnails_wanted {
@@ -412,6 +435,7 @@ impl App {
         }
         let video = session.doc.video.size;
         let width = height * video.width / video.height.max(1);
+        let width = width.min(self.state.texture_side);
         let indices: Vec<FrameIndex> = frames.iter().map(|&f| FrameIndex(f)).collect();
         decoder.request_thumbnails(&indices, Size::new(width.max(1), height.max(1)));
         clip.thumbnails.retain(|frame, _| frames.contains(frame));

@@ -68,6 +68,20 @@ impl Keymap {
         self.keys(action).first().map(text).unwrap_or_default()
     }
 
+    /// All keys of an action, to be shown ("→, D"); empty if it has none.
+    pub(crate) fn shown_all(&self, action: Action) -> String {
+        let keys: Vec<String> = self.keys(action).iter().map(text).collect();
+        keys.join(", ")
+    }
+
+    /// The first key of an action in brackets, to stand behind a word (" (K)"); empty if it has none.
+    pub(crate) fn in_brackets(&self, action: Action) -> String {
+        match self.shown(action) {
+            key if key.is_empty() => key,
+            key => format!(" ({key})"),
+        }
+    }
+
     /// The action that a shortcut belongs to.
     pub(crate) fn action(&self, shortcut: KeyboardShortcut) -> Option<Action> {
         self.keys
@@ -108,13 +122,15 @@ impl Keymap {
     }
 
     /// Takes the presses of known keys out of this frame's input; `typing` leaves everything to the text field but what
-    /// has Ctrl in it, and function keys.
+    /// has Ctrl in it, and function keys. Repeats of a held key are taken as well, and count only for actions that
+    /// [repeat](Action::repeats).
     pub(crate) fn pressed(&self, input: &mut egui::InputState, typing: bool) -> Vec<Action> {
         let mut found = Vec::new();
         input.events.retain(|event| {
             let egui::Event::Key {
                 key,
                 pressed: true,
+                repeat,
                 modifiers,
                 ..
             } = event
@@ -143,7 +159,7 @@ impl Keymap {
             let function = matches!(key, Key::F1 | Key::F12);
             let mine = !typing || function || (shortcut.modifiers.command && !of_text);
             // A key that is held acts while it is down, and means nothing else meanwhile.
-            if mine && !action.is_held() {
+            if mine && !action.is_held() && (!repeat || action.repeats()) {
                 found.push(action);
             }
             !mine
@@ -282,6 +298,31 @@ mod tests {
         });
         assert!(map.pressed(&mut input, false).is_empty());
         assert!(input.events.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_held_steps_on_but_does_everything_else_once() {
+        let map = Keymap::default();
+        let held = |key| {
+            let mut input = egui::InputState::default();
+            for repeat in [false, true, true] {
+                input.events.push(egui::Event::Key {
+                    key,
+                    physical_key: None,
+                    pressed: true,
+                    repeat,
+                    modifiers: Modifiers::NONE,
+                });
+            }
+            let found = map.pressed(&mut input, false);
+            assert!(input.events.is_empty(), "repeats are taken as well");
+            found
+        };
+        assert_eq!(held(Key::ArrowRight), [Action::NextFrame; 3]);
+        assert_eq!(held(Key::CloseBracket), [Action::BrushLarger; 3]);
+        assert_eq!(held(Key::K), [Action::AcceptFrame]);
+        assert_eq!(held(Key::Escape), [Action::Stop]);
+        assert_eq!(held(Key::Space), [Action::PlayPause]);
     }
 
     #[test]

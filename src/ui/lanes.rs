@@ -19,6 +19,8 @@ pub(crate) struct Lane {
     pub(crate) drift: Vec<(u32, u32)>,
     /// `(frame, presence score)`.
     pub(crate) scores: Vec<(u32, f32)>,
+    /// Stretches of `scores` without a gap: first index, and the one after the last.
+    pub(crate) runs: Vec<(usize, usize)>,
 }
 
 fn extend(spans: &mut Vec<(u32, u32)>, frame: u32) {
@@ -42,6 +44,7 @@ impl Lane {
             anchors: Vec::new(),
             drift: Vec::new(),
             scores: Vec::with_capacity(object.frames.len()),
+            runs: Vec::new(),
         };
         for (frame, mask) in &object.frames {
             if mask.rle.counts.len() > 1 {
@@ -54,7 +57,13 @@ impl Lane {
             } else if mask.drift.total() >= WORTH_A_LOOK {
                 extend(&mut lane.drift, frame.0);
             }
+            let joined = lane.scores.last().is_some_and(|l| l.0 + 1 == frame.0);
             lane.scores.push((frame.0, mask.score));
+            let end = lane.scores.len();
+            match lane.runs.last_mut() {
+                Some(run) if joined => run.1 = end,
+                _ => lane.runs.push((end - 1, end)),
+            }
         }
         lane
     }
@@ -111,5 +120,6 @@ mod tests {
         assert_eq!(lane.anchors, [0]);
         assert_eq!(lane.drift, [(1, 2)]);
         assert_eq!(lane.scores.len(), 5);
+        assert_eq!(lane.runs, [(0, 4), (4, 5)]);
     }
 }

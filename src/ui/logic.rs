@@ -12,16 +12,17 @@ use super::{
     leaving::Leaving,
     session::{Collecting, Saving},
     settings::ThemeWish,
-    state::{BoxUse, CanvasView, Dialog, HeatLayer, Sort, State, Toast, Tool, Weight},
+    state::{BoxUse, CanvasView, Dialog, Sort, State, Toast, Tool, Weight},
 };
 use crate::{
-    project::{Choosing, Edit, EditError, FrameIndex, ObjectId, next_worth_a_look, select},
-    render::HeatGrid,
+    project::{Choosing, Edit, EditError, FrameIndex, ObjectId, WORTH_A_LOOK, select},
     task::PropagateDirection,
 };
 
 /// How many answers of the model are looked at in one frame.
 const UPDATES_PER_FRAME: usize = 64;
+/// Messages that stand in the corner at once.
+const MOST_TOASTS: usize = 5;
 /// How often lanes are brought up to date while a propagation runs.
 const LANES_EVERY: Duration = Duration::from_millis(200);
 
@@ -38,8 +39,13 @@ impl App {
             until: None,
             key,
         });
-        let extra = self.state.toasts.len().saturating_sub(5);
-        self.state.toasts.drain(..extra);
+        while self.state.toasts.len() > MOST_TOASTS {
+            // Errors wait to be read; the others would go by themselves. What was just said stays.
+            let toasts = &mut self.state.toasts;
+            let mut older = toasts.iter().take(MOST_TOASTS);
+            let passing = older.position(|t| t.weight != Weight::Error);
+            toasts.remove(passing.unwrap_or(0));
+        }
     }
 
     /// Makes a change as a step of its own; says so if it is refused.
@@ -75,6 +81,7 @@ impl App {
         for file in ctx.input(|i| i.raw.dropped_files.clone()) {
             self.open(file.path().to_path_buf());
         }
+        self.state.texture_side = ctx.input(|i| i.max_texture_side) as u32;
         self.poll_opening();
         self.poll_frames(ctx);
         for _ in 0..UPDATES_PER_FRAME {
@@ -188,16 +195,15 @@ impl App {
             Command::SetUseTsf(on) => self.state.use_tsf = on,
             Command::SetFramewise(on) => self.state.framewise = on,
             Command::SetRange(start, end) => self.state.range = (start, end),
-            Command::Cancel(job) => {
-                if let Some(worker) = &mut self.services.worker {
-                    worker.cancel(job);
-                }
-            }
+            Command::Cancel(job) => self.stop_job(job),
             Command::ShowDialog(dialog) => {
                 self.state.dialog = dialog;
             }
             Command::UpdateDialog(dialog) => self.state.dialog = Some(dialog),
             Command::LeaveUnsaved(how) => self.leave_unsaved(ctx, how),
+            Command::Stay => {
+                self.stay();
+            }
             Command::RunExport => self.run_export(),
             Command::StopExport => self.stop_export(),
             Command::PickExportFolder => self.services.chooser.ask_folder(Purpose::ExportFolder),
@@ -243,11 +249,12 @@ impl App {
 
     fn delete_object(&mut self, id: ObjectId) {
         self.state.dialog = None;
+        // What is still being made of it would bring it back.
+        self.forget_prompts(id, None);
+        self.state.painting.take_if(|p| p.object == id);
         self.about_to_edit_masks();
         self.edit(Edit::RemoveObject { id }, "delete object");
-        if self.state.selected == Some(id) {
-            self.state.selected = None;
-        }
+        self.mend_selection();
     }
 
     pub(super) fn act(&mut self, ctx: &egui::Context, action: Action) {
@@ -333,7 +340,7 @@ impl App {
             Action::TakeBack => self.take_back_review(),
             Action::DeleteMask => self.delete_what_is_drawn(),
             Action::DeleteObject => {
-                if let Some(id) = self.state.selected {
+                if let Some(id) = self.state.selected_object().map(|o| o.id) {
                     self.state.dialog = Some(Dialog::DeleteObject(id));
                 }
             }
@@ -450,17 +457,16 @@ impl App {
         let Some(session) = &self.state.session else {
             return;
         };
-        let here = self.state.here();
-        let next = |from: FrameIndex| {
-            session
-                .doc
-                .objects
-                .iter()
-                .filter_map(|o| next_worth_a_look(o, from).map(|f| (f, o.id)))
-                .min()
-        };
+        let mut places: Vec<(FrameIndex, ObjectId)> = Vec::new();
+        for object in &session.doc.objects {
+            let masks = object.frames.iter();
+            let worth = masks.filter(|(_, m)| !m.anchor && m.drift.total() >= WORTH_A_LOOK);
+            places.extend(worth.map(|(frame, _)| (*frame, object.id)));
+        }
+        let seen = (self.state.here(), self.state.selected);
+        let further = places.iter().filter(|(f, id)| (*f, Some(*id)) > seen).min();
         // Past the end, from the start again.
-        match next(here).or_else(|| next(FrameIndex(0))) {
+        match further.or_else(|| places.iter().min()).copied() {
             Some((frame, id)) => {
                 self.select_object(Some(id));
                 self.state.playing = None;
@@ -479,11 +485,7 @@ impl App {
                 "There is nothing to save yet; the project is made with your first change."
                     .to_owned()
             }
-            (Saving::Trouble(why), _) => {
-                let key = self.state.keymap.shown(Action::SaveElsewhere);
-                self.say(Weight::Error, format!("Not saved: {why}. Everything is kept in memory; free some space and try again from the status line, or save elsewhere ({key})."));
-                return;
-            }
+            (Saving::Trouble(why), _) => return self.say_not_saved(&why),
             (_, Some(path)) => format!("Saved as you work, in {}", path.display()),
             (_, None) => "Being saved.".to_owned(),
         };
@@ -495,10 +497,15 @@ impl App {
             return;
         }
         self.end_paint();
-        if self.state.prompting.take().is_some_and(|p| p.answered) {
-            // The clicks' step is what is undone; the points go with it.
-            self.cancel_prompts();
+        if undo && self.take_back_asked() {
+            return;
         }
+        self.step_history(undo);
+    }
+
+    /// The last step of the history back, or the last undone one again.
+    pub(super) fn step_history(&mut self, undo: bool) {
+        self.finish_prompt();
         self.drop_propagations();
         let Some(session) = &mut self.state.session else {
             return;
@@ -515,11 +522,7 @@ impl App {
             }
             Err(error) => self.say(Weight::Error, format!("Nothing was changed: {error}.")),
         }
-        let selected = self.state.selected;
-        let doc = self.state.session.as_ref().map(|s| &s.doc);
-        if selected.is_some_and(|id| doc.is_none_or(|d| d.object(id).is_none())) {
-            self.state.selected = None;
-        }
+        self.mend_selection();
     }
 
     /// Esc: the nearest thing that can be stopped.
@@ -527,13 +530,13 @@ impl App {
         if self.state.dialog.take().is_some() {
         } else if self.state.renaming.is_some() {
             self.end_rename(false);
-        } else if self.state.outline.take().is_some() {
-        } else if self.state.prompting.is_some() {
-            self.drop_prompt();
-        } else if let Some(job) = self.state.shown_job().map(|j| j.id) {
-            if let Some(worker) = &mut self.services.worker {
-                worker.cancel(job);
-            }
+        } else if self.stay()
+            || self.drop_paint()
+            || self.state.outline.take().is_some()
+            || self.drop_prompt()
+        {
+        } else if let Some(job) = self.state.job_to_stop() {
+            self.stop_job(job.id);
         } else if self.state.playing.take().is_none() {
             self.state.selected = None;
         }
@@ -556,39 +559,6 @@ impl App {
         self.refresh_overlay();
         self.state.rows = sorted_rows(&self.state);
         self.refresh_heat();
-    }
-
-    fn refresh_heat(&mut self) {
-        let Some(session) = &self.state.session else {
-            return;
-        };
-        let Some((at, emission)) = self.state.emission_here() else {
-            self.state.heat = None;
-            return;
-        };
-        let made_of = (at, session.revision);
-        if !self.state.show_heat
-            || self
-                .state
-                .heat
-                .as_ref()
-                .is_some_and(|h| h.made_of == made_of)
-        {
-            return;
-        }
-        let boxes: Vec<_> = emission
-            .proposals
-            .iter()
-            .filter(|p| !p.drawn)
-            .map(|p| (p.box_px, p.objectness))
-            .collect();
-        let grid = HeatGrid::new(session.doc.video.size, &boxes);
-        let key = self.state.fresh_key();
-        self.state.heat = Some(HeatLayer {
-            grid: std::sync::Arc::new(grid),
-            key,
-            made_of,
-        });
     }
 
     fn set_thresholds(&mut self, thresholds: crate::project::Thresholds, done: bool) {
@@ -617,7 +587,7 @@ impl App {
             self.collect(Collecting::Thresholds, Edit::Group(edits), "thresholds");
         }
         if done && let Some(session) = &mut self.state.session {
-            session.finish();
+            session.finish_thresholds();
         }
     }
 }

@@ -21,9 +21,11 @@ mod logic;
 mod masks;
 mod opener;
 mod outline;
+mod overlay;
 mod panels;
 mod presets;
 mod review;
+mod saver;
 mod session;
 mod settings;
 mod shortcuts;
@@ -31,7 +33,7 @@ mod state;
 mod theme;
 mod widgets;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 use anyhow::anyhow;
 
@@ -84,7 +86,7 @@ impl Options {
 /// # Errors
 /// If there is no display or no way to draw on it; says what to do instead.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let native = eframe::NativeOptions {
+    let mut native = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
             .with_title("Sparrow")
             .with_app_id("sparrow")
@@ -94,6 +96,16 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         renderer: eframe::Renderer::Wgpu,
         ..eframe::NativeOptions::default()
     };
+    if let egui_wgpu::WgpuSetup::CreateNew(setup) = &mut native.wgpu_options.wgpu_setup {
+        let usual = setup.device_descriptor.clone();
+        // A frame is one texture: as large as the graphics card takes them.
+        setup.device_descriptor = Arc::new(move |adapter| {
+            let mut descriptor = usual(adapter);
+            let limits = &mut descriptor.required_limits;
+            limits.max_texture_dimension_2d = adapter.limits().max_texture_dimension_2d;
+            descriptor
+        });
+    }
     eframe::run_native(
         "Sparrow",
         native,

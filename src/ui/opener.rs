@@ -7,12 +7,13 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::{
     Sample,
-    session::{NAMES, Wake, numbered},
+    saver::{NAMES, numbered},
+    session::Wake,
     settings,
 };
 use crate::{
     project::Document,
-    store::{Store, VideoPlace, Writer, find_video},
+    store::{Store, VideoChange, VideoPlace, Writer, compare_video, find_video},
 };
 
 /// What stands behind a path.
@@ -199,14 +200,8 @@ impl Found {
         })
     }
 
-    /// Whether it is a project of this video. What lies beside the project counts before what was recorded: a folder that
-    /// was copied is one of its own.
+    /// Whether it is a project of this video: the one that it would be opened with.
     fn is_of(&self, video: &Path) -> bool {
-        let recorded = self.doc.video.path.rsplit(['/', '\\']).next();
-        let beside = self.path.parent().zip(recorded);
-        if beside.is_some_and(|(folder, name)| whole(&folder.join(name)) == whole(video)) {
-            return true;
-        }
         match find_video(&self.path, &self.doc.video) {
             VideoPlace::AsRecorded(at) | VideoPlace::BesideProject(at) => {
                 whole(&at) == whole(video)
@@ -220,7 +215,8 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     // Paths on the command line are relative; the project must find its video from anywhere.
     let path = std::path::absolute(&path).unwrap_or(path);
     let places = places_for(&path);
-    let (found, notice) = find_project(&path, &places);
+    let (found, notice) = find_projects(&path, &places);
+    let found = fitting(found, &path);
     // A project that is being made has no name yet, whether it is found here or not.
     let same = |open: &Open| {
         let found = found.as_ref().map(|f| whole(&f.path));
@@ -239,14 +235,16 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     })
 }
 
-/// The project of a video among all that could be by their names, and what to say about one that cannot be read.
-fn find_project(video: &Path, places: &[PathBuf]) -> (Option<Found>, Option<String>) {
-    let mut notice = None;
+/// The projects of a video among all that could be by their names, best place first, and what to say about one that
+/// cannot be read if there is none.
+fn find_projects(video: &Path, places: &[PathBuf]) -> (Vec<Found>, Option<String>) {
+    let (mut found, mut notice) = (vec![], None);
     for place in places {
         let names = (1..NAMES).map(|n| numbered(place, n));
-        for name in names.take_while(|p| p.exists()) {
+        // One in the midst may have been deleted.
+        for name in names.filter(|p| p.exists()) {
             match read(&name) {
-                Ok(found) if found.is_of(video) => return (Some(found), None),
+                Ok(one) if one.is_of(video) => found.push(one),
                 // Another video's.
                 Ok(_) => {}
                 Err(why) => {
@@ -258,7 +256,28 @@ fn find_project(video: &Path, places: &[PathBuf]) -> (Option<Found>, Option<Stri
             }
         }
     }
-    (None, notice)
+    let notice = notice.filter(|_| found.is_empty());
+    (found, notice)
+}
+
+/// The first of `found`; of several, the first whose masks can be shown on `video` as it is now: where a file was replaced
+/// by one of another size, a project was begun for that, too.
+fn fitting(mut found: Vec<Found>, video: &Path) -> Option<Found> {
+    let several = found.len() > 1;
+    // A video that cannot be opened is told about by who opens it.
+    let now = several
+        .then(|| crate::video::open(video))
+        .and_then(Result::ok);
+    let fits = |f: &Found| {
+        let now = now.as_ref().map(|source| source.info());
+        now.is_none_or(|now| {
+            !compare_video(&f.doc.video, now)
+                .iter()
+                .any(VideoChange::is_fatal)
+        })
+    };
+    let at = found.iter().position(fits).unwrap_or(0);
+    (!found.is_empty()).then(|| found.swap_remove(at))
 }
 
 /// Beside the video, or in the user's data folder if that may not be written to.
@@ -361,6 +380,31 @@ mod tests {
         let wake: Wake = Arc::new(|| {});
         let found = open_video(two.join("dog.mp4"), None, &wake).ok().unwrap();
         assert_eq!(found.project.unwrap().path, two.join("dog.sparrow"));
+        let found = open_project(two.join("dog.sparrow"), None, &wake);
+        assert_eq!(found.ok().unwrap().video, two.join("dog.mp4"));
+    }
+
+    #[test]
+    fn a_project_of_what_the_video_was_does_not_hide_the_one_of_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let video = dir.path().join("shot");
+        std::fs::create_dir(&video).unwrap();
+        let picture = |side: u32| {
+            let picture = image::RgbImage::new(side, side);
+            picture.save(video.join("1.png")).unwrap();
+        };
+        picture(4);
+        let place = |n: u32| numbered(&dir.path().join("shot.sparrow"), n);
+        let mut doc = project_for(&video);
+        Store::create(&place(1), &doc, Existing::Refuse).unwrap();
+        doc.video.size = Size::new(8, 8);
+        // The second was deleted.
+        Store::create(&place(3), &doc, Existing::Refuse).unwrap();
+        let wake: Wake = Arc::new(|| {});
+        let found = || open_video(video.clone(), None, &wake).ok().unwrap().project;
+        assert_eq!(found().unwrap().path, place(1));
+        picture(8);
+        assert_eq!(found().unwrap().path, place(3));
     }
 
     #[test]

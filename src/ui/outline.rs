@@ -42,6 +42,7 @@ fn merged(size: Size, before: Option<&Rle>, corners: &[PointPx], cuts: bool) -> 
 impl App {
     /// One more corner; the first begins a polygon on the frame in view.
     pub(super) fn outline_corner(&mut self, corner: PointPx) {
+        self.state.playing = None;
         let frame = self.state.here();
         let goes_on = self
             .state
@@ -109,7 +110,8 @@ impl App {
             self.state.outline = Some(outline);
             return true;
         }
-        let Some(object) = self.target() else {
+        let object = self.target();
+        let Some(object) = object.filter(|id| !self.has_to_wait(*id, frame)) else {
             self.state.outline = Some(outline);
             return true;
         };

@@ -17,6 +17,8 @@ pub(crate) struct Review {
     replaced: BTreeSet<FrameIndex>,
     /// Steps that could be undone right after this one; with more, undo would take back something else.
     depth: usize,
+    /// Another step came into its midst, so that history holds it in two pieces.
+    divided: bool,
 }
 
 impl Review {
@@ -58,6 +60,11 @@ impl Review {
         self.depth = depth;
     }
 
+    /// Notes that a step of its own came into its midst.
+    pub(crate) fn divide(&mut self) {
+        self.divided = true;
+    }
+
     fn add(&mut self, id: ObjectId, frame: FrameIndex, before: Option<FrameMask>) {
         if let Entry::Vacant(place) = self.before.entry((id, frame)) {
             if before.is_some() {
@@ -74,7 +81,7 @@ impl Review {
 
     /// Whether undo would take back exactly this step.
     pub(crate) fn is_last(&self, depth: usize) -> bool {
-        self.depth == depth
+        self.depth == depth && !self.divided
     }
 
     /// The mask that stood on a frame before the step: `None` if the step did not touch it.
@@ -93,9 +100,10 @@ impl App {
 
     /// The old masks again, as undo does.
     pub(super) fn take_back_review(&mut self) {
+        self.end_paint();
         let session = self.state.session.as_ref();
         if session.is_some_and(super::session::Session::can_take_back) {
-            self.undo_or_redo(true);
+            self.step_history(true);
         } else {
             self.say(
                 Weight::Info,

@@ -3,19 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
-use crossbeam_channel::{Receiver, bounded};
-
-use super::review::Review;
+use super::{
+    review::Review,
+    saver::{Saver, Stage},
+};
 use crate::{
     project::{Document, Edit, EditError, History, apply},
-    store::{Existing, Store, StoreError, Writer},
+    store::Writer,
 };
 
 /// What an open undo step collects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Collecting {
     Thresholds,
-    Prompt,
+    /// The masks of one prompt, by its number.
+    Prompt(u64),
     Propagation,
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) doc: Document,
     history: History,
     collecting: Option<Collecting>,
+    /// Ticks of a slider that is dragged beside a propagation, oldest first, each with what takes it back.
+    ticks: Vec<(Edit, Edit)>,
     /// The newest step in which a model replaced masks.
     review: Option<Review>,
     /// The step that goes on, as long as it has replaced nothing.
@@ -73,6 +77,7 @@ impl Session {
             doc,
             history: History::new(),
             collecting: None,
+            ticks: Vec::new(),
             review: None,
             noting: None,
             review_goes_on: false,
@@ -86,6 +91,7 @@ impl Session {
     /// Makes a change that can be undone, as a step of its own. A propagation goes on beside it as the one step that it
     /// is; beside a change of masks as two, since what was undone in another order would not be what there was.
     pub(crate) fn edit(&mut self, edit: Edit, label: &str) -> Result<(), EditError> {
+        self.end_ticks();
         if self.collecting == Some(Collecting::Propagation) {
             return self.beside(edit, label);
         }
@@ -97,6 +103,11 @@ impl Session {
         if edit.touches_masks() {
             self.history
                 .apply_between(&mut self.doc, edit.clone(), label)?;
+            // Undo takes back what follows alone.
+            self.noting = None;
+            if let Some(review) = self.review.as_mut().filter(|_| self.review_goes_on) {
+                review.divide();
+            }
         } else {
             self.history
                 .apply_beside(&mut self.doc, edit.clone(), label)?;
@@ -114,7 +125,7 @@ impl Session {
         label: &str,
     ) -> Result<(), EditError> {
         if self.collecting == Some(Collecting::Propagation) && kind == Collecting::Thresholds {
-            return self.beside(edit, label);
+            return self.tick(edit);
         }
         if self.collecting != Some(kind) {
             self.finish();
@@ -124,8 +135,43 @@ impl Session {
         self.apply(edit, label)
     }
 
+    /// One position of a slider that is dragged beside a propagation; all of them are one step.
+    fn tick(&mut self, edit: Edit) -> Result<(), EditError> {
+        let back = apply(&mut self.doc, edit.clone())?;
+        self.ticks.push((edit.clone(), back));
+        self.revision += 1;
+        self.commit(edit);
+        Ok(())
+    }
+
+    /// Makes the slider's ticks a step of the history. The document stays as it is.
+    fn end_ticks(&mut self) {
+        if self.ticks.is_empty() {
+            return;
+        }
+        let (forth, mut back): (Vec<_>, Vec<_>) = self.ticks.drain(..).unzip();
+        back.reverse();
+        // What a propagation has changed meanwhile are masks, and these are none.
+        let again = apply(&mut self.doc, Edit::Group(back)).and_then(|_| {
+            self.history
+                .apply_beside(&mut self.doc, Edit::Group(forth), "thresholds")
+        });
+        if let Err(error) = again {
+            tracing::warn!("the thresholds cannot be undone: {error}");
+        }
+    }
+
+    /// Ends the step of a slider that was let go; a propagation goes on.
+    pub(crate) fn finish_thresholds(&mut self) {
+        self.end_ticks();
+        if self.collecting == Some(Collecting::Thresholds) {
+            self.finish();
+        }
+    }
+
     /// Ends an open step.
     pub(crate) fn finish(&mut self) {
+        self.end_ticks();
         self.history.close_group();
         self.collecting = None;
         self.noting = None;
@@ -201,6 +247,14 @@ impl Session {
         Ok(self.stepped(edit).and(label))
     }
 
+    /// Takes back a step that was only the beginning of the next; what is under review stays so.
+    pub(crate) fn retract(&mut self) -> Result<(), EditError> {
+        self.finish();
+        let edit = self.history.undo(&mut self.doc)?;
+        self.stepped(edit);
+        Ok(())
+    }
+
     /// Makes the last undone step again; the words for it, if there was one.
     pub(crate) fn redo(&mut self) -> Result<Option<String>, EditError> {
         self.finish();
@@ -215,6 +269,11 @@ impl Session {
         self.revision += 1;
         self.commit(edit);
         Some(())
+    }
+
+    /// Number of steps that can be undone.
+    pub(crate) fn depth(&self) -> usize {
+        self.history.depth()
     }
 
     pub(crate) fn undo_label(&self) -> Option<&str> {
@@ -262,6 +321,11 @@ impl Session {
         self.saver.retry(&self.doc);
     }
 
+    /// Whether trying again may help; a write-protected project takes nothing, however often.
+    pub(crate) fn can_retry(&self) -> bool {
+        !matches!(self.saver.stage, Stage::Refused { .. })
+    }
+
     /// Makes a new file at `place` with everything in it, and goes on there once it is whole; until then the old one
     /// gets every edit, too. [`Session::poll`] tells the end.
     pub(crate) fn save_elsewhere(&mut self, place: PathBuf, wake: Wake) {
@@ -305,204 +369,16 @@ pub(crate) enum Saving {
     Trouble(String),
 }
 
-/// So many projects of one name may lie in a folder.
-pub(crate) const NAMES: u32 = 100;
-
 /// Called from other threads when there is something to look at.
 pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
-
-struct Saver {
-    path: Option<PathBuf>,
-    stage: Stage,
-}
-
-enum Stage {
-    /// No edit so far; where the file may go, the best place first.
-    Nothing {
-        places: Vec<PathBuf>,
-        wake: Wake,
-    },
-    /// The file is being made, with everything up to now in it; what came since waits.
-    Making {
-        answer: Receiver<Result<(PathBuf, Writer), String>>,
-        waiting: Vec<Edit>,
-        places: Vec<PathBuf>,
-        wake: Wake,
-    },
-    Writing(Writer),
-    /// There is no file to write to.
-    Refused {
-        why: String,
-        /// Something was to be written.
-        lost: bool,
-    },
-    /// The file could not be made; a retry starts over.
-    Failed {
-        why: String,
-        places: Vec<PathBuf>,
-        wake: Wake,
-    },
-}
-
-impl Saver {
-    fn new(places: Vec<PathBuf>, wake: Wake) -> Self {
-        Self {
-            path: None,
-            stage: Stage::Nothing { places, wake },
-        }
-    }
-
-    fn commit(&mut self, edit: Edit, doc: &Document) {
-        match &mut self.stage {
-            Stage::Writing(writer) => writer.commit(edit),
-            Stage::Making { waiting, .. } => waiting.push(edit),
-            Stage::Nothing { .. } => self.make(doc),
-            Stage::Refused { lost, .. } => *lost = true,
-            Stage::Failed { .. } => {}
-        }
-    }
-
-    fn make(&mut self, doc: &Document) {
-        let (Stage::Nothing { places, wake } | Stage::Failed { places, wake, .. }) = &self.stage
-        else {
-            return;
-        };
-        let (places, wake) = (places.clone(), wake.clone());
-        let (send, answer) = bounded(1);
-        let thread = std::thread::Builder::new().name("sparrow-create".to_owned());
-        let spawned = thread.spawn({
-            let (places, wake, doc) = (places.clone(), wake.clone(), doc.clone());
-            move || {
-                // The window may have moved on; then nobody wants the answer.
-                send.send(create(&places, &doc, &wake)).ok();
-                wake();
-            }
-        });
-        self.stage = match spawned {
-            Ok(_) => Stage::Making {
-                answer,
-                waiting: Vec::new(),
-                places,
-                wake,
-            },
-            Err(error) => Stage::Failed {
-                why: error.to_string(),
-                places,
-                wake,
-            },
-        };
-    }
-
-    fn poll(&mut self) {
-        match &mut self.stage {
-            Stage::Writing(writer) => writer.pass_on(),
-            Stage::Making {
-                answer,
-                waiting,
-                places,
-                wake,
-            } => match answer.try_recv() {
-                Ok(Ok((path, mut writer))) => {
-                    for edit in waiting.drain(..) {
-                        writer.commit(edit);
-                    }
-                    self.path = Some(path);
-                    self.stage = Stage::Writing(writer);
-                }
-                Ok(Err(why)) => {
-                    self.stage = Stage::Failed {
-                        why,
-                        places: std::mem::take(places),
-                        wake: wake.clone(),
-                    };
-                }
-                Err(_) => {}
-            },
-            Stage::Nothing { .. } | Stage::Refused { .. } | Stage::Failed { .. } => {}
-        }
-    }
-
-    fn state(&self) -> Saving {
-        match &self.stage {
-            Stage::Nothing { .. } => Saving::Nothing,
-            Stage::Making { .. } => Saving::Waiting,
-            Stage::Writing(writer) => {
-                let state = writer.state();
-                match state.trouble {
-                    Some(why) => Saving::Trouble(why),
-                    None if state.waiting == 0 => Saving::Saved,
-                    None => Saving::Waiting,
-                }
-            }
-            Stage::Refused { why, .. } | Stage::Failed { why, .. } => Saving::Trouble(why.clone()),
-        }
-    }
-
-    fn retry(&mut self, doc: &Document) {
-        match &mut self.stage {
-            Stage::Writing(writer) => writer.retry(),
-            Stage::Failed { .. } => self.make(doc),
-            Stage::Nothing { .. } | Stage::Making { .. } | Stage::Refused { .. } => {}
-        }
-    }
-}
-
-impl Drop for Saver {
-    /// What came while the file was being made is written, too; the writer's own end waits for the disk.
-    fn drop(&mut self) {
-        if let Stage::Making {
-            answer, waiting, ..
-        } = &mut self.stage
-            && let Ok(Ok((_, mut writer))) = answer.recv()
-        {
-            for edit in waiting.drain(..) {
-                writer.commit(edit);
-            }
-        }
-    }
-}
-
-/// Makes the file at the first place that takes it. A name that is taken is left alone: a number is added.
-fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<(PathBuf, Writer), String> {
-    let mut why = "there is no folder to save in".to_owned();
-    for place in places {
-        if let Some(folder) = place.parent() {
-            // If it cannot be made, creating the file says why.
-            std::fs::create_dir_all(folder).ok();
-        }
-        for number in 1..NAMES {
-            let path = numbered(place, number);
-            match Store::create(&path, doc, Existing::Refuse) {
-                Ok(store) => {
-                    let wake = wake.clone();
-                    return Writer::start(store, move || wake())
-                        .map(|writer| (path, writer))
-                        .map_err(|e| e.to_string());
-                }
-                Err(_) if path.exists() => {}
-                Err(error) => {
-                    why = StoreError::to_string(&error);
-                    break;
-                }
-            }
-        }
-    }
-    Err(why)
-}
-
-/// The name that a project gets where others of its name are: "dog 2.sparrow"; 1 adds nothing.
-pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
-    if number == 1 {
-        return path.to_path_buf();
-    }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem} {number}.sparrow"))
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::{Size, Thresholds, VideoInfo};
+    use crate::project::{
+        Author, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds, VideoInfo,
+    };
+    use crate::store::Store;
     use std::{
         sync::Arc,
         time::{Duration, Instant},
@@ -517,6 +393,17 @@ mod tests {
             hash: String::new(),
         };
         Document::new(video, "nano", Thresholds::default())
+    }
+
+    fn mask(inside: u32) -> FrameMask {
+        FrameMask {
+            rle: Rle::new(Size::new(4, 4), vec![4, inside, 12 - inside]).unwrap(),
+            score: 1.0,
+            iou: 1.0,
+            provenance: Provenance::Propagated,
+            anchor: false,
+            drift: DriftSignal::default(),
+        }
     }
 
     fn wait_until_saved(session: &mut Session) {
@@ -609,22 +496,7 @@ mod tests {
         let id = object.id;
         doc.objects.push(object);
         let mut session = Session::unsaved(doc.clone(), Vec::new(), Arc::new(|| {}));
-        let frame = |f: u32| {
-            let mask = crate::project::FrameMask {
-                rle: crate::project::Rle::new(Size::new(4, 4), vec![4, 4, 8]).unwrap(),
-                score: 1.0,
-                iou: 1.0,
-                provenance: crate::project::Provenance::Propagated,
-                anchor: false,
-                drift: crate::project::DriftSignal::default(),
-            };
-            Edit::set_mask(
-                id,
-                crate::project::FrameIndex(f),
-                mask,
-                crate::project::Author::Model,
-            )
-        };
+        let frame = |f: u32| Edit::set_mask(id, FrameIndex(f), mask(4), Author::Model);
         let collect = Collecting::Propagation;
         session.collect(collect, frame(0), "propagate").unwrap();
         let name = "Bella".to_owned();
@@ -636,6 +508,69 @@ mod tests {
         assert_eq!(session.doc.objects[0].name, "Bella");
         assert_eq!(session.undo().unwrap().as_deref(), Some("rename"));
         assert_eq!(session.doc, doc);
+    }
+
+    #[test]
+    fn a_slider_moved_during_a_propagation_is_one_step_and_does_not_end_it() {
+        let mut doc = document();
+        let object = doc.new_object("a horse");
+        let id = object.id;
+        doc.objects.push(object);
+        let mut session = Session::unsaved(doc.clone(), Vec::new(), Arc::new(|| {}));
+        let carry = |session: &mut Session, f: u32| {
+            let edit = Edit::set_mask(id, FrameIndex(f), mask(4), Author::Model);
+            session
+                .collect(Collecting::Propagation, edit, "propagate")
+                .unwrap();
+        };
+        let slide = |session: &mut Session, keep: f32| {
+            let thresholds = Thresholds {
+                keep,
+                ..session.doc.thresholds
+            };
+            let edit = Edit::SetThresholds { thresholds };
+            session
+                .collect(Collecting::Thresholds, edit, "thresholds")
+                .unwrap();
+        };
+        carry(&mut session, 0);
+        slide(&mut session, 0.1);
+        carry(&mut session, 1);
+        slide(&mut session, 0.2);
+        session.finish_thresholds();
+        carry(&mut session, 2);
+        session.finish();
+        assert_eq!(session.undo().unwrap().as_deref(), Some("propagate"));
+        assert!(session.doc.objects[0].frames.is_empty());
+        assert_eq!(session.doc.thresholds.keep, 0.2);
+        assert_eq!(session.undo().unwrap().as_deref(), Some("thresholds"));
+        assert_eq!(session.doc, doc);
+        assert_eq!(session.redo().unwrap().as_deref(), Some("thresholds"));
+        assert_eq!(session.doc.thresholds.keep, 0.2);
+    }
+
+    /// "Take back" undid its second half alone.
+    #[test]
+    fn a_step_of_the_model_that_a_hand_has_divided_is_not_taken_back_by_one_undo() {
+        let mut doc = document();
+        let mut object = doc.new_object("a horse");
+        let id = object.id;
+        for f in 0..3 {
+            object.frames.insert(FrameIndex(f), mask(2));
+        }
+        doc.objects.push(object);
+        let mut session = Session::unsaved(doc, Vec::new(), Arc::new(|| {}));
+        let set = |f: u32, author| Edit::set_mask(id, FrameIndex(f), mask(6), author);
+        let collect = Collecting::Propagation;
+        session
+            .collect(collect, set(0, Author::Model), "propagate")
+            .unwrap();
+        assert!(session.can_take_back());
+        session.edit(set(1, Author::Person), "brush").unwrap();
+        session
+            .collect(collect, set(2, Author::Model), "propagate")
+            .unwrap();
+        assert!(session.review().is_some() && !session.can_take_back());
     }
 
     #[test]

@@ -28,6 +28,19 @@ impl App {
         let mut space_released = false;
         let mut number = None;
         ctx.input_mut(|input| {
+            // Held, Enter and Space press a button once, not also the one of the dialog that this brings.
+            input.events.retain(|e| {
+                typing
+                    || !matches!(
+                        e,
+                        egui::Event::Key {
+                            key: Key::Space | Key::Enter,
+                            pressed: true,
+                            repeat: true,
+                            ..
+                        }
+                    )
+            });
             // A focused button keeps Space and Enter; a focused slider keeps the arrows.
             let kept: Vec<egui::Event> = if focused && !typing {
                 let keep = |e: &egui::Event| {
@@ -61,6 +74,7 @@ impl App {
                     if let egui::Event::Key {
                         key,
                         pressed,
+                        repeat: false,
                         modifiers: Modifiers::NONE,
                         ..
                     } = event
@@ -140,4 +154,31 @@ fn digit(key: Key) -> Option<usize> {
         Key::Num9,
     ];
     DIGITS.iter().position(|k| *k == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{task::Request, ui::state::JobKind};
+
+    /// What was asked next would be answered from the clip before.
+    #[test]
+    fn handing_over_a_clip_cannot_be_stopped() {
+        let ctx = egui::Context::default();
+        let mut app = App::without_model(&ctx);
+        app.state.jobs.clear();
+        let path = "clip.mp4".to_owned();
+        let clip = app.submit(Request::OpenClip { path }, JobKind::OpenClip);
+        app.act(&ctx, Action::Stop);
+        app.stop_job(clip.unwrap());
+        assert!(!app.state.jobs[0].stopping);
+        let (model, device) = ("nano".to_owned(), "cpu".to_owned());
+        let load = Request::LoadModel { model, device };
+        app.submit(load, JobKind::LoadModel);
+        app.act(&ctx, Action::Stop);
+        assert!(
+            app.state.jobs[1].stopping,
+            "what has not begun can be stopped"
+        );
+    }
 }

@@ -1,7 +1,12 @@
 //! Everything the window shows, apart from the document itself (see [`super::session`]). Panels read it; only
 //! `logic` changes it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 use egui::{Pos2, Rect, TextureHandle, Vec2};
 
@@ -99,6 +104,8 @@ pub(crate) struct Clip {
     pub(crate) path: PathBuf,
     /// Newest frame that is decoded, hopefully the one in view.
     pub(crate) shown: Option<Arc<Frame>>,
+    /// Differs between pictures that differ, over all clips.
+    pub(crate) shown_key: u64,
     /// Presentation time of the frame in view.
     pub(crate) pts_secs: f64,
     /// Film strip.
@@ -107,6 +114,31 @@ pub(crate) struct Clip {
     pub(crate) thumbnails_wanted: Vec<u32>,
     /// Why the frame in view cannot be shown, as last said.
     pub(crate) trouble: Option<String>,
+    /// Frames that were in view and could not be shown.
+    pub(crate) failed: BTreeSet<u32>,
+}
+
+impl Clip {
+    /// Takes a frame to be drawn; `next_key` counts on if it is another than before. Its address would not do as a key:
+    /// that of a closed clip's frame may come again.
+    pub(crate) fn show(&mut self, frame: Arc<Frame>, next_key: &mut u64) {
+        let is_shown = self.shown.as_ref().is_some_and(|s| Arc::ptr_eq(s, &frame));
+        if !is_shown {
+            *next_key += 1;
+            self.shown_key = *next_key;
+            self.shown = Some(frame);
+        }
+    }
+
+    /// Notes a frame that cannot be shown; whether it is the first that is met of a run of such frames. Playing over a
+    /// damaged stretch, or again, is worth one message.
+    pub(crate) fn is_first_of_run(&mut self, frame: u32) -> bool {
+        // Playing passes over frames where it cannot keep up.
+        let beside = frame.saturating_sub(15)..=frame.saturating_add(15);
+        let is_first = self.failed.range(beside).next().is_none();
+        self.failed.insert(frame);
+        is_first
+    }
 }
 
 /// What a running job was started for.
@@ -123,12 +155,15 @@ pub(crate) enum JobKind {
         drawn: Vec<BoxPx>,
         /// Those that it was asked with.
         thresholds: Thresholds,
+        /// What was selected when it was asked.
+        selected: Option<ObjectId>,
     },
     Segment {
         frame: FrameIndex,
     },
     Propagate {
         what: String,
+        objects: Vec<ObjectId>,
         frames: BTreeMap<ObjectId, u32>,
     },
 }
@@ -142,9 +177,21 @@ pub(crate) struct Job {
     pub(crate) total: u64,
     pub(crate) stage: String,
     pub(crate) started: bool,
+    /// A person has told it to stop.
+    pub(crate) stopping: bool,
 }
 
 impl Job {
+    /// Whether a person may stop it. Without the clip, what is asked next would be answered from the one before; a model
+    /// is loaded in one piece.
+    pub(crate) fn can_be_stopped(&self) -> bool {
+        match self.kind {
+            JobKind::OpenClip => false,
+            JobKind::LoadModel => !self.started,
+            _ => true,
+        }
+    }
+
     /// For the status line.
     pub(crate) fn title(&self) -> String {
         match &self.kind {
@@ -168,8 +215,34 @@ pub(crate) struct ModelState {
     /// In words, once loaded.
     pub(crate) device: String,
     pub(crate) ready: bool,
+    /// Id and device of the model that is at work while another one is being loaded.
+    pub(crate) held: Option<(String, String)>,
     pub(crate) vocabulary: Vec<String>,
     pub(crate) thresholds: Thresholds,
+}
+
+impl ModelState {
+    /// Id of the model that answers.
+    pub(crate) fn at_work(&self) -> &str {
+        self.held.as_ref().map_or(&self.id, |(id, _)| id)
+    }
+
+    /// Another model is asked for; the one that is at work goes on until that is whole.
+    pub(crate) fn ask_for(&mut self, id: String) {
+        let before = std::mem::replace(&mut self.id, id);
+        if std::mem::take(&mut self.ready) {
+            self.held = Some((before, self.device.clone()));
+        }
+    }
+
+    /// The other model could not be loaded.
+    pub(crate) fn keep_held(&mut self) {
+        if let Some((id, device)) = self.held.take() {
+            self.id = id;
+            self.device = device;
+            self.ready = true;
+        }
+    }
 }
 
 /// Clicks (and a box) that make one mask.
@@ -186,8 +259,46 @@ pub(crate) struct Prompting {
     pub(crate) by_hand: bool,
     /// The phrase whose emission on this frame lists the object, if that is made only now.
     pub(crate) phrase: Option<String>,
-    /// Masks have come and stand in an open undo step.
+    /// Something of it stands in the document.
     pub(crate) answered: bool,
+    /// Number of the undo step that collects it.
+    pub(crate) step: u64,
+    /// Depth of the history when it was asked; what makes that deeper is newer.
+    pub(crate) depth: usize,
+    /// What was selected before it; again so if nothing comes of it.
+    pub(crate) selected_before: Option<ObjectId>,
+    /// To be asked once the prompts before it have their answers.
+    pub(crate) due: bool,
+    /// The object was in the document when it was asked.
+    pub(crate) existed: bool,
+    /// Accepted before there was a mask: it comes as an anchor.
+    pub(crate) accepted: bool,
+}
+
+impl Prompting {
+    /// Whether a mask is still to come.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.due || self.job.is_some()
+    }
+}
+
+/// A propagation that waits for the masks of prompts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedPropagation {
+    pub(crate) direction: PropagateDirection,
+    /// The frame that was in view.
+    pub(crate) from: FrameIndex,
+    /// These objects alone.
+    pub(crate) only: Option<Vec<ObjectId>>,
+    /// Steps that could be undone when it was asked for: what came since is undone before.
+    pub(crate) depth: usize,
+}
+
+impl QueuedPropagation {
+    /// Whether both ask for the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.direction, self.from) == (other.direction, other.from) && self.only == other.only
+    }
 }
 
 /// How serious a message is.
@@ -262,6 +373,8 @@ pub(crate) enum ExportStatus {
     Done {
         summary: String,
         losses: Vec<String>,
+        /// Masks or pixels of them are among the losses.
+        lost_masks: bool,
     },
     Failed(String),
 }
@@ -279,8 +392,12 @@ pub(crate) struct Overlay {
     pub(crate) masks: Arc<MaskLayers>,
     pub(crate) key: u64,
     pub(crate) ids: Vec<ObjectId>,
-    /// Of what it was built.
+    /// Masks that there was no room for.
+    pub(crate) left_out: usize,
+    /// Of what it was built; what is equal here need not be looked at.
     pub(crate) made_of: OverlayKey,
+    /// The same as a number, without what does not show.
+    pub(crate) content: u64,
 }
 
 /// What the overlay depends on.
@@ -297,8 +414,8 @@ pub(crate) struct OverlayKey {
 pub(crate) struct HeatLayer {
     pub(crate) grid: Arc<HeatGrid>,
     pub(crate) key: u64,
-    /// Emission and document revision.
-    pub(crate) made_of: (usize, u64),
+    /// Of what it was built: boxes and their objectness.
+    pub(crate) boxes: Vec<(BoxPx, f32)>,
 }
 
 /// Frame times, for the debug overlay.
@@ -339,6 +456,8 @@ pub(crate) struct State {
     pub(crate) opening: Option<String>,
     pub(crate) clip: Option<Clip>,
     pub(crate) session: Option<Session>,
+    /// It was said that the last changes cannot be saved.
+    pub(crate) told_trouble: bool,
     /// What the document is to be left for once everything is on the disk.
     pub(crate) leaving: Option<Leaving>,
     pub(crate) frame: u32,
@@ -359,6 +478,12 @@ pub(crate) struct State {
     pub(crate) brush_radius: f32,
     pub(crate) painting: Option<Painting>,
     pub(crate) prompting: Option<Prompting>,
+    /// Prompts that were left before their masks came, oldest first; at most one of them has been asked.
+    pub(crate) finishing: Vec<Prompting>,
+    /// What is to be carried once they have come, in this order.
+    pub(crate) queued: Vec<QueuedPropagation>,
+    /// The proposal that was clicked last and the document's revision since: a second click takes the first one back.
+    pub(crate) toggled: Option<(usize, u64)>,
     /// A polygon that is being drawn.
     pub(crate) outline: Option<Outline>,
     /// It is cut out of the mask instead of joining it.
@@ -390,6 +515,8 @@ pub(crate) struct State {
     pub(crate) dialog: Option<Dialog>,
     /// The export that runs, as it was asked for and as it stands; its dialog may be closed.
     pub(crate) exporting: Option<ExportForm>,
+    /// Longest side of a picture that can be drawn, in pixels.
+    pub(crate) texture_side: u32,
     pub(crate) memory_mb: u64,
     pub(crate) memory_at: Option<Instant>,
     pub(crate) times: FrameTimes,
@@ -407,6 +534,7 @@ impl State {
             opening: None,
             clip: None,
             session: None,
+            told_trouble: false,
             leaving: None,
             frame: 0,
             playing: None,
@@ -423,6 +551,9 @@ impl State {
             brush_radius: 12.0,
             painting: None,
             prompting: None,
+            finishing: Vec::new(),
+            queued: Vec::new(),
+            toggled: None,
             outline: None,
             outline_cuts: false,
             view: CanvasView::default(),
@@ -450,6 +581,7 @@ impl State {
             toasts: Vec::new(),
             dialog: None,
             exporting: None,
+            texture_side: u32::MAX,
             memory_mb: 0,
             memory_at: None,
             times: FrameTimes::default(),
@@ -491,13 +623,28 @@ impl State {
 
     /// An id that no object has and that no click or stroke under way has been given.
     pub(crate) fn free_id(&self) -> Option<ObjectId> {
-        let held = [
-            self.prompting.as_ref().map(|p| p.object),
-            self.painting.as_ref().map(|p| p.object),
-        ];
-        let held = held.into_iter().flatten().map(|id| id.0 + 1).max();
+        let prompts = self.prompts().map(|p| p.object);
+        let held = prompts.chain(self.painting.as_ref().map(|p| p.object));
+        let held = held.map(|id| id.0 + 1).max();
         let next = self.session.as_ref()?.doc.next_object_id();
         Some(ObjectId(next.0.max(held.unwrap_or(0))))
+    }
+
+    /// The prompts that were left before their masks came, then the one that is open.
+    pub(crate) fn prompts(&self) -> impl Iterator<Item = &Prompting> {
+        self.finishing.iter().chain(&self.prompting)
+    }
+
+    /// The prompt whose masks make up this step.
+    pub(crate) fn prompt_mut(&mut self, step: u64) -> Option<&mut Prompting> {
+        let mut prompts = self.finishing.iter_mut().chain(&mut self.prompting);
+        prompts.find(|p| p.step == step)
+    }
+
+    /// Whether a mask that a prompt asked for is still to come to this frame of the object.
+    pub(crate) fn is_awaited(&self, object: ObjectId, frame: FrameIndex) -> bool {
+        self.prompts()
+            .any(|p| p.object == object && p.frame == frame && p.is_pending())
     }
 
     /// The selected object.
@@ -523,14 +670,25 @@ impl State {
             .or_else(|| self.jobs.first())
     }
 
-    /// The frames that a propagation would fill.
-    pub(crate) fn propagation_range(&self, direction: PropagateDirection) -> (u32, u32) {
+    /// The job that is stopped next: the one shown, or the first after it that can be and is not already.
+    pub(crate) fn job_to_stop(&self) -> Option<&Job> {
+        let stops = |j: &&Job| j.can_be_stopped() && !j.stopping;
+        let shown = self.shown_job().filter(stops);
+        shown.or_else(|| self.jobs.iter().find(stops))
+    }
+
+    /// The frames that a propagation from here would fill.
+    pub(crate) fn propagation_range(
+        &self,
+        from: FrameIndex,
+        direction: PropagateDirection,
+    ) -> (u32, u32) {
         let last = self.frames() - 1;
         let start = self.range.0.unwrap_or(0).min(last);
         let end = self.range.1.unwrap_or(last).min(last).max(start);
         match direction {
-            PropagateDirection::Forward => (self.frame.clamp(start, end), end),
-            PropagateDirection::Backward => (start, self.frame.clamp(start, end)),
+            PropagateDirection::Forward => (from.0.clamp(start, end), end),
+            PropagateDirection::Backward => (start, from.0.clamp(start, end)),
             PropagateDirection::Both => (start, end),
         }
     }
@@ -540,6 +698,54 @@ impl State {
 mod tests {
     use super::*;
     use egui::pos2;
+
+    fn clip() -> Clip {
+        Clip {
+            title: String::new(),
+            path: PathBuf::new(),
+            shown: None,
+            shown_key: 0,
+            pts_secs: 0.0,
+            thumbnails: BTreeMap::new(),
+            thumbnails_wanted: Vec::new(),
+            trouble: None,
+            failed: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_of_damaged_frames_is_told_once() {
+        let mut clip = clip();
+        let mut told = |frame| clip.is_first_of_run(frame);
+        assert_eq!([40, 41, 44, 47].map(&mut told), [true, false, false, false]);
+        assert_eq!([44, 41, 40, 36].map(&mut told), [false; 4], "and backwards");
+        assert_eq!([90, 5, 90, 6].map(&mut told), [true, true, false, false]);
+    }
+
+    #[test]
+    fn pictures_of_two_clips_never_have_the_same_key() {
+        let frame = || {
+            Arc::new(Frame {
+                index: FrameIndex(0),
+                pts_secs: 0.0,
+                coded_size: Size::new(1, 1),
+                rotation: 0,
+                pixels: crate::video::Pixels::Rgb(vec![0; 3]),
+            })
+        };
+        let mut next_key = 1;
+        let mut first = clip();
+        let shown = frame();
+        first.show(Arc::clone(&shown), &mut next_key);
+        let before = first.shown_key;
+        first.show(shown, &mut next_key);
+        assert_eq!(first.shown_key, before, "the same picture");
+        // Its memory may be the next frame's.
+        drop(first);
+        let mut second = clip();
+        second.show(frame(), &mut next_key);
+        assert_ne!(second.shown_key, before);
+    }
 
     #[test]
     fn zooming_keeps_the_point_under_the_pointer() {

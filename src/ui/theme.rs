@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egui::{
     Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Shadow, Stroke,
-    TextStyle, Theme, Vec2, vec2,
+    SurrenderFocusOn, TextStyle, Theme, Vec2, vec2,
 };
 
 /// Distances in points. Everything sits on multiples of four.
@@ -90,7 +90,7 @@ const DARK: Palette = Palette {
     line: grey(0x2e_3139),
     text: grey(0xe8_eaee),
     text_weak: grey(0xa3_a8b3),
-    text_faint: grey(0x83_8995),
+    text_faint: grey(0x8e_94a0),
     accent: grey(0x2f_6df6),
     accent_text: grey(0x7b_a7ff),
     on_accent: grey(0xff_ffff),
@@ -111,11 +111,11 @@ const LIGHT: Palette = Palette {
     line: grey(0xd3_d7de),
     text: grey(0x1b_1e24),
     text_weak: grey(0x4f_5663),
-    text_faint: grey(0x6a_7180),
+    text_faint: grey(0x59_606f),
     accent: grey(0x1f_5fe6),
     accent_text: grey(0x1f_5fe6),
     on_accent: grey(0xff_ffff),
-    good: grey(0x0f_7f4f),
+    good: grey(0x0f_7a4a),
     good_soft: grey(0xdc_f1e6),
     look: grey(0x9a_6200),
     look_soft: grey(0xf5_c86a),
@@ -185,6 +185,8 @@ fn fonts() -> FontDefinitions {
 /// Installs fonts, spacing and both themes.
 pub(crate) fn install(ctx: &egui::Context) {
     ctx.set_fonts(fonts());
+    // A drag is no click: after scrubbing or a stroke, keys would still go to the text field that had them.
+    ctx.options_mut(|o| o.input_options.surrender_focus_on = SurrenderFocusOn::Presses);
     for (theme, colours) in [(Theme::Dark, &DARK), (Theme::Light, &LIGHT)] {
         ctx.style_mut_of(theme, |style| apply(style, colours));
     }
@@ -293,7 +295,11 @@ mod tests {
                 assert!(contrast(p.text, surface) > 7.0);
                 assert!(contrast(p.text_weak, surface) > 4.5);
             }
-            for colour in [p.text_faint, p.good, p.look, p.bad, p.accent_text] {
+            for surface in [p.canvas, p.panel, p.well, p.raised, p.chosen, p.good_soft] {
+                assert!(contrast(p.text_faint, surface) > 4.5, "{surface:?}");
+            }
+            assert!(contrast(p.good, p.good_soft) > 4.5);
+            for colour in [p.good, p.look, p.bad, p.accent_text] {
                 assert!(contrast(colour, p.panel) > 4.5, "{colour:?}");
             }
             assert!(contrast(p.on_accent, p.accent) > 4.5);

@@ -1,11 +1,7 @@
 //! Decoded frames within a byte budget, and what to decode next while nobody asks. Pure bookkeeping: the decoding is
 //! done by [`super::decoder`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::Frame;
 
@@ -167,8 +163,8 @@ impl Reach {
     }
 }
 
-/// Frames that could not be decoded; asking again would only fail again.
-pub(super) type Failed = BTreeSet<u32>;
+/// Frames that could not be decoded, and why; asking again would only fail again.
+pub(super) type Failed = BTreeMap<u32, String>;
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,8 @@ struct State {
     failed: Failed,
     newest: Option<Arc<Frame>>,
     warnings: Vec<String>,
-    error: Option<String>,
+    /// Why the thread has ended.
+    ended: Option<String>,
     thumbnails: Thumbnails,
 }
 
@@ -95,7 +96,7 @@ impl Decoder {
                 failed: Failed::new(),
                 newest: None,
                 warnings: Vec::new(),
-                error: None,
+                ended: None,
                 thumbnails: Thumbnails::default(),
             }),
             stop: AtomicBool::new(false),
@@ -111,7 +112,7 @@ impl Decoder {
             .name("decoder".to_owned())
             .spawn(move || worker.run(open));
         if let Err(e) = started {
-            shared.lock().error = Some(format!("the decoder thread does not start: {e}"));
+            shared.lock().ended = Some(format!("the decoder thread does not start: {e}"));
         }
         Self { shared, bell }
     }
@@ -202,7 +203,16 @@ impl Decoder {
 
     /// Why the video, or the frame wanted now, cannot be shown.
     pub fn error(&self) -> Option<String> {
-        self.shared.lock().error.clone()
+        let state = self.shared.lock();
+        let of_frame = || state.failed.get(&state.wanted?);
+        state.ended.as_ref().or_else(of_frame).cloned()
+    }
+
+    /// The frame wanted now, if it cannot be shown although the video goes on.
+    pub fn failed_frame(&self) -> Option<FrameIndex> {
+        let state = self.shared.lock();
+        let failed = |frame: &u32| state.ended.is_none() && state.failed.contains_key(frame);
+        state.wanted.filter(failed).map(FrameIndex)
     }
 
     /// Ranges of frames that can be shown at once, ascending.
@@ -243,7 +253,7 @@ impl State {
     /// Whether the wanted frame still has to be decoded.
     fn is_waiting(&self) -> bool {
         self.wanted
-            .is_some_and(|w| !self.cache.contains(w) && !self.failed.contains(&w))
+            .is_some_and(|w| !self.cache.contains(w) && !self.failed.contains_key(&w))
     }
 
     fn reach(&self) -> Reach {
@@ -259,7 +269,7 @@ impl State {
                     keep: self.reach().keep_before(wanted),
                 }));
             }
-            let done = |i: u32| self.cache.contains(i) || self.failed.contains(&i);
+            let done = |i: u32| self.cache.contains(i) || self.failed.contains_key(&i);
             if let Some(fetch) = self.reach().next(wanted, frames, self.direction, done) {
                 return Some(Job::Prefetch(fetch));
             }
@@ -334,7 +344,7 @@ impl Worker {
     }
 
     fn fail(&self, reason: String) {
-        self.shared.lock().error = Some(reason);
+        self.shared.lock().ended = Some(reason);
         (self.wake)();
     }
 
@@ -424,18 +434,12 @@ impl Worker {
                 let frame = Arc::new(frame);
                 state.frame_bytes = frame.bytes();
                 state.cache.insert(Arc::clone(&frame));
-                if state.wanted == Some(fetch.index) {
-                    state.error = None;
-                }
                 Some(frame)
             }
             Ok(None) if patience != Patience::WhileIdle => last_kept,
             Ok(None) => None,
             Err(e) => {
-                state.failed.insert(fetch.index);
-                if state.wanted == Some(fetch.index) {
-                    state.error = Some(e.to_string());
-                }
+                state.failed.insert(fetch.index, e.to_string());
                 None
             }
         };

@@ -2,7 +2,6 @@
 //! Works without FFmpeg.
 
 use std::{
-    cmp::Ordering,
     fs,
     io::{BufReader, Read as _},
     path::{Path, PathBuf},
@@ -11,7 +10,7 @@ use std::{
 use image::{DynamicImage, ImageDecoder as _, ImageReader, metadata::Orientation};
 
 use super::{Frame, FrameSource, Pixels, VideoError};
-use crate::project::{FrameIndex, Size, VideoInfo};
+use crate::project::{FrameIndex, Size, VideoInfo, frames_of};
 
 /// Images carry no time: they are taken to be this many per second (the rate of the DAVIS data set).
 const FPS: f64 = 24.0;
@@ -128,22 +127,20 @@ impl FrameSource for FolderSource {
     }
 }
 
-/// JPEG and PNG files directly inside `dir`, by natural order of their names. Hidden files are none of the clip.
+/// JPEG and PNG files directly inside `dir`, by natural order of their names: the frames of the clip that the folder is.
+/// Hidden files are none of it.
+///
+/// # Errors
+/// If the folder cannot be listed.
 pub(super) fn image_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let known = path.extension().is_some_and(|e| {
-            ["jpg", "jpeg", "png"]
-                .iter()
-                .any(|known| e.eq_ignore_ascii_case(known))
-        });
-        if known && !file_name(&path).starts_with('.') && path.is_file() {
+        if path.is_file() {
             files.push(path);
         }
     }
-    files.sort_by(|a, b| natural_order(&file_name(a), &file_name(b)));
-    Ok(files)
+    Ok(frames_of(files, &["jpg", "jpeg", "png"]))
 }
 
 /// Whether the file begins like a JPEG or a PNG, whatever its name.
@@ -190,58 +187,4 @@ fn decode(file: &Path) -> Result<(DynamicImage, Orientation), String> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     Ok((image, orientation))
-}
-
-/// Compares names so that runs of digits count as numbers: `f2` before `f10`.
-fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut x, mut y) = (a, b);
-    while let (Some(p), Some(q)) = (x.chars().next(), y.chars().next()) {
-        let order = if p.is_ascii_digit() && q.is_ascii_digit() {
-            let (m, n) = (take_digits(&mut x), take_digits(&mut y));
-            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
-        } else {
-            x = &x[p.len_utf8()..];
-            y = &y[q.len_utf8()..];
-            p.cmp(&q)
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-    // `f1` and `f01` count the same: any fixed order will do.
-    x.len().cmp(&y.len()).then_with(|| a.cmp(b))
-}
-
-/// Cuts the leading digits off `s` and gives them without leading zeros.
-fn take_digits<'a>(s: &mut &'a str) -> &'a str {
-    let end = s.find(|c: char| !c.is_ascii_digit()).unwrap_or(s.len());
-    let (digits, rest) = s.split_at(end);
-    *s = rest;
-    digits.trim_start_matches('0')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_sort_by_their_numbers() {
-        let mut names = [
-            "f10.png", "f2.png", "f1.png", "f01.png", "e9.png", "f2b.png", "f.png",
-        ];
-        names.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(
-            names,
-            [
-                "e9.png", "f.png", "f01.png", "f1.png", "f2.png", "f2b.png", "f10.png"
-            ]
-        );
-    }
-
-    #[test]
-    fn numbers_longer_than_any_integer_sort_too() {
-        let a = format!("{}1.png", "9".repeat(40));
-        let b = format!("{}2.png", "9".repeat(40));
-        assert_eq!(natural_order(&a, &b), Ordering::Less);
-    }
 }

@@ -306,7 +306,27 @@ fn a_project_leaves_as_a_dataset_and_comes_back() {
             .load()
             .unwrap();
         assert_eq!((doc.video.size, doc.video.frames), (Size::new(96, 64), 6));
+        // What came back is a project that works, and wherever it lies.
+        fs::create_dir_all(dir.path().join("deep/er")).unwrap();
+        let moved = format!("deep/er/{back}");
+        fs::rename(dir.path().join(&back), dir.path().join(&moved)).unwrap();
+        let again = format!("{format}-again");
+        let args = ["export", &moved, "--format", format, "--out", &again];
+        let run = sparrow(dir.path(), &args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        // Not in the place of its own images.
+        let args = [
+            "export", &moved, "--format", format, "--out", &out, "--force",
+        ];
+        for more in [&[][..], &["--without-images"]] {
+            let args = [&args[..], more].concat();
+            refused(dir.path(), &args, 1, &["holds the video"]);
+        }
+        assert!(dir.path().join(&out).exists());
     }
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let args = ["export", "../p.sparrow", "--format", "coco", "--out", "."];
+    refused(&dir.path().join("empty"), &args, 1, &["current"]);
     refused(
         dir.path(),
         &["export", "p.sparrow", "--format", "tiff", "--out", "x"],
@@ -550,6 +570,10 @@ fn bad_arguments_are_usage_errors() {
         2,
         &["track", "framewise"],
     );
+    for alone in [["--mode", "framewise"], ["--compat", "released"]] {
+        let args = ground(&[&[BOX][..], &alone].concat());
+        refused(dir.path(), &args, 2, &["--phrase", "--mode track"]);
+    }
     refused(dir.path(), &["fly"], 1, &["fly does not exist"]);
     refused(dir.path(), &["ground"], 2, &["VIDEO"]);
 }

@@ -324,6 +324,46 @@ mod full {
         assert!(!dir.path().join("out").exists());
     }
 
+    /// Interrupted while it reads the second of far more phrases than can be read before that; the first has a word that
+    /// is talked about once it is answered.
+    #[test]
+    fn phrases_that_were_answered_are_written_after_ctrl_c() {
+        let dir = place();
+        let others = (1..400).map(|n| "very ".repeat(n) + "red circle");
+        let mut child = Command::new(program())
+            .args(["ground", "clip", "--phrase", "the red dog"])
+            .args(others.flat_map(|phrase| ["--phrase".to_owned(), phrase]))
+            .args(["--json", "out.json"])
+            .current_dir(dir.path())
+            .env("SPARROW_DATA", dir.path().join("data"))
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("\"the red dog\": ") {
+            line.clear();
+            assert!(
+                said.read_line(&mut line).unwrap() > 0,
+                "no word was unknown"
+            );
+        }
+        let number = child.id().to_string();
+        let asked = Command::new("kill").args(["-INT", &number]).status();
+        assert!(asked.unwrap().success());
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+        assert!(rest.contains("error: stopped; "), "{rest}");
+        let text = fs::read_to_string(dir.path().join("out.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let answered = json["emissions"].as_array().unwrap();
+        assert!((1..400).contains(&answered.len()), "{}", answered.len());
+        assert_eq!(answered[0]["phrase"], "the red dog");
+    }
+
     /// Interrupted while it tracks a clip that takes far longer than the first line about it.
     #[test]
     fn what_is_finished_is_written_after_ctrl_c_pictures_too() {

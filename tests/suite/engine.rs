@@ -399,6 +399,29 @@ fn objects_do_not_change_each_other() {
 }
 
 #[test]
+fn framewise_mode_says_what_it_does_not_carry() {
+    let (engine, mut clip) = (engine(), clip());
+    let options = PropagateOptions {
+        range: 0..=3,
+        direction: PropagateDirection::Both,
+        mode: Mode::Framewise,
+        emissions: vec![],
+    };
+    let mut carried = 0;
+    let said = engine
+        .propagate(
+            &mut clip,
+            &[object(1, &[0])],
+            &options,
+            &mut Progress::silent(),
+            &mut |_, _, _| carried += 1,
+        )
+        .unwrap();
+    assert_eq!(carried, 0);
+    assert!(said[0].contains("object 1 came of no phrase"), "{said:?}");
+}
+
+#[test]
 fn cancelling_keeps_what_was_carried() {
     let (engine, mut clip) = (engine(), clip());
     let token = CancelToken::default();

@@ -63,6 +63,7 @@ fn every_task_runs_with_the_real_engine() {
         task,
         data: dir.path().to_path_buf(),
         format: "synth".to_owned(),
+        split: None,
         limit: None,
         mode,
         ablate: true,

@@ -37,6 +37,9 @@ mod store;
 /// The whole window, driven by accessible labels.
 #[cfg(feature = "gui")]
 mod ui;
+/// The window at its limits: huge frames.
+#[cfg(feature = "gui")]
+mod ui_edges;
 /// Exporting from the window.
 #[cfg(feature = "gui")]
 mod ui_export;
@@ -46,6 +49,9 @@ mod ui_fake;
 /// Work by hand in the window while the model answers.
 #[cfg(feature = "gui")]
 mod ui_hand;
+/// Keys that are held in the window, and who has the keyboard.
+#[cfg(feature = "gui")]
+mod ui_keys;
 /// Playing in the window.
 #[cfg(all(feature = "gui", feature = "ffmpeg"))]
 mod ui_playing;

@@ -86,38 +86,6 @@ fn a_box_drawn_for_what_the_model_does_not_see_is_taken_for_it() {
 }
 
 #[test]
-fn a_stroke_begun_before_a_phrase_is_answered_makes_an_object_of_its_own() {
-    let mut window = open();
-    type_over(&mut window, "the red ball", egui::Key::Escape);
-    window.press(egui::Key::B);
-    let canvas = window.harness.get_by_label("Canvas, frame 0").rect();
-    window
-        .harness
-        .drag_at(canvas.center() - egui::vec2(90.0, 0.0));
-    window.harness.step();
-    window
-        .harness
-        .hover_at(canvas.center() - egui::vec2(60.0, 0.0));
-    window.harness.step();
-    // The brush is held while the answer comes.
-    window.press(egui::Key::G);
-    window
-        .harness
-        .drop_at(canvas.center() - egui::vec2(60.0, 0.0));
-    window.settle();
-    let by_phrase: Vec<&Object> = window
-        .doc()
-        .objects
-        .iter()
-        .filter(|o| o.phrase == "the red ball")
-        .collect();
-    assert_eq!(by_phrase.len(), 1);
-    let mask = &by_phrase[0].frames[&FrameIndex(0)];
-    assert!(!mask.anchor && mask.provenance == Provenance::Model);
-    assert_eq!(window.doc().objects.len(), 2);
-}
-
-#[test]
 fn what_is_in_view_is_carried_on_although_it_was_carried_here() {
     let mut window = open();
     window.ground("the red ball");

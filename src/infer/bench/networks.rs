@@ -164,9 +164,7 @@ impl Bench<'_> {
     fn prefill(&self) -> Result<Run> {
         let (net, x) = self.prompt()?;
         Ok(Box::new(move || {
-            let mut cache = KvCache::new();
-            net.forward(&x, &mut cache)?;
-            cache.freeze()
+            net.forward_prefix(&x, &mut KvCache::new()).map(drop)
         }))
     }
 
@@ -174,8 +172,7 @@ impl Bench<'_> {
     fn token(&self) -> Result<Run> {
         let (net, x) = self.prompt()?;
         let mut cache = KvCache::new();
-        net.forward(&x, &mut cache)?;
-        cache.freeze()?;
+        net.forward_prefix(&x, &mut cache)?;
         let x = x.narrow(1, 0, 1)?.contiguous()?;
         Ok(Box::new(move || {
             let hidden = net.forward(&x, &mut cache.clone())?;

@@ -164,7 +164,10 @@ fn sizes(info: &mut ModelInfo, folder: &Path) -> Result<(), ModelError> {
             ),
         ));
     }
-    Ok(())
+    match info.config.unreasonable() {
+        Some(what) => Err(failed(&path, what)),
+        None => Ok(()),
+    }
 }
 
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::Read as _,
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,10 @@ use super::{
 /// Tries after a connection broke.
 const RETRIES: usize = 5;
 
+/// What is told once it was asked to stop.
+const STOPPING: &str =
+    "stops behind this file; Ctrl-C again ends at once, and the next fetch goes on there";
+
 fn failed(part: &PartInfo, reason: impl Into<String>) -> ModelError {
     ModelError::Fetch {
         repository: part.repository.clone(),
@@ -33,11 +37,41 @@ fn failed(part: &PartInfo, reason: impl Into<String>) -> ModelError {
     }
 }
 
+/// A file system's own error among those of the hub's crate, which come through the same call as a connection's.
+fn of_the_disk(error: &ApiError) -> Option<&io::Error> {
+    let error = match error {
+        ApiError::TooManyRetries(last) => return of_the_disk(last),
+        ApiError::IoError(error) => error,
+        _ => return None,
+    };
+    let connection = matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::BrokenPipe
+            | ErrorKind::TimedOut
+            | ErrorKind::WouldBlock
+    );
+    // What the system did not say itself is a connection that ended too early.
+    (error.raw_os_error().is_some() && !connection).then_some(error)
+}
+
 /// A clause for the user from the hub's words.
-fn clause(error: &ApiError, endpoint: &str) -> String {
+fn clause(error: &ApiError, endpoint: &str, cache: &Path) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
-    if line.contains("status: 401") || line.contains("status: 403") {
+    if let Some(error) = of_the_disk(error) {
+        format!(
+            "{} cannot be written ({error}): make room there, or set HF_HOME to another folder; what has arrived stays, and \
+             the next fetch goes on behind it",
+            cache.display()
+        )
+    } else if line.contains("status: 401") || line.contains("status: 403") {
         "the hub refuses it without an account: accept the terms on the repository's page, then set HF_TOKEN".into()
     } else if line.contains("status: 404") {
         "the hub has no such repository or file: it may have been moved or not been released yet"
@@ -110,10 +144,15 @@ impl hf_hub::api::Progress for Watch<'_, '_> {
 
     fn update(&mut self, size: usize) {
         self.done += size as u64;
-        // The hub's crate cannot be stopped from here; a broken download goes on where it was.
-        self.progress
-            .step(self.done >> 20, self.total >> 20, &self.name)
-            .unwrap_or_default();
+        let (done, total) = (self.done >> 20, self.total >> 20);
+        if self.progress.step(done, total, &self.name).is_err() {
+            // The hub's crate cannot be stopped from here, so that the rest of the file still comes, and is still told of.
+            let asked = std::mem::take(&mut self.progress.cancel);
+            self.progress
+                .step(done, total, STOPPING)
+                .unwrap_or_default();
+            self.progress.cancel = asked;
+        }
     }
 
     fn finish(&mut self) {}
@@ -144,17 +183,14 @@ pub fn fetch(info: &ModelInfo, progress: &mut Progress<'_>) -> Result<Parts, Mod
         cache,
     };
     for part in &info.weights.parts {
-        progress
-            .cancel
-            .check()
-            .map_err(|e| failed(part, e.to_string()))?;
+        go_on(part, progress)?;
         let folder = if offline {
             hub.kept(part)?
         } else {
             hub.fetch(part, progress)?
         };
         // A repository may hold more than its own part; what was found first stays.
-        for (role, place) in find(&folder)? {
+        for (role, place) in find(&folder, &[part.role])? {
             parts.entry(role).or_insert(place);
         }
         if !parts.contains_key(&part.role) {
@@ -162,6 +198,16 @@ pub fn fetch(info: &ModelInfo, progress: &mut Progress<'_>) -> Result<Parts, Mod
         }
     }
     Ok(parts)
+}
+
+fn stopped(part: &PartInfo) -> ModelError {
+    failed(part, "stopped: the next fetch goes on where this one was")
+}
+
+/// # Errors
+/// [`ModelError::Fetch`] if it was asked to stop.
+fn go_on(part: &PartInfo, progress: &Progress<'_>) -> Result<(), ModelError> {
+    progress.cancel.check().map_err(|_cancelled| stopped(part))
 }
 
 struct Hub {
@@ -192,7 +238,7 @@ impl Hub {
 
     fn fetch(&self, part: &PartInfo, progress: &mut Progress<'_>) -> Result<PathBuf, ModelError> {
         let repo = self.api.model(part.repository.clone());
-        let said = |e: &ApiError| failed(part, clause(e, &self.endpoint));
+        let said = |e: &ApiError| self.said(part, e);
         let info = repo.info().map_err(|e| said(&e))?;
         let names = chosen(part, info.siblings.into_iter().map(|s| s.rfilename));
         if names.is_empty() {
@@ -200,6 +246,7 @@ impl Hub {
         }
         let mut root = None;
         for name in names {
+            go_on(part, progress)?;
             let path = self.file(part, &repo, &name, progress)?;
             // The snapshot's folder is as many steps above the file as its name has.
             root = path
@@ -210,6 +257,10 @@ impl Hub {
         root.ok_or_else(|| failed(part, "its files have no folder"))
     }
 
+    fn said(&self, part: &PartInfo, error: &ApiError) -> ModelError {
+        failed(part, clause(error, &self.endpoint, self.cache.path()))
+    }
+
     fn file(
         &self,
         part: &PartInfo,
@@ -217,7 +268,7 @@ impl Hub {
         name: &str,
         progress: &mut Progress<'_>,
     ) -> Result<PathBuf, ModelError> {
-        let said = |e: &ApiError| failed(part, clause(e, &self.endpoint));
+        let said = |e: &ApiError| self.said(part, e);
         let announced = self.api.metadata(&repo.url(name)).map_err(|e| said(&e))?;
         // Large files are named after their checksum.
         let etag = announced.etag().to_owned();
@@ -226,16 +277,17 @@ impl Hub {
             .get(name)
             .cloned()
             .or_else(|| (etag.len() == 64).then_some(etag.clone()));
-        let commit = announced.commit_hash();
-        let kept = self
-            .cache
-            .repo(Repo::model(part.repository.clone()))
-            .pointer_path(commit)
-            .join(name);
-        let length = |path: &Path| std::fs::metadata(path).map(|m| m.len()).ok();
-        if length(&kept) == Some(announced.size() as u64) {
+        let size = announced.size() as u64;
+        let cached = self.cache.repo(Repo::model(part.repository.clone()));
+        let kept = cached.pointer_path(announced.commit_hash()).join(name);
+        let announced = (size, checksum.as_deref());
+        // Whoever put it there may have been ended before comparing it.
+        if is_whole(part, &kept, announced, progress)? {
             return Ok(kept);
         }
+        remove(&kept);
+        let unfinished = cached.blob_path(&etag).with_extension("part");
+        make_resumable(&unfinished, size).map_err(|e| said(&e.into()))?;
         let watch = Watch {
             progress: &mut *progress,
             done: 0,
@@ -245,12 +297,9 @@ impl Hub {
         let path = repo
             .download_with_progress(name, watch)
             .map_err(|e| said(&e))?;
-        let whole = length(&path) == Some(announced.size() as u64);
-        if !whole || checksum.is_some_and(|sum| digest(&path).is_none_or(|d| d != sum)) {
+        if !is_whole(part, &path, announced, progress)? {
             // A damaged file must not be taken for a good one the next time.
-            for damaged in path.canonicalize().iter().chain([&path]) {
-                drop(std::fs::remove_file(damaged));
-            }
+            remove(&path);
             return Err(failed(
                 part,
                 format!("{name} arrived damaged and was removed: fetch it again"),
@@ -260,23 +309,142 @@ impl Hub {
     }
 }
 
-/// SHA-256 of a file, in hex.
-fn digest(path: &Path) -> Option<String> {
-    let mut file = std::fs::File::open(path).ok()?;
+/// Whether a file is there as the hub announces it: its bytes, and its SHA-256 in hex where that is known.
+///
+/// # Errors
+/// [`ModelError::Fetch`] if that was not found out: the file cannot be read to its end, or it was asked to stop.
+fn is_whole(
+    part: &PartInfo,
+    path: &Path,
+    (size, sum): (u64, Option<&str>),
+    progress: &mut Progress<'_>,
+) -> Result<bool, ModelError> {
+    let unread = |e: io::Error| failed(part, format!("{} cannot be read ({e})", path.display()));
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() == size => {}
+        Ok(_) => return Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(unread(e)),
+    }
+    let Some(sum) = sum else {
+        return Ok(true);
+    };
+    let found = digest(path, progress).map_err(unread)?;
+    Ok(found.ok_or_else(|| stopped(part))? == sum)
+}
+
+/// Removes a file, and what it is a link to.
+fn remove(path: &Path) {
+    for damaged in [path.canonicalize().ok(), Some(path.into())] {
+        drop(damaged.map(std::fs::remove_file));
+    }
+}
+
+/// Brings the beginning of a file of `size` bytes into a form that the hub's crate goes on from: it gives up on one that is too
+/// long, and of one that lacks nothing it asks for bytes that there are not.
+fn make_resumable(unfinished: &Path, size: u64) -> io::Result<()> {
+    match std::fs::metadata(unfinished) {
+        Ok(found) if found.len() > size => std::fs::remove_file(unfinished),
+        Ok(found) if found.len() == size && size > 0 => {
+            let file = std::fs::OpenOptions::new().write(true).open(unfinished)?;
+            file.set_len(size - 1)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// SHA-256 of a file, in hex; `None` if it was asked to stop.
+fn digest(path: &Path, progress: &mut Progress<'_>) -> io::Result<Option<String>> {
+    let mut file = std::fs::File::open(path)?;
+    let (mut done, total) = (0, file.metadata()?.len());
+    let name = path.file_name().unwrap_or_default();
+    let stage = format!("comparing {}", name.to_string_lossy());
     let mut hash = Sha256::new();
     let mut block = vec![0; 1 << 20];
     loop {
-        match file.read(&mut block).ok()? {
+        if progress.step(done >> 20, total >> 20, &stage).is_err() {
+            return Ok(None);
+        }
+        match file.read(&mut block)? {
             0 => break,
-            n => hash.update(&block[..n]),
+            n => {
+                hash.update(&block[..n]);
+                done += n as u64;
+            }
         }
     }
-    Some(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    let sum = hash.finalize();
+    Ok(Some(sum.iter().map(|b| format!("{b:02x}")).collect()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_called_a_network_that_does_not_answer() {
+        let cache = Path::new("/some/cache");
+        let says = |error: ApiError| clause(&error, "https://hub", cache);
+        let full = || ApiError::IoError(io::Error::from_raw_os_error(28));
+        for error in [full(), ApiError::TooManyRetries(Box::new(full()))] {
+            let text = says(error);
+            assert!(
+                text.contains("/some/cache") && text.contains("HF_HOME"),
+                "{text}"
+            );
+            assert!(!text.contains("network"), "{text}");
+        }
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof] {
+            let text = says(ApiError::IoError(kind.into()));
+            assert!(text.contains("https://hub does not answer"), "{text}");
+        }
+    }
+
+    #[test]
+    fn once_asked_to_stop_a_download_says_what_will_happen() {
+        let told = std::sync::Mutex::new(Vec::new());
+        let cancel = crate::task::CancelToken::default();
+        let mut progress = Progress::new(cancel.clone(), |_, _, stage| {
+            told.lock().unwrap().push(stage.to_owned());
+        });
+        let mut watch = Watch {
+            progress: &mut progress,
+            done: 0,
+            total: 0,
+            name: String::new(),
+        };
+        hf_hub::api::Progress::init(&mut watch, 10, "a/weights.bin");
+        hf_hub::api::Progress::update(&mut watch, 5);
+        cancel.cancel();
+        hf_hub::api::Progress::update(&mut watch, 5);
+        assert!(progress.cancel.is_cancelled(), "it is still asked to stop");
+        drop(progress);
+        assert_eq!(told.into_inner().unwrap(), ["weights.bin", STOPPING]);
+    }
+
+    /// A folder opens as a file does, and cannot be read as one.
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_called_damaged() {
+        let info = ModelInfo::by_id("sparrow-videoglamm").unwrap();
+        let part = &info.weights.parts[0];
+        let dir = tempfile::tempdir().unwrap();
+        let (path, unreadable) = (dir.path().join("weights.bin"), dir.path());
+        std::fs::write(&path, "abc").unwrap();
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let mut progress = Progress::silent();
+        let mut whole = |path: &Path, size, sum| is_whole(part, path, (size, sum), &mut progress);
+        assert!(whole(&path, 3, Some(sum)).unwrap() && whole(&path, 3, None).unwrap());
+        assert!(!whole(&path, 4, Some(sum)).unwrap() && !whole(&path, 3, Some("ba")).unwrap());
+        assert!(!whole(&dir.path().join("none.bin"), 3, Some(sum)).unwrap());
+        let size = unreadable.metadata().unwrap().len();
+        let error = whole(unreadable, size, Some(sum)).unwrap_err().to_string();
+        assert!(error.contains("cannot be read"), "{error}");
+        // Nor is one that nobody waited for.
+        let mut stopped = Progress::silent();
+        stopped.cancel.cancel();
+        let error = is_whole(part, &path, (3, Some("ba")), &mut stopped).unwrap_err();
+        assert!(error.to_string().contains("stopped"), "{error}");
+    }
 
     #[test]
     fn only_what_is_needed_is_fetched() {

@@ -1,8 +1,9 @@
 //! The files that the authors release, found in a folder and put together under the names that the networks ask for.
 //!
 //! A checkpoint of SPARROW is spread over four programs' habits: a folder of the language model with everything that was
-//! trained, CLIP's folder, a single file of InternVideo2, and the proposer's folder. Which is which is told by what a
-//! folder's `config.json` says, not by how it is called. [`config`] adapts a model's description to what the files say of
+//! trained, CLIP's folder, a single file of InternVideo2, and the proposer's folder. Which folder is which is told by what
+//! its `config.json` says, not by how it is called; lone files say nothing of themselves, so their names must begin as
+//! their authors have them. [`config`] adapts a model's description to what the files say of
 //! themselves, [`report`] compares tensors with what the networks ask
 //! for, [`registry`] remembers where files are,
 //! [`fetch`] downloads them. Reading files is [`crate::nn::weights`]'s.
@@ -104,13 +105,26 @@ struct Kind {
     image_mm_vision_tower: Option<String>,
 }
 
-/// What a checkpoint folder is, by its configuration.
-fn role_of_folder(path: &Path) -> Option<Role> {
-    if !folder::holds_weights(path) {
-        return None;
+/// What a checkpoint folder is, by its configuration; `None` if it is none, or another program's.
+///
+/// # Errors
+/// [`ModelError::Parts`] if there are weights, and a configuration that cannot be read.
+fn role_of_folder(path: &Path) -> Result<Option<Role>, ModelError> {
+    let config = path.join("config.json");
+    if !folder::holds_weights(path) || !config.is_file() {
+        return Ok(None);
     }
-    let text = std::fs::read_to_string(path.join("config.json")).ok()?;
-    let kind: Kind = serde_json::from_str(&text).ok()?;
+    let damaged = |reason: String| ModelError::Parts {
+        place: config.display().to_string(),
+        reason: format!("it is damaged ({reason})"),
+    };
+    let text = std::fs::read_to_string(&config).map_err(|e| damaged(e.to_string()))?;
+    let says: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+    Ok(serde_json::from_value(says).ok().and_then(role_of_kind))
+}
+
+fn role_of_kind(kind: Kind) -> Option<Role> {
     match kind.model_type.as_str() {
         "VideoGPT+" => return Some(Role::Sparrow),
         "ddetr_sam2" => return Some(Role::Proposer),
@@ -141,11 +155,12 @@ fn role_of_file(path: &Path) -> Option<Role> {
     }
 }
 
-/// Looks for every role's files in a folder and its subfolders.
+/// Looks for every role's files in a folder and its subfolders. A configuration that cannot be read may be another program's:
+/// it is told where a `wanted` role is missing.
 ///
 /// # Errors
-/// [`ModelError::Parts`] if the folder cannot be read, or two places claim the same role.
-pub fn find(root: &Path) -> Result<Parts, ModelError> {
+/// [`ModelError::Parts`] if the folder cannot be read, two places claim the same role, or what is wanted may be what is damaged.
+pub fn find(root: &Path, wanted: &[Role]) -> Result<Parts, ModelError> {
     let failed = |reason: String| ModelError::Parts {
         place: root.display().to_string(),
         reason,
@@ -153,6 +168,7 @@ pub fn find(root: &Path) -> Result<Parts, ModelError> {
     let mut parts = Parts::new();
     let mut queue = vec![(root.to_owned(), 0)];
     let mut seen = 0;
+    let mut damaged = None;
     while let Some((path, depth)) = queue.pop() {
         seen += 1;
         if seen > FOLDERS {
@@ -161,8 +177,11 @@ pub fn find(root: &Path) -> Result<Parts, ModelError> {
                     .into(),
             ));
         }
-        let claimed = role_of_folder(&path).map(|role| (role, path.clone()));
-        let mut found: Vec<(Role, PathBuf)> = claimed.into_iter().collect();
+        let mut found: Vec<(Role, PathBuf)> = Vec::new();
+        match role_of_folder(&path) {
+            Ok(role) => found.extend(role.map(|role| (role, path.clone()))),
+            Err(e) => damaged = damaged.or(Some(e)),
+        }
         let entries = std::fs::read_dir(&path)
             .map_err(|e| failed(format!("{} cannot be read: {e}", path.display())))?;
         let mut entries: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
@@ -190,7 +209,21 @@ pub fn find(root: &Path) -> Result<Parts, ModelError> {
             }
         }
     }
-    Ok(parts)
+    match damaged {
+        Some(damaged) if lacks(&parts, wanted) => Err(damaged),
+        _ => Ok(parts),
+    }
+}
+
+/// Whether one of the roles has neither files of its own nor a copy in the checkpoint.
+fn lacks(parts: &Parts, roles: &[Role]) -> bool {
+    if roles.iter().all(|role| parts.contains_key(role)) {
+        return false;
+    }
+    !open(parts).is_ok_and(|set| {
+        let here = |role: &Role| parts.contains_key(role) || is_copied(&set, *role);
+        roles.iter().all(here)
+    })
 }
 
 /// Names of a tower that a SPARROW checkpoint may hold a copy of.
@@ -263,17 +296,20 @@ pub fn encoders_are_same(set: &TensorSet) -> Result<Option<bool>, WeightError> {
     Ok((!pairs.is_empty()).then_some(true))
 }
 
+/// The roles that a checkpoint cannot do without.
+pub const NEEDED: [Role; 4] = [
+    Role::Sparrow,
+    Role::Clip,
+    Role::InternVideo2,
+    Role::Proposer,
+];
+
 /// The roles that a checkpoint cannot do without and that no part fills.
 pub fn absent(parts: &Parts) -> Vec<Role> {
-    [
-        Role::Sparrow,
-        Role::Clip,
-        Role::InternVideo2,
-        Role::Proposer,
-    ]
-    .into_iter()
-    .filter(|role| !parts.contains_key(role))
-    .collect()
+    NEEDED
+        .into_iter()
+        .filter(|role| !parts.contains_key(role))
+        .collect()
 }
 
 /// Whether a tower that has no files of its own is in the checkpoint (its exporter left some of them in).
@@ -282,4 +318,37 @@ pub fn is_copied(set: &TensorSet, role: Role) -> bool {
         .iter()
         .filter(|(tower, _)| *tower == role)
         .any(|(_, prefix)| set.names().any(|name| name.starts_with(prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_configuration_of_another_program_is_told_only_where_a_part_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = |name: &str, config: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("config.json"), config).unwrap();
+            fs::write(path.join("pytorch_model.bin"), "weights").unwrap();
+            path
+        };
+        folder("own", r#"{"model_type": "VideoGPT+"}"#);
+        folder("proposer", r#"{"model_type": "ddetr_sam2"}"#);
+        folder("another", "{");
+        let clip = folder("clip", r#"{"model_type": "clip"}"#);
+        fs::write(dir.path().join("internvideo2.pt"), "weights").unwrap();
+        let parts = find(dir.path(), &NEEDED).unwrap();
+        assert!(absent(&parts).is_empty(), "{parts:?}");
+        fs::remove_dir_all(clip).unwrap();
+        let error = find(dir.path(), &NEEDED).unwrap_err().to_string();
+        assert!(
+            error.contains("another") && error.contains("damaged"),
+            "{error}"
+        );
+        assert_eq!(find(dir.path(), &[Role::Proposer]).unwrap().len(), 3);
+    }
 }

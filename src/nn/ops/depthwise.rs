@@ -203,7 +203,7 @@ pub fn depthwise_conv2d(
     bias: Option<&Tensor>,
     padding: usize,
 ) -> Result<Tensor> {
-    let (groups, _, kernel, _) = weight.dims4()?;
+    let (_, _, kernel, _) = weight.dims4()?;
     meter::count(
         2 * x.elem_count() * kernel * kernel,
         2 * bytes(&[x]) + bytes(&[weight]),
@@ -214,7 +214,35 @@ pub fn depthwise_conv2d(
             .apply_op2(&weight.contiguous()?, Depthwise { kernel, padding })?;
         return add_bias(y, bias);
     }
-    add_bias(x.conv2d(weight, padding, 1, 1, groups)?, bias)
+    add_bias(composed(x, weight, padding)?, bias)
+}
+
+/// A tap after another: candle's convolution of as many groups as channels is one convolution per channel, one after another.
+fn composed(x: &Tensor, weight: &Tensor, padding: usize) -> Result<Tensor> {
+    let (c, _, kernel, _) = weight.dims4()?;
+    let (_, _, h, w) = x.dims4()?;
+    let (oh, ow) = Depthwise { kernel, padding }.out(h, w);
+    let x = x
+        .pad_with_zeros(2, padding, padding)?
+        .pad_with_zeros(3, padding, padding)?;
+    let mut sum = None;
+    for ky in 0..kernel {
+        let rows = x.narrow(2, ky, oh)?;
+        for kx in 0..kernel {
+            let tap = weight.narrow(2, ky, 1)?.narrow(3, kx, 1)?;
+            let term = rows
+                .narrow(3, kx, ow)?
+                .broadcast_mul(&tap.reshape((1, c, 1, 1))?)?;
+            sum = Some(match sum {
+                Some(sum) => (sum + term)?,
+                None => term,
+            });
+        }
+    }
+    match sum {
+        Some(sum) => Ok(sum),
+        None => candle_core::bail!("a depthwise convolution needs a kernel"),
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +259,18 @@ mod tests {
             gradients_agree(&[&x, &w, &b], |v| {
                 super::depthwise_conv2d(&v[0], &v[1], Some(&v[2]), padding)
             });
+        }
+    }
+
+    #[test]
+    fn depthwise_in_candles_own_operations_agrees_with_the_kernel_and_has_gradients() {
+        for (k, padding) in [(7, 3), (3, 1), (3, 0)] {
+            let (x, w) = (randn(&[2, 3, 6, 9]), randn(&[3, 1, k, k]));
+            let want = super::depthwise_conv2d(&x, &w, None, padding).unwrap();
+            let got = super::composed(&x, &w, padding).unwrap();
+            assert_eq!(got.dims(), want.dims());
+            assert!(largest_difference(&got, &want) < 1e-4);
+            gradients_agree(&[&x, &w], |v| super::composed(&v[0], &v[1], padding));
         }
     }
 }

@@ -202,8 +202,7 @@ impl Sparrow {
         )?;
         let mut cache = KvCache::new();
         self.language
-            .forward(&spliced.embeds.unsqueeze(0)?, &mut cache)?;
-        cache.freeze()?;
+            .forward_prefix(&spliced.embeds.unsqueeze(0)?, &mut cache)?;
         Ok(VisualPrefix { cache })
     }
 

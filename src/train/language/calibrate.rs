@@ -3,6 +3,9 @@
 
 use crate::project::PEER;
 
+/// Powers of the presence that are tried.
+const POWERS: [f32; 4] = [0.0, 0.25, 0.5, 1.0];
+
 /// What was predicted for one phrase.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
@@ -76,8 +79,7 @@ pub(super) fn fit(records: &[Record], at_most: usize) -> Option<Fit> {
     };
     let grid = |n: u8| (1..n).map(move |i| f32::from(i) / f32::from(n));
     let mut best: Option<Fit> = None;
-    let powers = [0.0, 0.25, 0.5, 1.0];
-    let presences = grid(20).flat_map(|p| powers.map(|power| (p, power)));
+    let presences = grid(20).flat_map(|p| POWERS.map(|power| (p, power)));
     for (presence, power) in presences {
         for keep in grid(40) {
             let at = (presence, power, keep);
@@ -94,6 +96,26 @@ pub(super) fn fit(records: &[Record], at_most: usize) -> Option<Fit> {
         }
     }
     best
+}
+
+/// Part of the phrases that mean nothing which are answered with nothing where `answered` of the others are answered, by the
+/// power that does best; `None` where phrases of one of the two are lacking. It compares weights whatever their thresholds.
+pub(super) fn nothing_at(records: &[Record], answered: f64) -> Option<f64> {
+    let rate_at = |power: f32| {
+        let score = |r: &Record| {
+            let best = r.proposals.iter().map(|p| p.0).fold(0.0, f32::max);
+            best * r.presence.powf(power)
+        };
+        let (nothing, something): (Vec<&Record>, Vec<&Record>) =
+            records.iter().partition(|r| r.referents.is_empty());
+        let mut there: Vec<f32> = something.into_iter().map(score).collect();
+        there.sort_by(f32::total_cmp);
+        let may_miss = (there.len() as f64 * (1.0 - answered)) as usize;
+        let least = *there.get(may_miss)?;
+        let silent = nothing.iter().filter(|r| score(r) < least).count();
+        (!nothing.is_empty()).then(|| silent as f64 / nothing.len() as f64)
+    };
+    POWERS.into_iter().filter_map(rate_at).reduce(f64::max)
 }
 
 #[cfg(test)]
@@ -123,5 +145,8 @@ mod tests {
         assert!(kept(0.9, 0.8) && kept(0.6, 0.7), "{found:?}");
         assert!(!kept(0.8, 0.35) && !kept(0.2, 0.9), "{found:?}");
         assert!(fit(&[], 4).is_none());
+        // By confidence alone one of the two that mean nothing lies below the least sure of the others, by presence both do.
+        assert_eq!(nothing_at(&records, 1.0), Some(1.0));
+        assert_eq!(nothing_at(&records[..2], 1.0), None);
     }
 }

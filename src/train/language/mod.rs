@@ -187,14 +187,24 @@ fn refresh_region_code(params: &Params, job: &Job) -> TrainResult<()> {
     Ok(())
 }
 
-fn validate(model: &Model, pool: &Pool<'_>, held_out: &[Scene]) -> TrainResult<Tally> {
+/// Where phrases of nothing are counted: this much of the others is answered.
+const ANSWERED: f64 = 0.95;
+
+/// What a validation says, and the fields of its line in the log.
+fn validate(
+    model: &Model,
+    pool: &Pool<'_>,
+    held_out: &[Scene],
+) -> TrainResult<(Tally, Vec<(&'static str, f64)>)> {
     let mut tally = Tally::default();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     for scene in held_out.iter().filter(|s| !s.phrases.is_empty()) {
         let chosen: Vec<usize> = (0..scene.phrases.len().min(PHRASES)).collect();
         model.measure(&[(scene, chosen)], &pool.frozen, &mut rng, &mut tally)?;
     }
-    Ok(tally)
+    let mut fields = tally.fields();
+    fields.extend(calibrate::nothing_at(&tally.records, ANSWERED).map(|v| ("none_at_95", v)));
+    Ok((tally, fields))
 }
 
 /// Trains what stands between the towers and the masks of `info`; leaves the stage's checkpoint in the job's folder.
@@ -271,6 +281,11 @@ fn train(
         Part::Language => progress,
         Part::Filtration => 1.0,
     };
+    // What is gone on from, to compare with.
+    if part == Part::Filtration && budget.step() == 0 {
+        let (_, fields) = validate(&model, &pool, &held_out)?;
+        log.line("val", 0, 0.0, &fields)?;
+    }
     let mut tally = Tally::default();
     while let Some(step) = budget.next_step() {
         let progress = budget.progress();
@@ -329,13 +344,12 @@ fn train(
         }
         if done % VALIDATE_EVERY == 0 {
             let started = Instant::now();
-            let fields = validate(&model, &pool, &held_out)?.fields();
+            let (_, fields) = validate(&model, &pool, &held_out)?;
             log.line("val", done, budget.secs(), &fields)?;
             budget.excuse(started.elapsed());
         }
     }
-    let tally = validate(&model, &pool, &held_out)?;
-    let mut fields = tally.fields();
+    let (tally, mut fields) = validate(&model, &pool, &held_out)?;
     let mut extra = serde_json::json!({ "made": pool.made });
     if let Some(fit) = calibrate::fit(&tally.records, info.config.filtration.max_selected) {
         // Under this key an export finds them.

@@ -251,3 +251,16 @@ fn written_clips_read_back() {
     assert_eq!(ids, clip.ids[2]);
     assert!(image::open(dir.path().join("frames/00003.jpg")).is_ok());
 }
+
+#[test]
+fn a_shorter_clip_in_the_place_of_a_longer_one_leaves_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for frames in [4, 2] {
+        let options = SynthOptions { frames, ..small(0) };
+        super::write_clip(dir.path(), 3, &generate(3, &options)).unwrap();
+        for folder in ["frames", "masks"] {
+            let files = std::fs::read_dir(dir.path().join(folder)).unwrap();
+            assert_eq!(files.count(), frames, "{folder}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Clips on disk: `CLIP/frames/00000.jpg`, `CLIP/masks/00000.png` (8-bit indexed, index = object id), `CLIP/clip.json`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,24 +28,39 @@ pub struct ClipFile {
     pub phrases: Vec<Phrase>,
 }
 
-/// Writes `clip` into the folder `dir`.
+/// Writes `clip` into the folder `dir`, in the place of an earlier one.
 ///
 /// # Errors
 /// If a file cannot be written.
 pub fn write_clip(dir: &Path, seed: u64, clip: &Clip) -> TrainResult<()> {
     let (w, h) = (clip.width as u32, clip.height as u32);
+    let picture = |i: usize| dir.join(format!("frames/{i:05}.jpg"));
+    let mask = |i: usize| dir.join(format!("masks/{i:05}.png"));
     for (i, (rgb, ids)) in clip.frames.iter().zip(&clip.ids).enumerate() {
-        let path = dir.join(format!("frames/{i:05}.jpg"));
+        let path = picture(i);
         let mut bytes = Vec::new();
         image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95)
             .encode(rgb, w, h, image::ExtendedColorType::Rgb8)
             .map_err(|e| TrainError::file("cannot pack frame", &path, e))?;
         write_whole(&path, &bytes)?;
-        let path = dir.join(format!("masks/{i:05}.png"));
+        let path = mask(i);
         write_whole(
             &path,
             &indexed_png(ids, w, h).map_err(|e| TrainError::file("cannot pack mask", &path, e))?,
         )?;
+    }
+    // A longer clip that was here before ends later.
+    for i in clip.frames.len().. {
+        let left: Vec<PathBuf> = [picture(i), mask(i)]
+            .into_iter()
+            .filter(|p| p.exists())
+            .collect();
+        if left.is_empty() {
+            break;
+        }
+        for path in left {
+            std::fs::remove_file(&path).map_err(|e| TrainError::file("cannot remove", &path, e))?;
+        }
     }
     let file = ClipFile {
         schema: 1,

@@ -7,6 +7,7 @@ use egui::{
 
 use super::{
     super::{
+        actions::Action,
         command::{Command, Out},
         frames::Shown,
         outline::{CLOSES_WITHIN, FEWEST},
@@ -85,7 +86,8 @@ pub(crate) fn canvas_ui(ui: &mut Ui, state: &State, out: &mut Out) {
 }
 
 fn paint_picture(ui: &Ui, state: &State, rect: Rect, place: Place) {
-    let Some(frame) = state.clip.as_ref().and_then(|c| c.shown.clone()) else {
+    let clip = state.clip.as_ref();
+    let Some((frame, key)) = clip.and_then(|c| Some((c.shown.clone()?, c.shown_key))) else {
         let p = theme::palette(ui);
         ui.painter().text(
             rect.center(),
@@ -105,8 +107,6 @@ fn paint_picture(ui: &Ui, state: &State, rect: Rect, place: Place) {
         scale: 1.0 / (place.zoom * ui.pixels_per_point()),
     };
     let is_current = frame.index.0 == state.frame;
-    // The same index of the same clip is the same picture; clips differ in their decoder's pictures.
-    let key = std::sync::Arc::as_ptr(&frame) as usize as u64;
     let video = VideoPaint {
         image: std::sync::Arc::new(Shown(frame)),
         key,
@@ -348,8 +348,14 @@ fn brush_tool(
 ) {
     let down = response.is_pointer_button_down_on() && ui.input(|i| i.pointer.primary_down());
     if let Some(at) = pointer {
-        if down {
-            out.send(Command::Paint(place.to_video(at)));
+        // A brush that is held still asks for nothing, and so for no further drawing.
+        let point = place.to_video(at);
+        let draws = match &state.painting {
+            Some(painting) => !painting.is_at(point),
+            None => ui.input(|i| i.pointer.primary_pressed()),
+        };
+        if down && draws {
+            out.send(Command::Paint(point));
         }
         if response.contains_pointer() {
             ui.ctx().set_cursor_icon(CursorIcon::None);
@@ -365,6 +371,17 @@ fn brush_tool(
     }
 }
 
+/// What a key does; nothing if it is none.
+fn with_key(key: &str, does: &str) -> Option<String> {
+    (!key.is_empty()).then(|| format!("{key} {does}"))
+}
+
+/// Hints beside each other.
+fn one_line(hints: [Option<String>; 3]) -> String {
+    let hints: Vec<String> = hints.into_iter().flatten().collect();
+    hints.join(" · ")
+}
+
 /// What the tool in hand can be told, in the canvas's corner.
 fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
     let wants = match state.tool {
@@ -376,6 +393,8 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
         return;
     }
     let p = theme::palette(ui);
+    let shown = |action| state.keymap.shown(action);
+    let (enter, esc) = (shown(Action::FinishPrompt), shown(Action::Stop));
     let at = rect.left_top() + vec2(space::M, space::M);
     egui::Area::new(ui.scope_id().with("tool options"))
         .order(egui::Order::Middle)
@@ -413,10 +432,14 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                         out.send(Command::SetOutlineCuts(cuts));
                                     }
                                 }
-                                ui.label(small("Enter closes · right-click: a corner back · Esc drops"));
+                                let back = Some("right-click: a corner back".to_owned());
+                                let text = [with_key(&enter, "closes"), back, with_key(&esc, "drops")];
+                                ui.label(small(&one_line(text)));
                             }
                             Tool::Points => {
-                                ui.label(small("Click: on the object · right-click: not on it · Enter keeps · Esc drops"));
+                                let click = Some("Click: on the object · right-click: not on it".to_owned());
+                                let text = [click, with_key(&enter, "keeps"), with_key(&esc, "drops")];
+                                ui.label(small(&one_line(text)));
                             }
                             _ => {
                                 ui.label(small("size"));
@@ -424,7 +447,9 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                 let range =
                                     egui::Slider::new(&mut radius, 1.0..=200.0).logarithmic(true);
                                 let size = slider(ui, "Brush size", 110.0, range);
-                                if size.on_hover_text("Keys: [ and ]").changed() {
+                                let key = |action| state.keymap.in_brackets(action);
+                                let keys = format!("Smaller{}, larger{}", key(Action::BrushSmaller), key(Action::BrushLarger));
+                                if size.on_hover_text(keys).changed() {
                                     out.send(Command::SetBrush(radius));
                                 }
                                 ui.label(small(&format!("{:.0} px", radius * 2.0)));
@@ -455,4 +480,20 @@ fn zoom_ui(ui: &Ui, state: &State, rect: Rect, zoom: f32) {
         .rect_filled(back, 4, theme::faded(p.panel, 0.9));
     ui.painter()
         .galley(back.min + vec2(7.0, 4.0), galley, p.text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_of_keys_that_are_not_bound_are_left_out() {
+        let hints = |enter, esc| {
+            let back = Some("right-click: back".to_owned());
+            one_line([with_key(enter, "closes"), back, with_key(esc, "drops")])
+        };
+        let all = "Enter closes · right-click: back · Esc drops";
+        assert_eq!(hints("Enter", "Esc"), all);
+        assert_eq!(hints("", ""), "right-click: back");
+    }
 }

@@ -158,7 +158,9 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
             let text = "Stopped. Nothing was left behind.";
             ui.label(RichText::new(text).color(p.text_weak));
         }
-        ExportStatus::Done { summary, losses } => {
+        ExportStatus::Done {
+            summary, losses, ..
+        } => {
             ui.label(RichText::new(summary).color(p.good));
             if losses.is_empty() {
                 let text = "Nothing was lost.";

@@ -71,18 +71,13 @@ pub(crate) fn keys_ui(
                             ui.set_width(270.0);
                             ui.label(info.label).on_hover_text(info.about);
                         });
-                        let keys: Vec<String> = state
-                            .keymap
-                            .keys(info.action)
-                            .iter()
-                            .map(keymap::text)
-                            .collect();
+                        let keys = state.keymap.shown_all(info.action);
                         let shown = if waiting == Some(info.action) {
                             RichText::new("press a key…").color(p.accent)
                         } else if keys.is_empty() {
                             RichText::new("none").color(p.text_faint)
                         } else {
-                            RichText::new(keys.join("   "))
+                            RichText::new(keys)
                         };
                         let button = egui::Button::new(shown).min_size(vec2(150.0, 26.0));
                         let button = ui.add(button);
@@ -113,6 +108,8 @@ fn listen(ui: &Ui, query: &str, action: Action, out: &mut Out) {
             Event::Key {
                 key,
                 pressed: true,
+                // The key that pressed the button may still be held.
+                repeat: false,
                 modifiers,
                 ..
             } if !keymap::is_modifier(*key) => Some((*key, *modifiers)),

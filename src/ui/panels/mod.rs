@@ -158,7 +158,7 @@ fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
             if save.clicked() || (pressed && ui.memory(|m| m.focused().is_none())) {
                 out.act(Action::SaveElsewhere);
             }
-            if ui.button("Try again").clicked() {
+            if session.is_some_and(Session::can_retry) && ui.button("Try again").clicked() {
                 out.send(Command::RetrySave);
             }
             if ui.button("Stay").clicked() {
@@ -196,7 +196,10 @@ fn delete_ui(ui: &mut Ui, state: &State, id: crate::project::ObjectId, out: &mut
             let delete = egui::Button::new(RichText::new("Delete object").color(p.panel))
                 .fill(p.bad)
                 .stroke(egui::Stroke::NONE);
-            if ui.add(delete).clicked() || ui.input(|i| i.key_pressed(egui::Key::Enter)) {
+            let clicked = ui.add(delete).clicked();
+            // Enter does so from everywhere but a button that has the keyboard.
+            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
+            if clicked || (pressed && ui.memory(|m| m.focused().is_none())) {
                 out.send(Command::DeleteObject(id));
             }
             if ui.button("Keep it").clicked() {

@@ -13,7 +13,7 @@ use crate::project::{Emission, Proposal, Thresholds};
 
 const ROW: f32 = 24.0;
 /// Height that the rest of the inspector wants.
-const OTHERS: f32 = 380.0;
+const OTHERS: f32 = 404.0;
 
 /// Left edge and width of the columns within `rect`.
 struct Columns {
@@ -58,7 +58,7 @@ pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     header_ui(ui, state, out);
     // As many rows as leave room for the sliders and the emission.
     let rows = ((ui.clip_rect().height() - OTHERS) / ROW).floor();
-    let height = ROW * rows.clamp(3.0, 16.0).min(state.rows.len() as f32);
+    let height = ROW * rows.clamp(2.0, 16.0).min(state.rows.len() as f32);
     ui.spacing_mut().item_spacing.y = 0.0;
     let mut hovered = None;
     ScrollArea::vertical()
@@ -238,7 +238,11 @@ fn why(proposal: &Proposal, state: &State) -> String {
     let Some(session) = &state.session else {
         return String::new();
     };
-    let Thresholds { keep, at_most, .. } = session.doc.thresholds;
+    let Thresholds {
+        keep,
+        at_most,
+        objectness,
+    } = session.doc.thresholds;
     let choosing = state
         .emission_here()
         .map(|(_, e)| e.choosing)
@@ -246,6 +250,9 @@ fn why(proposal: &Proposal, state: &State) -> String {
     let reason = match (proposal.selected, proposal.confidence >= keep) {
         (true, true) => format!("Kept: its confidence reaches {keep:.2}."),
         (true, false) => "Kept: chosen by you, or the best there is.".to_owned(),
+        (false, _) if !proposal.drawn && proposal.objectness < objectness => {
+            format!("Not kept: its objectness is below {objectness:.2}.")
+        }
         (false, true) if choosing.one => {
             "Not kept: the answer speaks of one thing, or you took it out.".to_owned()
         }
@@ -294,30 +301,35 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
     let room = (ui.available_width() - 84.0 - 34.0 - space::S * 2.0).max(40.0);
     ui.spacing_mut().interact_size.y = 22.0;
     ui.spacing_mut().item_spacing.y = 2.0;
-    ui.horizontal(|ui| {
-        label(ui, "keep above");
-        // A fitted threshold lies between the slider's steps: only a step that a person makes changes it.
-        let shown = (now.keep * 100.0).round() / 100.0;
-        let mut keep = shown;
-        let range = egui::Slider::new(&mut keep, 0.0..=1.0).step_by(0.01);
-        let slider = slider(ui, "Keep above", room, range);
-        value(ui, format!("{:.2}", now.keep));
-        let moved = (keep - shown).abs() > 1e-4;
-        if moved || slider.drag_stopped() {
-            let keep = if moved { keep } else { now.keep };
-            out.send(Command::SetThresholds {
-                thresholds: Thresholds { keep, ..now },
-                done: done(&slider),
-            });
-        }
-        let but = match emission.choosing.peers {
-            true => ", but none that is much less sure than the best",
-            false => "",
-        };
-        slider.on_hover_text(format!(
-            "Proposals at or above this confidence are kept{but}. The model does not run again."
-        ));
-    });
+    // A fitted threshold lies between the slider's steps: only a step that a person makes changes it.
+    let share = |ui: &mut Ui, texts: [&str; 3], current: f32| {
+        let [name, title, hint] = texts;
+        ui.horizontal(|ui| {
+            label(ui, name);
+            let shown = (current * 100.0).round() / 100.0;
+            let mut wanted = shown;
+            let range = egui::Slider::new(&mut wanted, 0.0..=1.0).step_by(0.01);
+            let slider = slider(ui, title, room, range);
+            value(ui, format!("{current:.2}"));
+            let moved = (wanted - shown).abs() > 1e-4;
+            let chosen = (moved || slider.drag_stopped())
+                .then(|| (if moved { wanted } else { current }, done(&slider)));
+            slider.on_hover_text(hint);
+            chosen
+        })
+        .inner
+    };
+    let but = match emission.choosing.peers {
+        true => ", but none that is much less sure than the best",
+        false => "",
+    };
+    let hint = format!(
+        "Proposals at or above this confidence are kept{but}. The model does not run again."
+    );
+    if let Some((keep, done)) = share(ui, ["keep above", "Keep above", &hint], now.keep) {
+        let thresholds = Thresholds { keep, ..now };
+        out.send(Command::SetThresholds { thresholds, done });
+    }
     ui.horizontal(|ui| {
         label(ui, "at most");
         let mut at_most = now.at_most;
@@ -336,4 +348,11 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
         }
         slider.on_hover_text("Of more, the best are kept.");
     });
+    let hint =
+        "Boxes below this objectness are kept by nobody but you. The model does not run again.";
+    let texts = ["objects above", "Objects above", hint];
+    if let Some((objectness, done)) = share(ui, texts, now.objectness) {
+        let thresholds = Thresholds { objectness, ..now };
+        out.send(Command::SetThresholds { thresholds, done });
+    }
 }

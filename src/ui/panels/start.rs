@@ -14,6 +14,7 @@ use super::{
         theme::{self, space},
         widgets::{action_button, action_icon, fitted_text, focus_ring},
     },
+    status::leaving_ui,
     top_bar::shortened,
 };
 
@@ -51,6 +52,10 @@ pub(crate) fn start_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let about = "Find, track and correct things in video by asking for them.";
     ui.label(RichText::new(about).size(15.0).color(p.text_weak));
     ui.add_space(space::XL);
+    if state.leaving.is_some() {
+        // There is no status line here, and an export goes on without its clip.
+        ui.horizontal(|ui| leaving_ui(ui, state, out));
+    }
 
     if let Some(opening) = &state.opening {
         ui.horizontal(|ui| {

@@ -2,15 +2,20 @@
 
 use egui::{Align, Layout, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
-use super::super::{
-    actions::Action,
-    command::{Command, Out},
-    icons::Icon,
-    session::Saving,
-    state::{ExportStatus, State},
-    theme::{self, space},
-    widgets::{fitted_text, hairline, sized_icon_button},
+use super::{
+    super::{
+        actions::Action,
+        command::{Command, Out},
+        icons::Icon,
+        leaving::Leaving,
+        session::Saving,
+        state::{ExportStatus, State},
+        theme::{self, space},
+        widgets::{fitted_text, hairline, sized_icon_button},
+    },
+    top_bar::shortened,
 };
+use crate::render::MOST_OBJECTS;
 
 pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     hairline(ui, ui.max_rect(), true);
@@ -31,6 +36,14 @@ pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         };
         ui.label(small(format!("{} · {device}", model.id)));
         look_ui(ui, state, out);
+        let left_out = state.overlay.as_ref().map_or(0, |o| o.left_out);
+        if left_out > 0 {
+            let text = format!("{left_out} masks not drawn");
+            let label = ui.label(RichText::new(text).size(12.0).color(p.look));
+            label.on_hover_text(format!(
+                "The canvas draws {MOST_OBJECTS} masks at once; hide objects to see the others."
+            ));
+        }
         if state.memory_mb > 0 {
             let memory = ui.label(small(format!("{} MB", state.memory_mb)));
             memory.on_hover_text("Memory that Sparrow holds");
@@ -38,7 +51,13 @@ pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = space::S;
             ui.add_space(space::M);
+            leaving_ui(ui, state, out);
             export_ui(ui, state, out);
+            if let Some(name) = &state.opening {
+                let text = format!("opening {}…", shortened(name, 28));
+                ui.label(RichText::new(text).size(12.0).color(p.accent_text));
+                ui.add(egui::Spinner::new().size(12.0));
+            }
             job_ui(ui, state, out);
         });
     });
@@ -71,15 +90,16 @@ fn saving_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         _ => None,
     };
     let hover = match (&trouble, session.path()) {
-        (Some(why), _) => format!("{why}. Click to try again."),
+        (Some(why), _) if session.can_retry() => format!("{why}. Click to try again."),
+        (Some(why), _) => format!("{why}. Click to save elsewhere."),
         (None, Some(path)) => format!("Every change is saved in {}", path.display()),
         (None, None) => "The project file is made with your first change.".to_owned(),
     };
     if response.on_hover_text(hover).clicked() {
-        if trouble.is_some() {
-            out.send(Command::RetrySave);
-        } else {
-            out.act(Action::SaveNow);
+        match trouble {
+            Some(_) if session.can_retry() => out.send(Command::RetrySave),
+            Some(_) => out.act(Action::SaveElsewhere),
+            None => out.act(Action::SaveNow),
         }
     }
 }
@@ -90,11 +110,11 @@ fn look_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         return;
     }
     let p = theme::palette(ui);
-    let key = state.keymap.shown(Action::NextLook);
+    let key = state.keymap.in_brackets(Action::NextLook);
     let text = if stretches == 1 {
-        format!("1 stretch worth a look ({key})")
+        format!("1 stretch worth a look{key}")
     } else {
-        format!("{stretches} stretches worth a look ({key})")
+        format!("{stretches} stretches worth a look{key}")
     };
     let link = egui::Label::new(RichText::new(text).size(12.0).color(p.look)).sense(Sense::click());
     if ui.add(link).clicked() {
@@ -121,18 +141,38 @@ fn export_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     }
 }
 
+/// That the window is about to close, and how to call it off.
+pub(super) fn leaving_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    if state.leaving != Some(Leaving::Quit) {
+        return;
+    }
+    let p = theme::palette(ui);
+    let stay = ui.small_button("Stay");
+    let key = state.keymap.in_brackets(Action::Stop);
+    let hint = format!("Do not close the window{key}");
+    if stay.on_hover_text(hint).clicked() {
+        out.send(Command::Stay);
+    }
+    let text = match state.exporting {
+        Some(_) => "closes after the export",
+        None => "closes once all is saved",
+    };
+    ui.label(RichText::new(text).size(12.0).color(p.look));
+}
+
 fn job_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let p = theme::palette(ui);
     let Some(job) = state.shown_job() else {
         ui.label(RichText::new("ready").size(12.0).color(p.text_faint));
         return;
     };
-    let stop = sized_icon_button(ui, Icon::Close, "Stop the job", false, 22.0);
-    if stop
-        .on_hover_text("Stop (Esc); what is finished is kept")
-        .clicked()
-    {
-        out.send(Command::Cancel(job.id));
+    if job.can_be_stopped() {
+        let stop = sized_icon_button(ui, Icon::Close, "Stop the job", false, 22.0);
+        let key = state.keymap.in_brackets(Action::Stop);
+        let hint = format!("Stop{key}; what is finished is kept");
+        if stop.on_hover_text(hint).clicked() {
+            out.send(Command::Cancel(job.id));
+        }
     }
     let fraction = (job.total > 0).then(|| (job.done as f32 / job.total as f32).clamp(0.0, 1.0));
     let (rect, response) = ui.allocate_exact_size(vec2(110.0, 6.0), Sense::hover());
@@ -149,7 +189,9 @@ fn job_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     };
     ui.painter().rect_filled(filled, 3, p.accent);
     let mut text = job.title();
-    if !job.started {
+    if job.stopping {
+        text.push_str(" · stopping");
+    } else if !job.started {
         text.push_str(" · waiting");
     } else if !job.stage.is_empty() {
         text.push_str(" · ");

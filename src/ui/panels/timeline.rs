@@ -156,10 +156,10 @@ fn history_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             None => action.label().to_owned(),
         };
         let button = ui.add_enabled_ui(step.is_some(), |ui| icon_button(ui, icon, &label, false));
-        let key = state.keymap.shown(action);
+        let key = state.keymap.in_brackets(action);
         if button
             .inner
-            .on_hover_text(format!("{label} ({key})"))
+            .on_hover_text(format!("{label}{key}"))
             .clicked()
         {
             out.act(action);
@@ -333,6 +333,9 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
     if name.clicked() {
         out.send(Command::SelectObject(Some(lane.id)));
     }
+    if !ui.is_rect_visible(names.union(body)) {
+        return;
+    }
     let colour = theme::object_colour(lane.colour);
     let painter = ui.painter();
     if chosen {
@@ -394,8 +397,14 @@ fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
         let stroke = Stroke::new(1.4, theme::faded(colour, 0.95 * fade));
         painter.add(Shape::line(points, stroke));
     }
+    let mut last = f32::NEG_INFINITY;
     for &frame in &lane.anchors {
         let at = pos2(scale.x(frame), track.center().y);
+        // Of marks on one pixel, one is seen.
+        if at.x < last + 1.0 {
+            continue;
+        }
+        last = at.x;
         anchor_mark(
             &painter,
             at,
@@ -408,24 +417,23 @@ fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
 
 /// The score as lines, broken where frames are missing; at most about one point per screen pixel.
 fn score_lines(lane: &Lane, scale: Scale, track: Rect) -> Vec<Vec<egui::Pos2>> {
-    let every = (1.0 / scale.step().max(1e-4)).floor().max(1.0) as u32;
+    let every = (1.0 / scale.step().max(1e-4)).floor().max(1.0) as usize;
     let y = |score: f32| track.bottom() - 2.0 - score.clamp(0.0, 1.0) * (track.height() - 4.0);
-    let mut lines: Vec<Vec<egui::Pos2>> = Vec::new();
-    let mut last: Option<u32> = None;
-    for &(frame, score) in &lane.scores {
-        let joined = last.is_some_and(|l| l + 1 == frame);
-        last = Some(frame);
-        let point = pos2(scale.x(frame), y(score));
-        match lines.last_mut() {
-            Some(line) if joined => {
-                if frame % every == 0 {
-                    line.push(point);
-                }
-            }
-            _ => lines.push(vec![point]),
+    let point = |&(frame, score): &(u32, f32)| pos2(scale.x(frame), y(score));
+    let mut lines = Vec::new();
+    for &(start, end) in &lane.runs {
+        let run = &lane.scores[start..end];
+        let Some(&(first, _)) = run.first() else {
+            continue;
+        };
+        // The same frames whatever is before them, so that lines stand still while masks come in.
+        let next = every - first as usize % every;
+        let rest = run.iter().skip(next).step_by(every);
+        let line: Vec<egui::Pos2> = run.iter().take(1).chain(rest).map(point).collect();
+        if line.len() > 1 {
+            lines.push(line);
         }
     }
-    lines.retain(|l| l.len() > 1);
     lines
 }
 
@@ -528,6 +536,7 @@ mod tests {
             anchors: Vec::new(),
             drift: Vec::new(),
             scores: vec![(0, 0.5), (1, 0.6), (2, 0.7), (9, 0.1), (10, 0.2)],
+            runs: vec![(0, 3), (3, 5)],
         };
         let scale = Scale {
             left: 0.0,
@@ -537,5 +546,21 @@ mod tests {
         let track = Rect::from_min_max(pos2(0.0, 0.0), pos2(100.0, 20.0));
         let lines = score_lines(&lane, scale, track);
         assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2]);
+        // Five frames a pixel: the first of a run, then every fifth frame.
+        let dense = Scale {
+            width: 20.0,
+            frames: 100,
+            ..scale
+        };
+        let lane = Lane {
+            scores: (3..23).map(|f| (f, 0.5)).collect(),
+            runs: vec![(0, 20)],
+            ..lane
+        };
+        let drawn: Vec<u32> = score_lines(&lane, dense, track)[0]
+            .iter()
+            .map(|p| dense.frame(p.x))
+            .collect();
+        assert_eq!(drawn, [3, 5, 10, 15, 20]);
     }
 }

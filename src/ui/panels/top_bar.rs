@@ -17,6 +17,9 @@ const MODELS: [(&str, &str); 2] = [
     ("sparrow-videoglamm", "released checkpoint, about 11 GB"),
 ];
 
+/// Points that the right side takes beside the texts of its three buttons: icons, paddings, gaps, the narrowest phrase.
+const OTHERS: f32 = 376.0;
+
 pub(crate) fn top_bar_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     hairline(ui, ui.max_rect(), false);
     ui.horizontal_centered(|ui| {
@@ -63,14 +66,27 @@ fn clip_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let video = &session.doc.video;
     let mut job = egui::text::LayoutJob::default();
     let format = |colour| egui::TextFormat::simple(theme::regular(13.0), colour);
-    job.append(&shortened(&clip.title, 28), 0.0, format(p.text));
     let facts = format!(
         "  {}×{} · {} frames",
         video.size.width, video.size.height, video.frames
     );
-    job.append(&facts, 0.0, format(p.text_weak));
+    let width = |text: &str| {
+        let font = theme::regular(13.0);
+        let galley = ui.painter().layout_no_wrap(text.to_owned(), font, p.text);
+        galley.size().x
+    };
+    let others: f32 = ["Export…", "Ground", &model_label(state)]
+        .map(width)
+        .iter()
+        .sum();
+    let room = ui.available_width() - others - OTHERS - 2.0 * ui.spacing().button_padding.x;
+    let (title, with_facts) = fitted_title(&clip.title, &facts, room, width);
+    job.append(&title, 0.0, format(p.text));
+    if with_facts {
+        job.append(&facts, 0.0, format(p.text_weak));
+    }
     let button = ui.add(egui::Button::new(job).min_size(vec2(0.0, 30.0)));
-    let button = button.on_hover_text(clip.path.display().to_string());
+    let button = button.on_hover_text(format!("{}{facts}", clip.path.display()));
     egui::Popup::menu(&button)
         .accessible_name("Clip")
         .show(|ui| {
@@ -109,26 +125,56 @@ fn clip_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         });
 }
 
+/// A clip's name, short enough to fit into `room` with the facts behind it, or without them; says whether with them.
+fn fitted_title(
+    title: &str,
+    facts: &str,
+    room: f32,
+    width: impl Fn(&str) -> f32,
+) -> (String, bool) {
+    let fits = |most: usize, room: f32| {
+        let text = shortened(title, most);
+        (width(&text) <= room).then_some(text)
+    };
+    let beside = room - width(facts);
+    let with_facts = (14..=28).rev().find_map(|most| fits(most, beside));
+    match with_facts {
+        Some(text) => (text, true),
+        None => {
+            let alone = (8..=28).rev().find_map(|most| fits(most, room));
+            (alone.unwrap_or_else(|| shortened(title, 7)), false)
+        }
+    }
+}
+
+fn is_loading(state: &State) -> bool {
+    let mut kinds = state.jobs.iter().map(|j| &j.kind);
+    kinds.any(|kind| matches!(kind, JobKind::LoadModel))
+}
+
+/// The model and where it runs.
+fn model_label(state: &State) -> String {
+    let model = &state.model;
+    let device = if model.ready {
+        short_device(&model.device)
+    } else if is_loading(state) {
+        "loading…"
+    } else {
+        "not loaded"
+    };
+    format!("{} · {device}", model.id)
+}
+
 fn model_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let p = theme::palette(ui);
     let model = &state.model;
-    let loading = state
-        .jobs
-        .iter()
-        .any(|j| matches!(j.kind, JobKind::LoadModel));
-    let device = if model.ready {
-        short_device(&model.device).to_owned()
-    } else if loading {
-        "loading…".to_owned()
-    } else {
-        "not loaded".to_owned()
-    };
+    let loading = is_loading(state);
     let colour = if model.ready || loading {
         p.text
     } else {
         p.look
     };
-    let label = RichText::new(format!("{} · {device}", model.id)).color(colour);
+    let label = RichText::new(model_label(state)).color(colour);
     let button = ui.add(egui::Button::new(label).min_size(vec2(0.0, 30.0)));
     let button = button.on_hover_text(format!("Model and device: {}", model.device));
     egui::Popup::menu(&button)
@@ -217,6 +263,21 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_clip_name_gives_way_to_the_phrase() {
+        let width = |text: &str| text.chars().count() as f32 * 7.0;
+        let (name, facts) = ("a very long name of a clip.mp4", "  1920×1080 · 24 frames");
+        let fitted = |room| fitted_title(name, facts, room, width);
+        let (whole, with_facts) = fitted(1000.0);
+        assert_eq!((whole, with_facts), (shortened(name, 28), true));
+        for room in [330.0, 300.0, 223.0, 150.0, 60.0] {
+            let (text, with_facts) = fitted(room);
+            let behind = if with_facts { width(facts) } else { 0.0 };
+            assert!(width(&text) + behind <= room, "{text} in {room}");
+            assert_eq!(with_facts, room >= 300.0);
+        }
+    }
 
     #[test]
     fn long_names_lose_their_middle() {

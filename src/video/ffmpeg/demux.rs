@@ -170,6 +170,8 @@ pub(super) enum Read {
     /// Unreadable here, perhaps not further on.
     Damaged,
     End,
+    /// The system does not give the file any more: a network drive that is gone. FFmpeg would say so for ever.
+    Gone,
 }
 
 /// The next packet of any stream.
@@ -178,8 +180,8 @@ pub(super) fn read(input: &mut format::context::Input) -> Read {
     match packet.read(input) {
         Ok(()) => Read::Packet(packet),
         Err(Error::InvalidData) => Read::Damaged,
-        // Every other error is latched by FFmpeg and would come back for ever.
-        Err(_) => Read::End,
+        Err(Error::Eof) => Read::End,
+        Err(_) => Read::Gone,
     }
 }
 
@@ -218,6 +220,10 @@ pub(super) fn scan(input: &mut format::context::Input, index: usize) -> Scan {
             Read::Damaged => {
                 damaged_reads += 1;
                 continue;
+            }
+            Read::Gone => {
+                damaged_reads += 1;
+                break;
             }
             Read::End => break,
         };

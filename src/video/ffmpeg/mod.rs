@@ -28,6 +28,10 @@ use crate::project::{FrameIndex, Size, VideoInfo};
 /// wrongly at the start of a stream is off by fewer.
 const REORDER_SLACK: u32 = 16;
 
+/// Errors of a decoder that is emptied at the end of a stream before it counts as empty: it has one for each damaged packet
+/// that it holds, as many as it has threads.
+const MAX_FAULTS: u32 = 64;
+
 /// Packets of no known frame that are skipped after a seek before the landing counts as failed.
 const MAX_UNKNOWN_PACKETS: u32 = 256;
 
@@ -73,6 +77,8 @@ pub struct FfmpegSource {
     /// Packet that the decoder was too full to take, already marked with its display index.
     staged: Option<Packet>,
     draining: bool,
+    /// It was told so because the file could not be read on, which may pass.
+    gone: bool,
     /// The decoder gives pictures with faults as well.
     permissive: bool,
     /// Display index at which decoding started: pictures below it lack their references.
@@ -159,6 +165,7 @@ impl FfmpegSource {
             peeked: None,
             staged: None,
             draining: false,
+            gone: false,
             permissive: false,
             base: 0,
             floor: 0,
@@ -241,6 +248,7 @@ impl FfmpegSource {
         self.peeked = None;
         self.staged = None;
         self.draining = false;
+        self.gone = false;
         self.permissive = false;
         self.base = 0;
         self.floor = 0;
@@ -279,6 +287,7 @@ impl FfmpegSource {
         }
         self.decoder.flush();
         self.draining = false;
+        self.gone = false;
         self.peeked = None;
         self.staged = None;
         self.fed = None;
@@ -302,7 +311,7 @@ impl FfmpegSource {
                 Read::Packet(_) => patience.renew(),
                 Read::Damaged if patience.exhausted() => return false,
                 Read::Damaged => {}
-                Read::End => return false,
+                Read::End | Read::Gone => return false,
             }
         }
         false
@@ -336,6 +345,10 @@ impl FfmpegSource {
                     Read::Packet(packet) => packet,
                     Read::Damaged if !patience.exhausted() => continue,
                     Read::Damaged | Read::End => return None,
+                    Read::Gone => {
+                        self.gone = true;
+                        return None;
+                    }
                 },
             };
             patience.renew();
@@ -384,11 +397,16 @@ impl FfmpegSource {
         picture: &mut frame::Video,
         spare: &mut dyn FnMut(u32) -> bool,
     ) -> Option<u32> {
-        let mut refused = 0;
+        let (mut refused, mut faults) = (0, 0);
         loop {
             match self.decoder.receive_frame(picture) {
                 Ok(()) => {}
                 Err(Error::Eof) => return None,
+                // One of the last packets is damaged, which says nothing of those behind it.
+                Err(_) if self.draining && faults < MAX_FAULTS => {
+                    faults += 1;
+                    continue;
+                }
                 Err(_) if self.draining => return None,
                 Err(_) => {
                     // A decoder that neither gives nor takes is stuck on this packet.
@@ -441,6 +459,8 @@ impl FfmpegSource {
             let mut spare = |i| i < wanted && !way.wants(FrameIndex(i));
             let Some(index) = self.next_picture(&mut picture, &mut spare) else {
                 skipped.extend(expected..self.table.len());
+                // Nothing comes any more.
+                self.floor = u32::MAX;
                 return Ok(RunEnd::Missed);
             };
             skipped.extend(expected..index);
@@ -454,8 +474,11 @@ impl FfmpegSource {
                     return Ok(RunEnd::Missed);
                 }
             }
-            if way.wants(FrameIndex(index)) {
-                way.keep(self.deliver(index, &picture)?);
+            if way.wants(FrameIndex(index))
+                // What cannot be shown is told when it is asked for.
+                && let Ok(frame) = self.deliver(index, &picture)
+            {
+                way.keep(frame);
             }
         }
     }
@@ -465,7 +488,13 @@ impl FfmpegSource {
         let start = self.table.start_for(index);
         let mut skipped = BTreeSet::new();
         if self.is_ahead(index, start) {
+            // Begun at the start of the file, with pictures with faults: what does not come now never will.
+            let last_resort = self.permissive && !self.gone;
             match self.run(index, way, &mut skipped)? {
+                RunEnd::Missed if last_resort => {
+                    self.lose(index, &skipped);
+                    return Ok(RunEnd::Missed);
+                }
                 RunEnd::Missed => {}
                 end => return Ok(end),
             }
@@ -486,11 +515,19 @@ impl FfmpegSource {
         }
         skipped.clear();
         self.reopen(FrameIndex(index))?;
-        // From the very start nothing better will come: take pictures with faults as well.
-        self.decoder.set_flags(codec::Flags::OUTPUT_CORRUPT);
-        self.permissive = true;
+        // From the very start nothing better will come: take pictures with faults as well. Not of a counted stream: it was
+        // counted without them, and each would shift the number of every frame after it.
+        if !self.table.is_counted() {
+            self.decoder.set_flags(codec::Flags::OUTPUT_CORRUPT);
+            self.permissive = true;
+        }
         let end = self.run(index, way, &mut skipped)?;
         if matches!(end, RunEnd::Missed) {
+            if self.gone {
+                // Another picture in its place would stand there for good.
+                let reason = "the file cannot be read any further";
+                return Err(VideoError::decode(FrameIndex(index), reason));
+            }
             self.lose(index, &skipped);
         }
         Ok(end)
@@ -499,7 +536,10 @@ impl FfmpegSource {
     /// Remembers frames that cannot be decoded, and says so.
     fn lose(&mut self, index: u32, skipped: &BTreeSet<u32>) {
         self.lost.insert(index);
-        self.lost.extend(skipped.range(..index));
+        // Each would cost a reading from the start again. The latest may still come, out of order.
+        let floor = self.floor;
+        let sure = |i: &&u32| **i < index || i.saturating_add(REORDER_SLACK) < floor;
+        self.lost.extend(skipped.iter().filter(sure));
         let said = "damaged frames, shown as the nearest whole frame before them: ";
         self.warnings.retain(|w| !w.starts_with(said));
         let mut list: Vec<String> = self.lost.iter().take(8).map(u32::to_string).collect();

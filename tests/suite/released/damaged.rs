@@ -248,15 +248,20 @@ fn configurations_that_disagree() {
         "\"rope_scaling\": {\"type\": \"linear\"}",
     );
     all_refuse(&dir, &["config.json", "rope_scaling"]);
+    for (layers, words) in [
+        ("100000000", "num_hidden_layers is 100000000"),
+        ("0", "is 0"),
+    ] {
+        with(
+            "\"num_hidden_layers\": 4",
+            &format!("\"num_hidden_layers\": {layers}"),
+        );
+        all_refuse(&dir, &["config.json", words, "no network"]);
+    }
     with("\"mlp2x_gelu\"", "\"linear\"");
     all_refuse(&dir, &["config.json", "linear"]);
     fs::write(&path, "{\"model_type\": \"VideoGPT+\", ").unwrap();
-    refused(
-        dir.path(),
-        &["models", "verify", ID, "--from", "files"],
-        1,
-        &["SPARROW checkpoint"],
-    );
+    all_refuse(&dir, &["sparrow/config.json", "damaged"]);
 }
 
 #[test]

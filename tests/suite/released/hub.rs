@@ -106,6 +106,12 @@ impl Hub {
         if self.damage.as_deref() == Some(name) {
             content.fill(7);
         }
+        if from > 0 && from >= content.len() {
+            return Some(
+                b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    .to_vec(),
+            );
+        }
         let end = to.saturating_add(1).min(content.len());
         let body = content.get(from.min(end)..end)?;
         let mut reply = format!(
@@ -182,6 +188,17 @@ fn files_are_fetched_resumed_compared_and_remembered() {
     fs::create_dir_all(&blobs).unwrap();
     let half = content.len() / 2;
     fs::write(blobs.join(format!("{sum}.part")), &content[..half]).unwrap();
+    // One that was ended before it had its name, and one that holds more than there is.
+    let begun = |name: &str, more: &[u8]| {
+        let repository = "RISys-Lab/sparrow-finetune";
+        let content = &hub.files[&(repository.to_owned(), format!("hf_model/{name}"))];
+        let blobs = here.join("hub/hub/models--RISys-Lab--sparrow-finetune/blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        let part = blobs.join(format!("{}.part", hex(&Sha256::digest(content))));
+        fs::write(part, [content.as_slice(), more].concat()).unwrap();
+    };
+    begun(&super::shard(0, 3), b"");
+    begun(&super::shard(1, 3), b"too much");
     let address = hub.serve();
 
     let fetched = sparrow_with(here, &["models", "fetch", ID], &[("HF_ENDPOINT", &address)]);
@@ -215,6 +232,42 @@ fn files_are_fetched_resumed_compared_and_remembered() {
     let verify = sparrow(here, &["models", "verify", ID]);
     assert_eq!(verify.code, 1);
     assert!(verify.stderr.contains("has shape"), "{}", verify.stderr);
+}
+
+/// A file of the right length in the cache may have been written by a program that was ended before it compared it.
+#[test]
+fn a_damaged_file_in_the_cache_is_fetched_again() {
+    let dir = place();
+    let here = dir.path();
+    small(&here.join("files"));
+    let files = Arc::new(repositories(&here.join("files")));
+    let fetch = || {
+        let hub = Hub {
+            files: Arc::clone(&files),
+            ..Hub::default()
+        };
+        let asked = Arc::clone(&hub.asked);
+        let address = hub.serve();
+        let run = sparrow_with(here, &["models", "fetch", ID], &[("HF_ENDPOINT", &address)]);
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+        let asked = asked.lock().unwrap().clone();
+        // What is announced is asked for with its first byte alone.
+        asked
+            .into_iter()
+            .filter(|a| !a.ends_with("to 0"))
+            .collect::<Vec<_>>()
+    };
+    fetch();
+    let folder = here.join("hub/hub/models--openai--clip-vit-large-patch14-336/snapshots/c0ffee");
+    let path = folder.join("pytorch_model.bin");
+    let right = fs::read(&path).unwrap();
+    let mut wrong = right.clone();
+    wrong[right.len() / 2] ^= 1;
+    fs::write(&path, &wrong).unwrap();
+    let asked = fetch();
+    assert_eq!(fs::read(&path).unwrap(), right);
+    let files = asked.iter().filter(|a| a.contains("/resolve/"));
+    assert_eq!(files.count(), 1, "the others are there: {asked:?}");
 }
 
 #[test]

@@ -278,6 +278,17 @@ fn towers_come_from_their_own_files_and_layouts_may_differ() {
     let verify = sparrow(here, &["models", "verify", ID, "--from", "other"]);
     assert_eq!(verify.code, 0, "{}{}", verify.stdout, verify.stderr);
     assert_eq!(answer(here, "other"), want);
+
+    // The inner names are the only ones there are, and a bundle keeps them.
+    let bundle = "inner.safetensors";
+    let args = [
+        "models", "convert", ID, "--from", "other", "--out", bundle, "--dtype", "f32",
+    ];
+    let convert = sparrow(here, &args);
+    assert_eq!(convert.code, 0, "{}", convert.stderr);
+    let verify = sparrow(here, &["models", "verify", bundle]);
+    assert_eq!(verify.code, 0, "{}{}", verify.stdout, verify.stderr);
+    assert_eq!(answer(here, bundle), want);
 }
 
 /// A proposer whose encoder is SAM2's number by number has it once in a bundle, and answers the same; another's is its own.
@@ -335,6 +346,41 @@ fn oddity_24_an_encoder_that_is_sam2s_is_held_once() {
     assert!(twice);
     let offered = |json: &serde_json::Value| json["emissions"][0]["proposals"].clone();
     assert_ne!(offered(&apart), offered(&same), "its own encoder is used");
+}
+
+/// A new file there would be taken for the model the next time, shards and all.
+#[test]
+fn a_bundle_is_not_written_among_the_files_that_it_is_made_of() {
+    let dir = place();
+    let here = dir.path();
+    small(&here.join("files"));
+    fs::create_dir(here.join("files/sparrow/below")).unwrap();
+    let mut outputs = vec![
+        "files/sparrow/model.safetensors",
+        "./files/../files/sparrow/model.safetensors",
+        "files/ddetr_sam2/new.safetensors",
+        "files/sparrow/below/model.safetensors",
+    ];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(here.join("files/sparrow"), here.join("link")).unwrap();
+        outputs.push("link/model.safetensors");
+    }
+    for out in outputs {
+        let args = ["models", "convert", ID, "--from", "files", "--out", out];
+        refused(here, &args, 1, &["among the files that are read", out]);
+        assert!(!here.join(out).exists());
+    }
+    let args = [
+        "models",
+        "convert",
+        ID,
+        "--from",
+        "files",
+        "--out",
+        "files.safetensors",
+    ];
+    assert_eq!(sparrow(here, &args).code, 0, "beside them there is room");
 }
 
 /// There is nothing to fetch for a model that the program carries.

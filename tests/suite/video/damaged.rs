@@ -143,6 +143,42 @@ fn a_hole_in_the_middle_keeps_the_numbering() {
     }
 }
 
+#[test]
+fn a_damaged_stretch_is_given_up_at_once() {
+    let Some(clips) = Clips::new("a_damaged_stretch_is_given_up_at_once") else {
+        return;
+    };
+    let args =
+        testsrc("160x120", 60) + " -c:v libx264 -bf 0 -g 10 -pix_fmt yuv420p -movflags faststart";
+    let path = clips.make("stretch.mp4", &args);
+    let mut bytes = fs::read(&path).unwrap();
+    let source = FfmpegSource::open(&path).unwrap();
+    for entry in &source.table().unwrap().frames()[23..27] {
+        let at = usize::try_from(entry.pos).unwrap();
+        bytes[at..at + 8].fill(0);
+    }
+    fs::write(&path, bytes).unwrap();
+    // One question finds them all: each would cost a reading of the whole file.
+    let mut source = FfmpegSource::open(&path).unwrap();
+    source.frame(FrameIndex(23)).unwrap();
+    let said = source.warnings().last().unwrap();
+    assert!(said.ends_with(": 23, 24, 25, 26"), "{said}");
+    // At the end of the file as well.
+    let mut bytes = fs::read(&path).unwrap();
+    for entry in &source.table().unwrap().frames()[55..60] {
+        let at = usize::try_from(entry.pos).unwrap();
+        bytes[at..at + 8].fill(0);
+    }
+    fs::write(&path, bytes).unwrap();
+    let mut source = FfmpegSource::open(&path).unwrap();
+    source.frame(FrameIndex(55)).unwrap();
+    let said = source.warnings().last().unwrap();
+    assert!(
+        said.ends_with("23, 24, 25, 26, 55, 56, 57, 58, 9 in all"),
+        "{said}"
+    );
+}
+
 /// 200 damaged copies: whatever happens, it is an answer.
 #[test]
 fn flipped_bytes_never_panic_or_hang() {

@@ -226,6 +226,12 @@ fn a_frame_that_fails_is_said_and_not_tried_again() {
     rig.permit();
     until(&rig.woken, || rig.decoder.newest().is_some());
     assert_eq!(rig.decoder.error(), None);
+    // Nor is it forgotten: another frame's picture would stand there without a word.
+    rig.decoder.request(FrameIndex(13));
+    let said = rig.decoder.error();
+    assert_eq!(said.unwrap(), "frame 13 cannot be decoded: bad luck");
+    rig.decoder.request(FrameIndex(20));
+    assert_eq!(rig.decoder.error(), None);
 }
 
 #[test]

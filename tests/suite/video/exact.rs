@@ -154,6 +154,39 @@ fn streams_without_time_stamps() {
     }
 }
 
+/// A dump that begins within a group: FFmpeg leaves out what comes before the first key frame unless it is told not to.
+#[test]
+fn frames_that_are_counted_keep_their_numbers_whichever_way_one_goes() {
+    let Some(clips) =
+        Clips::new("frames_that_are_counted_keep_their_numbers_whichever_way_one_goes")
+    else {
+        return;
+    };
+    let args =
+        testsrc("160x120", 80) + " -c:v libx264 -bf 2 -g 30 -sc_threshold 0 -pix_fmt yuv420p";
+    let path = clips.make("cut.h264", &args);
+    let bytes = std::fs::read(&path).unwrap();
+    let is_start = |at: &usize| bytes[*at..].starts_with(&[0, 0, 1]);
+    let starts: Vec<usize> = (0..bytes.len()).filter(is_start).collect();
+    let kind = |at: usize| bytes.get(at + 3).map_or(0, |b| b & 31);
+    // The slices of the first key frame (type 5) are cut out; its parameter sets stay.
+    let key = starts.iter().position(|&at| kind(at) == 5).unwrap();
+    let slices = starts[key..]
+        .iter()
+        .take_while(|&&at| kind(at) == 5)
+        .count();
+    let rest = starts[key + slices];
+    std::fs::write(&path, [&bytes[..starts[key]], &bytes[rest..]].concat()).unwrap();
+    let mut source = FfmpegSource::open(&path).unwrap();
+    let n = source.info().frames;
+    assert_eq!(n, 50, "the group without its key frame is not counted");
+    let mut show = |i| hash(&source.frame(FrameIndex(i)).unwrap());
+    let forwards: Vec<String> = (0..n).map(&mut show).collect();
+    for i in (0..n).rev().chain(shuffled(n)) {
+        assert_eq!(show(i), forwards[i as usize], "frame {i}");
+    }
+}
+
 #[test]
 fn edit_lists_hide_frames() {
     let Some(clips) = Clips::new("edit_lists_hide_frames") else {
