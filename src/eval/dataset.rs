@@ -112,46 +112,41 @@ pub fn open(
     }
     match format {
         "davis" => {
-            let mut all = davis::sequences(root)?;
-            let mut missing = Vec::new();
-            if let Some(split) = split {
-                let listed = davis::split(root, split)?;
-                all.retain(|s| listed.contains(&s.name));
-                let there: BTreeSet<&str> = all.iter().map(|s| s.name.as_str()).collect();
-                missing.extend(listed.into_iter().filter(|n| !there.contains(n.as_str())));
-            }
+            let all = davis::sequences(root)?.into_iter();
+            let mut all: BTreeMap<String, _> = all.map(|s| (s.name.clone(), s)).collect();
+            let names: BTreeSet<String> = match split {
+                Some(split) => davis::split(root, split)?,
+                None => all.keys().cloned().collect(),
+            };
             // What lies beyond the limit may be as incomplete as it likes.
-            let mut names: Vec<&str> = all.iter().map(|s| s.name.as_str()).collect();
-            names.extend(missing.iter().map(String::as_str));
-            names.sort_unstable();
-            let last = names.get(limit.saturating_sub(1)).map(|n| (*n).to_owned());
-            let wanted = |name: &str| limit > 0 && last.as_deref().is_none_or(|last| name <= last);
-            let all = all.into_iter().filter(|s| wanted(&s.name)).map(|s| {
-                let unusable = s.check().err().map(|e| e.to_string());
-                let images = s.images.ok_or_else(|| {
-                    EvalError::Unusable(format!("sequence {} has no images", s.name))
-                })?;
-                Ok(Sequence {
-                    name: s.name,
-                    images,
-                    frames: s.frames.len() as u32,
-                    masks: s.annotations,
-                    queries: Vec::new(),
-                    unusable,
+            let names = names.into_iter().take(limit);
+            names
+                .map(|name| {
+                    let Some(found) = all.remove(&name) else {
+                        let why = "the split lists it, and the dataset does not hold it";
+                        return Ok(Sequence {
+                            name,
+                            images: PathBuf::new(),
+                            frames: 0,
+                            masks: BTreeMap::new(),
+                            queries: Vec::new(),
+                            unusable: Some(why.to_owned()),
+                        });
+                    };
+                    let unusable = found.check().err().map(|e| e.to_string());
+                    let images = found.images.ok_or_else(|| {
+                        EvalError::Unusable(format!("sequence {name} has no images"))
+                    })?;
+                    Ok(Sequence {
+                        name,
+                        images,
+                        frames: found.frames.len() as u32,
+                        masks: found.annotations,
+                        queries: Vec::new(),
+                        unusable,
+                    })
                 })
-            });
-            let mut all: Vec<Sequence> = all.collect::<Result<_, EvalError>>()?;
-            let missing = missing.into_iter().filter(|name| wanted(name));
-            all.extend(missing.map(|name| Sequence {
-                name,
-                images: PathBuf::new(),
-                frames: 0,
-                masks: BTreeMap::new(),
-                queries: Vec::new(),
-                unusable: Some("the split lists it, and the dataset does not hold it".to_owned()),
-            }));
-            all.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(all)
+                .collect()
         }
         "synth" => {
             let all = synth::clips(root)?.into_iter().take(limit);

@@ -2,7 +2,7 @@
 //! form that mask datasets use.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{HashMap, HashSet},
     fs::File,
     io::BufReader,
     path::Path,
@@ -166,26 +166,20 @@ fn by_palette(colours: impl Iterator<Item = [u16; 3]>) -> Option<Vec<u8>> {
     let entries = palette.chunks_exact(3).map(|rgb| rgb16(rgb, 8));
     let numbers: HashMap<[u16; 3], u8> = entries.zip(0..=255).collect();
     let colours: Vec<[u16; 3]> = colours.collect();
-    let unknown: BTreeSet<&[u16; 3]> = colours
-        .iter()
-        .filter(|c| !numbers.contains_key(*c))
-        .collect();
-    let number = |c: &[u16; 3]| numbers.get(c).copied();
-    if unknown.is_empty() {
-        return colours.iter().map(number).collect();
-    }
-    let is_smoothed =
-        colours.iter().all(|[r, g, b]| r == g && g == b) && colours.iter().any(|c| c[0] >= BRIGHT);
-    if is_smoothed {
-        return Some(colours.iter().map(|c| u8::from(c[0] != 0)).collect());
-    }
+    let distinct: HashSet<[u16; 3]> = colours.iter().copied().collect();
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        distinct.iter().partition(|c| numbers.contains_key(*c));
+    let is_smoothed = !unknown.is_empty()
+        && distinct.iter().all(|[r, g, b]| r == g && g == b)
+        && distinct.iter().any(|c| c[0] >= BRIGHT);
     // Beside numbered things nothing says what another colour is.
-    let is_alone = unknown.len() == 1
-        && colours
-            .iter()
-            .filter_map(number)
-            .all(|n| n == 0 || n == VOID);
-    is_alone.then(|| colours.iter().map(|c| number(c).unwrap_or(1)).collect())
+    let is_alone = unknown.len() == 1 && known.iter().all(|c| [0, VOID].contains(&numbers[*c]));
+    let label = |c: &[u16; 3]| match numbers.get(c) {
+        _ if is_smoothed => u8::from(c[0] != 0),
+        Some(&number) => number,
+        None => 1,
+    };
+    (unknown.is_empty() || is_smoothed || is_alone).then(|| colours.iter().map(label).collect())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod youtube_vis;
 
 use std::path::{Path, PathBuf};
 
-use crate::project::{Document, FrameIndex, Size, frames_of};
+use crate::project::{Document, FrameIndex, Size, frames_of, images_of};
 
 pub use coco::Coco;
 pub use davis::Davis;
@@ -263,20 +263,20 @@ pub fn import(
 /// A side longer than this is refused: beyond it a frame's pixels no longer fit what masks count with.
 pub(crate) const MAX_SIDE: u32 = 32_767;
 
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>, FormatError> {
+    let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let entries = entries.map_err(|e| FormatError::io(dir, &e))?.into_iter();
+    Ok(entries.map(|e| e.path()).filter(|p| p.is_file()).collect())
+}
+
 /// Files of a folder with one of the extensions, in the order in which a folder of images is shown.
 pub(crate) fn files_with(dir: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, FormatError> {
-    let entries = std::fs::read_dir(dir).map_err(|e| FormatError::io(dir, &e))?;
-    let files = entries
-        .map(|entry| entry.map(|e| e.path()))
-        .filter(|path| path.as_ref().is_ok_and(|p| p.is_file()) || path.is_err())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| FormatError::io(dir, &e))?;
-    Ok(frames_of(files, extensions))
+    Ok(frames_of(files_in(dir)?, extensions))
 }
 
 /// Images of a folder, in the order in which they are shown.
 pub(crate) fn images_in(dir: &Path) -> Result<Vec<PathBuf>, FormatError> {
-    files_with(dir, &["jpg", "jpeg", "png"])
+    Ok(images_of(files_in(dir)?))
 }
 
 /// Folders inside a folder, sorted by name; none if it cannot be listed.

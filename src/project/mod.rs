@@ -25,6 +25,6 @@ pub use edit::{Author, Edit, EditError, apply};
 pub use geometry::{BoxPx, PointPx, Size};
 pub use history::History;
 pub use mask::{Bitmap, MaskError, Rle};
-pub use names::frames_of;
+pub use names::{frames_of, images_of};
 pub use palette::colour_rgb;
 pub use select::{PEER, kept, offered, select};

@@ -21,6 +21,11 @@ pub fn frames_of(files: Vec<PathBuf>, extensions: &[&str]) -> Vec<PathBuf> {
     named.into_iter().map(|(_, path)| path).collect()
 }
 
+/// [`frames_of`] for the images of a clip: JPEG and PNG files.
+pub fn images_of(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    frames_of(files, &["jpg", "jpeg", "png"])
+}
+
 /// Compares names so that runs of digits count as numbers: `f2` before `f10`.
 fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::project::{Size, VideoInfo, frames_of};
+use crate::project::{Size, VideoInfo, images_of};
 
 /// Where a project's video is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn lengths(path: &Path) -> Option<Vec<(OsString, u64)>> {
         return Some(vec![of(path)?]);
     }
     let entries = path.read_dir().ok()?.filter_map(Result::ok);
-    let images = frames_of(entries.map(|e| e.path()).collect(), &["jpg", "jpeg", "png"]);
+    let images = images_of(entries.map(|e| e.path()).collect());
     images.iter().map(|image| of(image)).collect()
 }
 

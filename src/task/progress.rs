@@ -71,7 +71,12 @@ impl<'a> Progress<'a> {
     /// [`Cancelled`] if the job was asked to stop.
     pub fn step(&mut self, done: u64, total: u64, stage: &str) -> Result<(), Cancelled> {
         self.cancel.check()?;
-        (self.report)(done, total, stage);
+        self.tell(done, total, stage);
         Ok(())
+    }
+
+    /// Reports, also of what cannot be stopped any more.
+    pub fn tell(&mut self, done: u64, total: u64, stage: &str) {
+        (self.report)(done, total, stage);
     }
 }

@@ -1,7 +1,10 @@
 //! From a path to what is to be opened: a project's document and its video, or a video and the project that belongs to
 //! it. Runs on a thread of its own; decoding is the decoder's thread's work.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::LazyCell,
+    path::{Path, PathBuf},
+};
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -215,8 +218,7 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     // Paths on the command line are relative; the project must find its video from anywhere.
     let path = std::path::absolute(&path).unwrap_or(path);
     let places = places_for(&path);
-    let (found, notice) = find_projects(&path, &places);
-    let found = fitting(found, &path);
+    let (found, notice) = find_project(&path, &places);
     // A project that is being made has no name yet, whether it is found here or not.
     let same = |open: &Open| {
         let found = found.as_ref().map(|f| whole(&f.path));
@@ -235,49 +237,42 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     })
 }
 
-/// The projects of a video among all that could be by their names, best place first, and what to say about one that
-/// cannot be read if there is none.
-fn find_projects(video: &Path, places: &[PathBuf]) -> (Vec<Found>, Option<String>) {
-    let (mut found, mut notice) = (vec![], None);
-    for place in places {
-        let names = (1..NAMES).map(|n| numbered(place, n));
-        // One in the midst may have been deleted.
-        for name in names.filter(|p| p.exists()) {
-            match read(&name) {
-                Ok(one) if one.is_of(video) => found.push(one),
-                // Another video's.
-                Ok(_) => {}
-                Err(why) => {
-                    notice.get_or_insert(format!(
-                        "{} was left alone, since it cannot be read ({why}); a new project is begun",
-                        name.display()
-                    ));
-                }
+/// The project of a video among all that could be by their names, best place first, and what to say about one that cannot
+/// be read if there is none. Of several the first whose masks can be shown on the video as it is now counts: where a file
+/// was replaced by one of another size, a project was begun for that, too.
+fn find_project(video: &Path, places: &[PathBuf]) -> (Option<Found>, Option<String>) {
+    let names = places
+        .iter()
+        .flat_map(|place| (1..NAMES).map(|n| numbered(place, n)));
+    // One in the midst may have been deleted.
+    let names: Vec<PathBuf> = names.filter(|p| p.exists()).collect();
+    // A video that cannot be opened is told about by who opens it.
+    let now = LazyCell::new(|| crate::video::open(video).ok());
+    let fits = |found: &Found| {
+        names.len() == 1
+            || now.as_ref().is_none_or(|now| {
+                let changes = compare_video(&found.doc.video, now.info());
+                !changes.iter().any(VideoChange::is_fatal)
+            })
+    };
+    let (mut first, mut notice) = (None, None);
+    for name in &names {
+        match read(name) {
+            Ok(found) if !found.is_of(video) => {}
+            Ok(found) if fits(&found) => return (Some(found), None),
+            Ok(found) => {
+                first.get_or_insert(found);
+            }
+            Err(why) => {
+                notice.get_or_insert(format!(
+                    "{} was left alone, since it cannot be read ({why}); a new project is begun",
+                    name.display()
+                ));
             }
         }
     }
-    let notice = notice.filter(|_| found.is_empty());
-    (found, notice)
-}
-
-/// The first of `found`; of several, the first whose masks can be shown on `video` as it is now: where a file was replaced
-/// by one of another size, a project was begun for that, too.
-fn fitting(mut found: Vec<Found>, video: &Path) -> Option<Found> {
-    let several = found.len() > 1;
-    // A video that cannot be opened is told about by who opens it.
-    let now = several
-        .then(|| crate::video::open(video))
-        .and_then(Result::ok);
-    let fits = |f: &Found| {
-        let now = now.as_ref().map(|source| source.info());
-        now.is_none_or(|now| {
-            !compare_video(&f.doc.video, now)
-                .iter()
-                .any(VideoChange::is_fatal)
-        })
-    };
-    let at = found.iter().position(fits).unwrap_or(0);
-    (!found.is_empty()).then(|| found.swap_remove(at))
+    let notice = notice.filter(|_| first.is_none());
+    (first, notice)
 }
 
 /// Beside the video, or in the user's data folder if that may not be written to.

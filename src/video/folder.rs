@@ -10,7 +10,7 @@ use std::{
 use image::{DynamicImage, ImageDecoder as _, ImageReader, metadata::Orientation};
 
 use super::{Frame, FrameSource, Pixels, VideoError};
-use crate::project::{FrameIndex, Size, VideoInfo, frames_of};
+use crate::project::{FrameIndex, Size, VideoInfo, images_of};
 
 /// Images carry no time: they are taken to be this many per second (the rate of the DAVIS data set).
 const FPS: f64 = 24.0;
@@ -140,7 +140,7 @@ pub(super) fn image_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
             files.push(path);
         }
     }
-    Ok(frames_of(files, &["jpg", "jpeg", "png"]))
+    Ok(images_of(files))
 }
 
 /// Whether the file begins like a JPEG or a PNG, whatever its name.

@@ -147,11 +147,7 @@ impl hf_hub::api::Progress for Watch<'_, '_> {
         let (done, total) = (self.done >> 20, self.total >> 20);
         if self.progress.step(done, total, &self.name).is_err() {
             // The hub's crate cannot be stopped from here, so that the rest of the file still comes, and is still told of.
-            let asked = std::mem::take(&mut self.progress.cancel);
-            self.progress
-                .step(done, total, STOPPING)
-                .unwrap_or_default();
-            self.progress.cancel = asked;
+            self.progress.tell(done, total, STOPPING);
         }
     }
 
