@@ -18,8 +18,7 @@ use super::{
     loss, write_file,
 };
 use crate::project::{
-    Bitmap, Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size,
-    Thresholds, VideoInfo,
+    Bitmap, Document, FrameIndex, FrameMask, ObjectId, Rle, Size, Thresholds, VideoInfo,
 };
 
 /// Objects that the format has numbers for: 1 to 254.
@@ -463,7 +462,7 @@ fn read_sequence(
         object.colour = u32::from(label) - 1;
         object.frames = frames
             .into_iter()
-            .map(|(frame, rle)| (FrameIndex(frame), vouched(rle)))
+            .map(|(frame, rle)| (FrameIndex(frame), FrameMask::by_hand(rle)))
             .collect();
         doc.next_id = object.id.0 + 1;
         doc.objects.push(object);
@@ -486,18 +485,6 @@ fn read_sequence(
 pub(crate) fn one_label(size: Size, data: &[u8], label: u8) -> Rle {
     let data = data.iter().map(|&v| u8::from(v == label)).collect();
     Rle::from_bitmap(&Bitmap { size, data })
-}
-
-/// A dataset's mask: somebody vouched for it.
-pub(super) fn vouched(rle: Rle) -> FrameMask {
-    FrameMask {
-        rle,
-        score: 1.0,
-        iou: 1.0,
-        provenance: Provenance::Human,
-        anchor: true,
-        drift: DriftSignal::default(),
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
     coco_json::{Counts, Segmentation, plain_kept},
-    davis::vouched,
     folders_in, jpeg, loss, write_file,
 };
 use crate::project::{
@@ -316,7 +315,9 @@ fn read_video(
         for (frame, segmentation) in (0..).zip(track) {
             if let Some(segmentation) = segmentation {
                 let rle = segmentation.to_rle(size).map_err(damaged)?;
-                object.frames.insert(FrameIndex(frame), vouched(rle));
+                object
+                    .frames
+                    .insert(FrameIndex(frame), FrameMask::by_hand(rle));
             }
         }
         doc.next_id = doc.next_id.max(number.saturating_add(1));

@@ -15,7 +15,6 @@ use serde_json::Value;
 use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
     coco_json::{Category, Counts, Info, Segmentation, categories, plain_kept},
-    davis::vouched,
     files_with, folders_in, jpeg, loss, write_file,
 };
 use crate::project::{Document, FrameIndex, FrameMask, ObjectId, Size, Thresholds, VideoInfo};
@@ -291,7 +290,9 @@ fn read_video(
         for (frame, segmentation) in (0..).zip(&annotation.segmentations) {
             if let Some(segmentation) = segmentation {
                 let rle = segmentation.to_rle(size).map_err(damaged)?;
-                object.frames.insert(FrameIndex(frame), vouched(rle));
+                object
+                    .frames
+                    .insert(FrameIndex(frame), FrameMask::by_hand(rle));
             }
         }
         doc.next_id = doc.next_id.max(id.saturating_add(1));

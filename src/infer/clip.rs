@@ -208,10 +208,7 @@ impl Clip {
             frames: frame.0.saturating_sub(room.saturating_sub(1))..frame.0,
         };
         let found = self.source.walk_to(frame, &mut before)?;
-        found.ok_or_else(|| VideoError::Decode {
-            index: frame.0,
-            reason: "decoding was broken off".to_owned(),
-        })
+        found.ok_or_else(|| VideoError::broken_off(frame))
     }
 
     /// A frame as displayed.
@@ -305,7 +302,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::video::SyntheticSource;
+    use crate::video::{Straight, SyntheticSource};
 
     struct Counting(SyntheticSource, Arc<AtomicU32>);
 
@@ -351,16 +348,6 @@ mod tests {
         }
 
         fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
-            struct Straight;
-            impl OnTheWay for Straight {
-                fn wants(&mut self, _: FrameIndex) -> bool {
-                    false
-                }
-                fn keep(&mut self, _: Frame) {}
-                fn give_up(&mut self) -> bool {
-                    false
-                }
-            }
             let found = self.walk_to(frame, &mut Straight)?;
             Ok(found.unwrap())
         }

@@ -126,14 +126,17 @@ impl Engine {
                 temporal.push(input);
                 continue;
             }
-            let shown = |side: usize| {
-                let small = to_rgb_scaled(&decoded, square(side));
-                norms.lit(&small).unwrap_or(small)
+            let small = to_rgb_scaled(&decoded, square(a));
+            let shown = norms.lit(&small);
+            spatial.push(tower_input(&shown, a, &norms.clip, device)?);
+            let other;
+            let shown = if a == b {
+                shown
+            } else {
+                other = to_rgb_scaled(&decoded, square(b));
+                norms.lit(&other)
             };
-            let small = shown(a);
-            spatial.push(tower_input(&small, a, &norms.clip, device)?);
-            let small = if a == b { small } else { shown(b) };
-            temporal.push(tower_input(&small, b, &norms.internvideo2, device)?);
+            temporal.push(tower_input(&shown, b, &norms.internvideo2, device)?);
         }
         let t = config.internvideo2.num_frames;
         let temporal = Tensor::cat(&temporal, 0)?;
@@ -241,9 +244,8 @@ impl Engine {
             inputs.push(match model.info.preprocess.pixels {
                 Pixels::Released => released::crop_input(&rgb, box_px, side, norm, &model.device)?,
                 Pixels::Stretched => {
-                    let lit = model.info.preprocess.lit(&rgb);
-                    let shown = lit.as_ref().unwrap_or(&rgb);
-                    crop_input(shown, box_px, side, norm, &model.device)?
+                    let shown = model.info.preprocess.lit(&rgb);
+                    crop_input(&shown, box_px, side, norm, &model.device)?
                 }
             });
         }

@@ -222,10 +222,9 @@ impl Engine {
             return self.image_of(&*clip.frame(frame)?);
         }
         let small = clip.small(frame, side)?;
-        let lit = model.info.preprocess.lit(&small);
+        let shown = model.info.preprocess.lit(&small);
         let norm = &model.info.preprocess.sam;
-        let shown = lit.as_ref().unwrap_or(&small);
-        Ok(sam_input(shown, side, norm, &model.device)?)
+        Ok(sam_input(&shown, side, norm, &model.device)?)
     }
 
     /// [`Engine::image`] of a decoded frame, past what a clip keeps.
@@ -237,8 +236,8 @@ impl Engine {
             Pixels::Released => released::sam_input(&to_rgb(frame), side, norm, &model.device)?,
             Pixels::Stretched => {
                 let small = to_rgb_scaled(frame, Size::new(side as u32, side as u32));
-                let lit = model.info.preprocess.lit(&small);
-                sam_input(lit.as_ref().unwrap_or(&small), side, norm, &model.device)?
+                let shown = model.info.preprocess.lit(&small);
+                sam_input(&shown, side, norm, &model.device)?
             }
         })
     }
@@ -268,9 +267,8 @@ impl Engine {
             return Ok(Some(canvas));
         }
         let small = clip.small(frame, config.grid)?;
-        let lit = self.model().info.preprocess.lit(&small);
-        let shown = lit.as_ref().unwrap_or(&small);
-        let canvas = Arc::new(Canvas::new(shown, config.grid));
+        let shown = self.model().info.preprocess.lit(&small);
+        let canvas = Arc::new(Canvas::new(&shown, config.grid));
         let bytes = canvas.bytes();
         clip.canvases.put(frame, Arc::clone(&canvas), bytes);
         Ok(Some(canvas))
@@ -391,7 +389,7 @@ impl Engine {
         let size = clip.size();
         check_prompt(prompt, size)?;
         if let (Some(mask), None, true) = (&prompt.mask, prompt.box_px, prompt.points.is_empty()) {
-            return Ok(by_hand(mask.clone()));
+            return Ok(FrameMask::by_hand(mask.clone()));
         }
         progress.step(0, 2, "encoding the frame")?;
         let (canvas, info) = (self.canvas(clip, frame)?, &self.model().info);
@@ -404,7 +402,9 @@ impl Engine {
         ) {
             // The decoder could only be shown the mask's box; the picture itself says more.
             let clicks = clicked::places(prompt, size);
-            return Ok(by_hand(clicked::mended(canvas, before, &clicks, config)));
+            return Ok(FrameMask::by_hand(clicked::mended(
+                canvas, before, &clicks, config,
+            )));
         }
         let features = self.features(clip, frame)?;
         progress.step(1, 2, "decoding the mask")?;
@@ -498,18 +498,6 @@ fn merged(
         }
     }
     Ok(joined)
-}
-
-/// A mask that a person vouches for as it is.
-pub(super) fn by_hand(rle: Rle) -> FrameMask {
-    FrameMask {
-        rle,
-        score: 1.0,
-        iou: 1.0,
-        provenance: Provenance::Human,
-        anchor: true,
-        drift: DriftSignal::default(),
-    }
 }
 
 fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {

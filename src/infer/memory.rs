@@ -112,10 +112,13 @@ pub fn recommended(
     let mut found = advised(source, gpu, free)?;
     let proposer = &source.info.config.proposer;
     let one_encoder = proposer.shared_trunk || proposer.encoder_of_sam2;
-    let best = Precision::preferred(gpu);
+    if found.precision == Precision::preferred(gpu) {
+        // More room would change nothing.
+        return Ok(found);
+    }
     let described;
     let mut known = source;
-    if !(one_encoder || source.parts.is_empty() || found.precision == best) {
+    if !(one_encoder || source.parts.is_empty()) {
         // Of the released files only the numbers tell whether one image encoder is held for two, which may be what makes it fit.
         described = ModelSource {
             info: source.described(&source.open()?.set)?,

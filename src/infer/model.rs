@@ -4,7 +4,7 @@
 //! weights lie and how they are read is [`super::source`]'s. Leaves the networks to [`crate::nn`] and what is done with
 //! them to [`super::engine`].
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -179,9 +179,10 @@ pub struct PreprocessConfig {
 }
 
 impl PreprocessConfig {
-    /// The frame as the networks are shown it; `None` if that is as it is.
-    pub(super) fn lit(&self, frame: &RgbFrame) -> Option<RgbFrame> {
-        self.lifts_dark.then(|| lifted(frame)).flatten()
+    /// The frame as the networks are shown it.
+    pub(super) fn lit<'a>(&self, frame: &'a RgbFrame) -> Cow<'a, RgbFrame> {
+        let lit = self.lifts_dark.then(|| lifted(frame)).flatten();
+        lit.map_or(Cow::Borrowed(frame), Cow::Owned)
     }
 }
 

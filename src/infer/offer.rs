@@ -130,8 +130,12 @@ impl Engine {
             }
             Pixels::Stretched => {
                 let rgb = clip.rgb(frame)?;
-                let rgb = norms.lit(&rgb).unwrap_or(rgb);
-                tower_input(&rgb, config.image_size, norm, &self.model().device)?
+                tower_input(
+                    &norms.lit(&rgb),
+                    config.image_size,
+                    norm,
+                    &self.model().device,
+                )?
             }
         };
         let maps = Arc::new(self.model().networks.proposer_maps(&input)?);

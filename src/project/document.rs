@@ -72,6 +72,20 @@ pub struct FrameMask {
     pub drift: DriftSignal,
 }
 
+impl FrameMask {
+    /// A mask that a person vouches for as it is: an anchor.
+    pub fn by_hand(rle: Rle) -> Self {
+        Self {
+            rle,
+            score: 1.0,
+            iou: 1.0,
+            provenance: Provenance::Human,
+            anchor: true,
+            drift: DriftSignal::default(),
+        }
+    }
+}
+
 /// One referent with its masks over time (its masklet).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Object {

@@ -14,12 +14,12 @@
 //! | box against mask | IoU of the mask's tight box and the given box | 0.8 | 0.4 |
 
 use super::{
-    document::{DriftSignal, FrameIndex, FrameMask, Object, Provenance},
+    document::{DriftSignal, FrameMask, Provenance},
     geometry::{BoxPx, PointPx},
 };
 
 /// A frame whose strongest sign reaches this is worth a look.
-pub const WORTH_A_LOOK: f32 = 0.5;
+const WORTH_A_LOOK: f32 = 0.5;
 
 /// 0 at `normal` (and beyond), 1 at `odd` (and beyond); either may be the larger. Not a number is odd.
 fn ramp(value: f32, normal: f32, odd: f32) -> f32 {
@@ -90,21 +90,17 @@ pub fn measure(
     out
 }
 
-/// The first frame after `from` that is worth a look: its recorded signs reach [`WORTH_A_LOOK`] and no person has made
-/// or accepted it yet. `None` if there is none up to the end.
-pub fn next_worth_a_look(object: &Object, from: FrameIndex) -> Option<FrameIndex> {
-    let next = FrameIndex(from.0.checked_add(1)?);
-    object
-        .frames
-        .range(next..)
-        .find(|(_, m)| !m.anchor && m.drift.total() >= WORTH_A_LOOK)
-        .map(|(&f, _)| f)
+impl FrameMask {
+    /// Whether its recorded signs reach the threshold and no person has made or accepted it yet.
+    pub fn is_worth_a_look(&self) -> bool {
+        !self.anchor && self.drift.total() >= WORTH_A_LOOK
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::{Bitmap, ObjectId, Provenance, Rle, Size};
+    use crate::project::{Bitmap, FrameIndex, Object, ObjectId, Provenance, Rle, Size};
 
     const S: Size = Size {
         width: 100,
@@ -201,7 +197,10 @@ mod tests {
             m.drift = measure(beside, m, None);
             before = Some((f.0, Trace::of(m)));
         }
-        let next = |o: &Object, f| next_worth_a_look(o, FrameIndex(f)).map(|f| f.0);
+        let next = |o: &Object, f: u32| {
+            let mut after = o.frames.iter().filter(|(at, _)| at.0 > f);
+            after.find(|(_, m)| m.is_worth_a_look()).map(|(at, _)| at.0)
+        };
         assert_eq!(next(&object, 0), Some(2));
         assert_eq!(next(&object, 2), Some(3));
         // Frame 7 stands across a gap.

@@ -20,7 +20,7 @@ pub use document::{
     Choosing, Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
     Provenance, Thresholds, VideoInfo,
 };
-pub use drift::{Trace, WORTH_A_LOOK, measure, next_worth_a_look};
+pub use drift::{Trace, measure};
 pub use edit::{Author, Edit, EditError, apply};
 pub use geometry::{BoxPx, PointPx, Size};
 pub use history::History;

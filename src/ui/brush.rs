@@ -6,9 +6,7 @@ use super::{
     app::App,
     state::{Tool, Weight},
 };
-use crate::project::{
-    DriftSignal, FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle, Size,
-};
+use crate::project::{FrameIndex, FrameMask, ObjectId, PointPx, Rle, Size};
 
 /// A stroke that is being made.
 #[derive(Clone, Debug)]
@@ -176,14 +174,7 @@ impl App {
         if before.map_or(rle.counts.len() < 2, |m| m.rle == rle) {
             return;
         }
-        let mask = FrameMask {
-            rle,
-            score: 1.0,
-            iou: 1.0,
-            provenance: Provenance::Human,
-            anchor: true,
-            drift: DriftSignal::default(),
-        };
+        let mask = FrameMask::by_hand(rle);
         let label = if painting.erases {
             "eraser"
         } else {

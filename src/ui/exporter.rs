@@ -302,10 +302,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        project::{
-            DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
-            VideoInfo,
-        },
+        project::{FrameIndex, FrameMask, ObjectId, Rle, Size, Thresholds, VideoInfo},
         ui::{leaving::Leaving, session::Session},
     };
 
@@ -326,14 +323,7 @@ mod tests {
                 size,
                 counts: vec![6, 12, 30],
             };
-            let mask = FrameMask {
-                rle,
-                score: 1.0,
-                iou: 1.0,
-                provenance: Provenance::Human,
-                anchor: true,
-                drift: DriftSignal::default(),
-            };
+            let mask = FrameMask::by_hand(rle);
             object.frames.insert(FrameIndex(frame), mask);
         }
         doc.objects.push(object);

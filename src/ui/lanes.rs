@@ -1,6 +1,6 @@
 //! What the timeline draws of an object, worked out once per change of the document: stretches, anchors, drift, scores.
 
-use crate::project::{Object, ObjectId, WORTH_A_LOOK};
+use crate::project::{Object, ObjectId};
 
 /// One object's lane. Frame ranges are inclusive.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl Lane {
             }
             if mask.anchor {
                 lane.anchors.push(frame.0);
-            } else if mask.drift.total() >= WORTH_A_LOOK {
+            } else if mask.is_worth_a_look() {
                 extend(&mut lane.drift, frame.0);
             }
             let joined = lane.scores.last().is_some_and(|l| l.0 + 1 == frame.0);

@@ -15,7 +15,7 @@ use super::{
     state::{BoxUse, CanvasView, Dialog, Sort, State, Toast, Tool, Weight},
 };
 use crate::{
-    project::{Choosing, Edit, EditError, FrameIndex, ObjectId, WORTH_A_LOOK, select},
+    project::{Choosing, Edit, EditError, FrameIndex, ObjectId, select},
     task::PropagateDirection,
 };
 
@@ -460,7 +460,7 @@ impl App {
         let mut places: Vec<(FrameIndex, ObjectId)> = Vec::new();
         for object in &session.doc.objects {
             let masks = object.frames.iter();
-            let worth = masks.filter(|(_, m)| !m.anchor && m.drift.total() >= WORTH_A_LOOK);
+            let worth = masks.filter(|(_, m)| m.is_worth_a_look());
             places.extend(worth.map(|(frame, _)| (*frame, object.id)));
         }
         let seen = (self.state.here(), self.state.selected);

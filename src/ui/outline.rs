@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     formats::fill_polygon,
-    project::{DriftSignal, FrameIndex, FrameMask, PointPx, Provenance, Rle, Size},
+    project::{FrameIndex, FrameMask, PointPx, Rle, Size},
 };
 
 /// Fewest corners that enclose anything.
@@ -126,14 +126,7 @@ impl App {
             self.say(Weight::Info, "The polygon changes no pixel of the mask.");
             return true;
         };
-        let mask = FrameMask {
-            rle,
-            score: 1.0,
-            iou: 1.0,
-            provenance: Provenance::Human,
-            anchor: true,
-            drift: DriftSignal::default(),
-        };
+        let mask = FrameMask::by_hand(rle);
         let label = if cuts { "polygon cut" } else { "polygon" };
         if let Some(edit) = self.put_mask(object, frame, mask)
             && self.edit(edit, label)

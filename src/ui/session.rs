@@ -375,10 +375,13 @@ pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::{
-        Author, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds, VideoInfo,
+    use crate::{
+        project::{
+            Author, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds,
+            VideoInfo,
+        },
+        store::Store,
     };
-    use crate::store::Store;
     use std::{
         sync::Arc,
         time::{Duration, Instant},

@@ -118,6 +118,9 @@ pub(crate) struct Clip {
     pub(crate) failed: BTreeSet<u32>,
 }
 
+/// So many frames apart, two that cannot be shown count as one run: playing passes over frames where it cannot keep up.
+const RUN: u32 = 15;
+
 impl Clip {
     /// Takes a frame to be drawn; `next_key` counts on if it is another than before. Its address would not do as a key:
     /// that of a closed clip's frame may come again.
@@ -133,8 +136,7 @@ impl Clip {
     /// Notes a frame that cannot be shown; whether it is the first that is met of a run of such frames. Playing over a
     /// damaged stretch, or again, is worth one message.
     pub(crate) fn is_first_of_run(&mut self, frame: u32) -> bool {
-        // Playing passes over frames where it cannot keep up.
-        let beside = frame.saturating_sub(15)..=frame.saturating_add(15);
+        let beside = frame.saturating_sub(RUN)..=frame.saturating_add(RUN);
         let is_first = self.failed.range(beside).next().is_none();
         self.failed.insert(frame);
         is_first

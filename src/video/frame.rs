@@ -40,6 +40,11 @@ impl VideoError {
         }
     }
 
+    /// A frame was not reached, since the decoding was given up on the way.
+    pub fn broken_off(index: FrameIndex) -> Self {
+        Self::decode(index, "decoding was broken off")
+    }
+
     pub(super) fn decode(index: FrameIndex, reason: impl Into<String>) -> Self {
         Self::Decode {
             index: index.0,
@@ -131,10 +136,8 @@ pub trait OnTheWay {
 }
 
 /// Wants nothing and never gives up.
-#[cfg(feature = "ffmpeg")]
-pub(super) struct Straight;
+pub struct Straight;
 
-#[cfg(feature = "ffmpeg")]
 impl OnTheWay for Straight {
     fn wants(&mut self, _: FrameIndex) -> bool {
         false

@@ -23,7 +23,7 @@ pub use encode::{EncodeError, EncodeOptions, VideoWriter};
 #[cfg(feature = "ffmpeg")]
 pub use ffmpeg::FfmpegSource;
 pub use folder::FolderSource;
-pub use frame::{Frame, FrameSource, OnTheWay, Pixels, RgbFrame, VideoError};
+pub use frame::{Frame, FrameSource, OnTheWay, Pixels, RgbFrame, Straight, VideoError};
 pub use hash::{HashError, content_hash};
 pub use synthetic::SyntheticSource;
 pub use table::{FrameEntry, FrameTable};

@@ -571,7 +571,7 @@ impl FrameSource for FfmpegSource {
 
     fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError> {
         self.walk_to(index, &mut Straight)?
-            .ok_or_else(|| VideoError::decode(index, "decoding was broken off"))
+            .ok_or_else(|| VideoError::broken_off(index))
     }
 
     fn walk_to(
