@@ -324,18 +324,17 @@ mod full {
         assert!(!dir.path().join("out").exists());
     }
 
-    /// Interrupted while it reads the second of far more phrases than can be read before that; the first has a word that
-    /// is talked about once it is answered.
-    #[test]
-    fn phrases_that_were_answered_are_written_after_ctrl_c() {
-        let dir = place();
-        let others = (1..400).map(|n| "very ".repeat(n) + "red circle");
+    /// Starts the program in a folder and interrupts it once it says a line that begins so: how it ended, and what it said
+    /// after that.
+    fn interrupted(
+        dir: &Path,
+        args: impl IntoIterator<Item = String>,
+        when: &str,
+    ) -> (Option<i32>, String) {
         let mut child = Command::new(program())
-            .args(["ground", "clip", "--phrase", "the red dog"])
-            .args(others.flat_map(|phrase| ["--phrase".to_owned(), phrase]))
-            .args(["--json", "out.json"])
-            .current_dir(dir.path())
-            .env("SPARROW_DATA", dir.path().join("data"))
+            .args(args)
+            .current_dir(dir)
+            .env("SPARROW_DATA", dir.join("data"))
             .env_remove("RUST_LOG")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -343,19 +342,37 @@ mod full {
             .unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.starts_with("\"the red dog\": ") {
+        while !line.starts_with(when) {
             line.clear();
-            assert!(
-                said.read_line(&mut line).unwrap() > 0,
-                "no word was unknown"
-            );
+            let read = said.read_line(&mut line).unwrap();
+            assert!(read > 0, "it never said {when:?}");
         }
         let number = child.id().to_string();
         let asked = Command::new("kill").args(["-INT", &number]).status();
         assert!(asked.unwrap().success());
         let mut rest = String::new();
         said.read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+        (child.wait().unwrap().code(), rest)
+    }
+
+    /// Interrupted while it reads the second of far more phrases than can be read before that; the first has a word that
+    /// is talked about once it is answered.
+    #[test]
+    fn phrases_that_were_answered_are_written_after_ctrl_c() {
+        let dir = place();
+        let others = (1..400).map(|n| "very ".repeat(n) + "red circle");
+        let others = others.flat_map(|phrase| ["--phrase".to_owned(), phrase]);
+        let first = [
+            "ground",
+            "clip",
+            "--json",
+            "out.json",
+            "--phrase",
+            "the red dog",
+        ];
+        let args = first.map(str::to_owned).into_iter().chain(others);
+        let (code, rest) = interrupted(dir.path(), args, "\"the red dog\": ");
+        assert_eq!(code, Some(1), "{rest}");
         assert!(rest.contains("error: stopped; "), "{rest}");
         let text = fs::read_to_string(dir.path().join("out.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -374,27 +391,9 @@ mod full {
         for i in 0..2000 {
             fs::hard_link(&picture, long.join(format!("{i:05}.png"))).unwrap();
         }
-        let mut child = Command::new(program())
-            .args(["ground", "long", BOX, "--out", "out", "--json", "out.json"])
-            .current_dir(dir.path())
-            .env("SPARROW_DATA", dir.path().join("data"))
-            .env_remove("RUST_LOG")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("tracking: ") {
-            line.clear();
-            assert!(said.read_line(&mut line).unwrap() > 0, "it tracked nothing");
-        }
-        let number = child.id().to_string();
-        let asked = Command::new("kill").args(["-INT", &number]).status();
-        assert!(asked.unwrap().success());
-        let mut rest = String::new();
-        said.read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+        let args = ["ground", "long", BOX, "--out", "out", "--json", "out.json"];
+        let (code, rest) = interrupted(dir.path(), args.map(str::to_owned), "tracking: ");
+        assert_eq!(code, Some(1), "{rest}");
         assert!(rest.contains("error: stopped; "), "{rest}");
         let kept = frames(&dir.path().join("out.json")).len();
         assert!((2..2000).contains(&kept), "{kept}");
