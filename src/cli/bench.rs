@@ -11,7 +11,7 @@ use crate::{
     infer::{
         Clip, Engine, LoadedModel,
         bench::{
-            Ceiling, STAGES, Sizes, check_precision,
+            Ceiling, STAGES, Sizes, StageTime, check_precision,
             end_to_end::{Task, time_end_to_end},
             scripted, time_networks,
         },
@@ -110,7 +110,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         None => whole(args, &device, &reporter)?,
     };
     reporter.note("measuring what this machine does at best");
-    let ceiling = Ceiling::measure(&device, timed.precision())?;
+    let ceiling = Ceiling::measure(&device, timed.precision(), reporter.cancel())?;
     drop(reporter);
     let result = BenchJson {
         schema: 1,
@@ -186,9 +186,11 @@ fn networks(args: &BenchArgs, name: &str, device: &Device, reporter: &Reporter) 
     let precision = precision(args, device)?;
     let wanted = |stage: &str| args.stage.is_empty() || args.stage.iter().any(|s| s == stage);
     let runs = (args.runs.unwrap_or(3), Duration::from_millis(300));
-    let stages = time_networks(&sizes, (device, precision), wanted, runs, |stage| {
+    let each = |stage: &StageTime| {
         reporter.note(format!("{}: {:.2} ms", stage.stage, stage.secs * 1e3));
-    })?;
+    };
+    let told = (reporter.cancel(), each);
+    let stages = time_networks(&sizes, (device, precision), wanted, runs, told)?;
     Ok(Timed::Networks {
         precision,
         sizes: Box::new(sizes),

@@ -108,6 +108,9 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
 fn open_clip(place: &VideoPlace, recorded: &VideoInfo, reporter: &Reporter) -> Result<Clip> {
     let path = match place {
         VideoPlace::AsRecorded(path) | VideoPlace::BesideProject(path) => path,
+        VideoPlace::Missing(path) if path.as_os_str().is_empty() => bail!(
+            "the project does not say where its video is: put it beside the project under the same name, or leave the images out with --without-images"
+        ),
         VideoPlace::Missing(path) => {
             bail!(
                 "the video is not at {}: put it beside the project, or leave the images out with --without-images",

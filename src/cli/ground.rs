@@ -19,7 +19,7 @@ use crate::{
     },
     project::{
         BoxPx, Document, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance,
-        VideoInfo, apply,
+        VideoInfo, apply, mark_lying,
     },
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video,
@@ -518,6 +518,7 @@ fn carry(
             .frames
             .retain(|f, _| plan.range.contains(&f.0) || *f == plan.at);
     }
+    mark_lying(&mut doc.objects);
     for warning in end? {
         reporter.note(warning);
     }

@@ -271,6 +271,15 @@ impl NewFolder {
     }
 }
 
+/// Makes the folder of a file that is to be written.
+pub(super) fn make_parent(file: &Path) -> Result<()> {
+    match file.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(parent) => fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make the folder {}", parent.display())),
+        None => Ok(()),
+    }
+}
+
 /// A path that must be an existing file or folder to read from, checked before anything else is opened.
 pub(super) fn require_input(path: &Path, what: &str) -> Result<()> {
     if !path.exists() {

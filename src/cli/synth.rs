@@ -1,13 +1,23 @@
 //! `sparrow synth`: writes synthetic clips with masks and phrases. Leaves making them to [`crate::train::synth`].
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Result, ensure};
-use indicatif::ProgressBar;
+use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::train::{
-    pictures::{PALETTE, Picture, sheet},
-    synth::{Clip, SynthOptions, Variant, Vocabulary, generate, sample, write_clip},
+use crate::{
+    task::Progress,
+    train::{
+        pictures::{PALETTE, Picture, sheet},
+        synth::{Clip, SynthOptions, Variant, Vocabulary, generate, sample, write_clip},
+    },
+};
+
+use super::{
+    output::{NewFile, make_parent},
+    progress::Reporter,
 };
 
 /// Arguments of `sparrow synth`.
@@ -49,7 +59,7 @@ pub(super) struct SynthArgs {
     /// Part of the clips that are made to look like footage; they have no phrases.
     #[arg(long, value_name = "0..1", default_value_t = 0.0)]
     wild: f32,
-    /// Write into a folder that is not empty.
+    /// Write into a folder that is not empty, replace an overview picture that exists.
     #[arg(long)]
     force: bool,
 }
@@ -67,7 +77,13 @@ fn variant(name: &str) -> Result<Variant, String> {
 
 /// Writes the clips.
 pub(super) fn run(args: &SynthArgs) -> Result<()> {
-    let occupied = std::fs::read_dir(&args.out).is_ok_and(|mut d| d.next().is_some());
+    let reporter = Reporter::new();
+    draw(args, &mut reporter.progress())
+}
+
+/// Writes the clips, each whole before the next is begun; asked to stop, it ends between two of them.
+fn draw(args: &SynthArgs, progress: &mut Progress<'_>) -> Result<()> {
+    let occupied = fs::read_dir(&args.out).is_ok_and(|mut d| d.next().is_some());
     ensure!(
         args.force || !occupied,
         "{} is not empty; choose another folder or pass --force",
@@ -86,9 +102,22 @@ pub(super) fn run(args: &SynthArgs) -> Result<()> {
         wild: args.wild.clamp(0.0, 1.0),
         ..SynthOptions::default()
     };
-    let bar = ProgressBar::new(args.clips);
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+    if let Some(path) = &args.sheet {
+        make_parent(path)?;
+        // The picture is written whole or not at all; this only says early that it could not.
+        drop(NewFile::claim(path, args.force)?);
+    }
     let mut rows = Vec::new();
     for n in 0..args.clips {
+        if progress.step(n, args.clips, "drawing clips").is_err() {
+            bail!(
+                "stopped; {n} of {} clips are in {}, each of them whole",
+                args.clips,
+                args.out.display()
+            );
+        }
         let seed = args.seed.wrapping_add(n);
         let mut clip = if args.sample {
             sample(seed, &options)
@@ -98,17 +127,38 @@ pub(super) fn run(args: &SynthArgs) -> Result<()> {
         if let Some(variant) = args.variant {
             variant.apply(&mut clip, seed);
         }
-        write_clip(&args.out.join(format!("{seed:010}")), seed, &clip)?;
+        write(&args.out, seed, &clip)?;
         if args.sheet.is_some() && rows.len() < 12 {
             rows.extend(overview(&clip));
         }
-        bar.inc(1);
     }
-    bar.finish_and_clear();
     if let Some(path) = &args.sheet {
         sheet(&rows).save(path)?;
     }
     Ok(())
+}
+
+/// Puts a clip into the folder whole or not at all. One that is there already gives way file by file, without the
+/// description that makes a clip of them.
+fn write(out: &Path, seed: u64, clip: &Clip) -> Result<()> {
+    let name = format!("{seed:010}");
+    let target = out.join(&name);
+    let failed = || format!("cannot write {}", target.display());
+    if target.exists() {
+        let description = target.join("clip.json");
+        if description.exists() {
+            fs::remove_file(description).with_context(failed)?;
+        }
+        write_clip(&target, seed, clip)?;
+        return Ok(());
+    }
+    let temporary = tempfile::Builder::new()
+        .prefix(".sparrow-")
+        .tempdir_in(out)
+        .with_context(failed)?;
+    let new = temporary.path().join(&name);
+    write_clip(&new, seed, clip)?;
+    fs::rename(&new, &target).with_context(failed)
 }
 
 /// First, middle and last frame, and the last again with its masks.
@@ -133,4 +183,73 @@ fn overview(clip: &Clip) -> [Vec<Picture>; 1] {
         picture(last),
         masked(last),
     ]]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::task::CancelToken;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SynthArgs,
+    }
+
+    fn args(dir: &Path, more: &[&str]) -> SynthArgs {
+        let out = dir.join("clips").display().to_string();
+        let sizes = [
+            "--width=64",
+            "--height=64",
+            "--frames=2",
+            "--phrases=0",
+            "--clips=3",
+        ];
+        let line = ["synth", "--out", &out].into_iter().chain(sizes);
+        Line::parse_from(line.chain(more.iter().copied())).args
+    }
+
+    #[test]
+    fn a_stop_leaves_whole_clips_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = CancelToken::default();
+        let stopper = cancel.clone();
+        let mut progress = Progress::new(cancel, |done, total, _| {
+            assert_eq!(total, 3);
+            if done == 1 {
+                stopper.cancel();
+            }
+        });
+        let end = draw(&args(dir.path(), &[]), &mut progress).unwrap_err();
+        assert!(end.to_string().contains("2 of 3 clips"), "{end}");
+        let clips = fs::read_dir(dir.path().join("clips")).unwrap();
+        let mut names: Vec<_> = clips.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["0000000000", "0000000001"]);
+        let whole = crate::formats::synth::clips(&dir.path().join("clips")).unwrap();
+        assert_eq!(whole.len(), 2);
+    }
+
+    #[test]
+    fn an_overview_is_not_replaced_without_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sheet.png");
+        fs::write(&path, b"mine").unwrap();
+        let named = format!("--sheet={}", path.display());
+        let silent = &mut Progress::silent();
+        let refused = draw(&args(dir.path(), &[&named]), silent).unwrap_err();
+        assert!(refused.to_string().contains("--force"), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        // With it, clips that are there are replaced as well.
+        draw(&args(dir.path(), &[]), silent).unwrap();
+        let mut forced = args(dir.path(), &[&named, "--force"]);
+        forced.frames = 1;
+        draw(&forced, silent).unwrap();
+        assert_ne!(fs::read(&path).unwrap(), b"mine");
+        let clips = crate::formats::synth::clips(&dir.path().join("clips")).unwrap();
+        let frames: Vec<usize> = clips.iter().map(|c| c.masks.len()).collect();
+        assert_eq!(frames, [1; 3]);
+    }
 }

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
     train::{
-        Budget, Exported, Job, denormals, export, language, segmenter, synth::Vocabulary, towers,
-        whole,
+        Budget, Exported, Job, checkpoint, denormals, export, language, segmenter,
+        synth::Vocabulary, towers, whole,
     },
 };
+
+use super::output::{NewFile, keep_apart, make_parent};
 
 /// What can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,12 +79,43 @@ pub(super) struct TrainArgs {
     /// Words that objects are drawn from.
     #[arg(long, value_enum, default_value = "full")]
     words: Words,
-    /// Threads that generate clips.
-    #[arg(long, default_value_t = 1)]
-    generators: usize,
     /// auto, cpu, cuda or metal.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Begin anew where an earlier run left a checkpoint, replace a weight file that exists.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Refuses to take the place of what an earlier run of the stage left in its folder.
+fn keep_earlier(args: &TrainArgs, info: &ModelInfo) -> Result<()> {
+    let checkpoint = |stage: &str| checkpoint::path_in(&args.out, stage);
+    let language = language::Part::Language.stage();
+    let left = match args.stage {
+        Stage::Segmenter => vec![checkpoint(segmenter::STAGE)],
+        Stage::Refine => vec![checkpoint(segmenter::REFINE_STAGE)],
+        Stage::Memory => vec![checkpoint(segmenter::MEMORY_STAGE)],
+        Stage::Proposer => vec![checkpoint(segmenter::PROPOSER_STAGE)],
+        Stage::Regions => vec![checkpoint(segmenter::REGIONS_STAGE)],
+        Stage::Towers => vec![checkpoint(towers::STAGE)],
+        Stage::Language => vec![checkpoint(language)],
+        Stage::Filtration => vec![checkpoint(language::Part::Filtration.stage())],
+        Stage::Nano => vec![
+            checkpoint(segmenter::STAGE),
+            checkpoint(segmenter::MEMORY_STAGE),
+            checkpoint(towers::STAGE),
+            checkpoint(language),
+            args.out.join(&info.weights.file),
+        ],
+        Stage::Export => Vec::new(),
+    };
+    if let Some(path) = left.iter().find(|path| path.exists()) {
+        bail!(
+            "{} exists already: choose another folder, go on from it with --resume, or add --force to begin anew",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Says what was written.
@@ -100,6 +133,11 @@ fn tell(path: &Path, done: Exported) {
 pub(super) fn run(args: TrainArgs) -> Result<()> {
     let info = ModelInfo::by_id(&args.model)?;
     if args.stage == Stage::Export {
+        let inputs: Vec<&Path> = args.init.iter().map(PathBuf::as_path).collect();
+        keep_apart(&inputs, &[&args.out])?;
+        make_parent(&args.out)?;
+        // The export writes it whole or not at all; this only says early that it could not.
+        drop(NewFile::claim(&args.out, args.force)?);
         let done = export(&args.init, &info, &args.out)?;
         tell(&args.out, done);
         return Ok(());
@@ -108,6 +146,9 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         args.steps.is_some() || args.minutes.is_some(),
         "say how long to train: --steps N or --minutes M"
     );
+    if !args.resume && !args.force {
+        keep_earlier(&args, &info)?;
+    }
     denormals::flush();
     let mut job = Job {
         budget: Budget::new(args.steps, args.minutes),
@@ -116,7 +157,6 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         init: args.init,
         device: model::device(&args.device)?,
         seed: args.seed,
-        generators: args.generators,
     };
     let words = match args.words {
         Words::Core => Vocabulary::Core,

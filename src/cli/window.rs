@@ -1,4 +1,4 @@
-//! `sparrow [VIDEO|PROJECT]`: the window. Where there is no display, says so and shows the command that needs none.
+//! `sparrow [VIDEO|PROJECT|DATASET]`: the window. Where there is no display, says so and shows the command that needs none.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::output::require_input;
 
 pub(super) fn run(path: Option<&Path>) -> Result<()> {
     if let Some(path) = path {
-        require_input(path, "a video, an image folder or a project")?;
+        require_input(path, "a video, an image folder, a project or a dataset")?;
     }
     if let Err(why) = display() {
         let video = path.map_or_else(|| "VIDEO".into(), |p| p.display().to_string());

@@ -2,8 +2,10 @@
 //! to [`crate::formats`].
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use super::error::EvalError;
@@ -90,6 +92,43 @@ impl Sequence {
         let LabelMap { size, data, .. } = labels::read(path)?.normalised();
         let nobody_looked = data.iter().all(|&label| label == VOID);
         Ok((!nobody_looked).then_some(Truth { size, labels: data }))
+    }
+}
+
+/// Bytes of labels that are kept of one sequence.
+const KEPT: usize = 256 << 20;
+
+/// A sequence's truth for all that is asked about it: every frame is read once, as far as [`KEPT`] allows.
+pub(super) struct Truths<'a> {
+    /// The sequence.
+    pub(super) sequence: &'a Sequence,
+    kept: RefCell<BTreeMap<u32, Option<Rc<Truth>>>>,
+}
+
+impl<'a> Truths<'a> {
+    /// Nothing is read yet.
+    pub(super) fn new(sequence: &'a Sequence) -> Self {
+        Self {
+            sequence,
+            kept: RefCell::default(),
+        }
+    }
+
+    /// As [`Sequence::truth`].
+    ///
+    /// # Errors
+    /// [`EvalError::Dataset`] if the file is damaged.
+    pub(super) fn at(&self, frame: u32) -> Result<Option<Rc<Truth>>, EvalError> {
+        if let Some(truth) = self.kept.borrow().get(&frame) {
+            return Ok(truth.clone());
+        }
+        let truth = self.sequence.truth(frame)?.map(Rc::new);
+        let mut kept = self.kept.borrow_mut();
+        let bytes = |t: &Option<Rc<Truth>>| t.as_ref().map_or(0, |t| t.labels.len());
+        if kept.values().map(bytes).sum::<usize>() + bytes(&truth) <= KEPT {
+            kept.insert(frame, truth.clone());
+        }
+        Ok(truth)
     }
 }
 

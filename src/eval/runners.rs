@@ -1,10 +1,10 @@
 //! The runners: a model, a dataset, a report. A sequence that fails is listed and the rest goes on; only a request to stop
 //! ends a run early.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, rc::Rc, time::Instant};
 
 use super::{
-    dataset::{Query, Sequence, Truth},
+    dataset::{Query, Sequence, Truth, Truths},
     error::EvalError,
     innermost::innermost,
     measure::region,
@@ -36,12 +36,13 @@ fn inner<'a>(progress: &Progress<'_>) -> Progress<'a> {
 }
 
 /// Opens a sequence and checks that truth and images are of one size and length.
-fn open(subject: &mut dyn Subject, sequence: &Sequence) -> Result<(Opened, Truth), EvalError> {
+fn open(subject: &mut dyn Subject, truths: &Truths<'_>) -> Result<(Opened, Rc<Truth>), EvalError> {
+    let sequence = truths.sequence;
     if let Some(why) = &sequence.unusable {
         return Err(EvalError::Unusable(why.clone()));
     }
     let opened = subject.open(&sequence.images)?;
-    let Some(first) = sequence.truth(PROMPTED.0)? else {
+    let Some(first) = truths.at(PROMPTED.0)? else {
         return Err(EvalError::Unusable(
             "its first frame is not annotated".to_owned(),
         ));
@@ -61,17 +62,17 @@ fn open(subject: &mut dyn Subject, sequence: &Sequence) -> Result<(Opened, Truth
     Ok((opened, first))
 }
 
-/// Runs `one` on every sequence; failures are collected, a stop ends it.
-fn each(
+/// Runs `one` on every sequence; a sequence is measured whole or counts as failed, a stop ends it all.
+fn each<T>(
     sequences: &[Sequence],
     progress: &mut Progress<'_>,
-    mut one: impl FnMut(&Sequence, &mut Progress<'_>) -> Result<(), EvalError>,
-) -> Result<Vec<Failure>, EvalError> {
-    let mut failed = Vec::new();
+    mut one: impl FnMut(&Truths<'_>, &mut Progress<'_>) -> Result<T, EvalError>,
+) -> Result<(Vec<T>, Vec<Failure>), EvalError> {
+    let (mut measured, mut failed) = (Vec::new(), Vec::new());
     for (done, sequence) in sequences.iter().enumerate() {
         progress.step(done as u64, sequences.len() as u64, &sequence.name)?;
-        match one(sequence, progress) {
-            Ok(()) => {}
+        match one(&Truths::new(sequence), progress) {
+            Ok(found) => measured.push(found),
             Err(EvalError::Cancelled(stop)) => return Err(stop.into()),
             Err(error) => failed.push(Failure {
                 name: sequence.name.clone(),
@@ -79,7 +80,7 @@ fn each(
             }),
         }
     }
-    Ok(failed)
+    Ok((measured, failed))
 }
 
 fn union(size: Size, masks: impl IntoIterator<Item = Bitmap>) -> Bitmap {
@@ -109,14 +110,14 @@ enum Void {
 
 /// J and F on every annotated frame of `frames`.
 fn measure(
-    sequence: &Sequence,
+    truths: &Truths<'_>,
     labels: &[u8],
     tracks: &[Track],
     (frames, void): (impl Iterator<Item = u32>, Void),
 ) -> Result<PerFrame, EvalError> {
     let mut out = PerFrame::default();
     for frame in frames {
-        let Some(truth) = sequence.truth(frame)? else {
+        let Some(truth) = truths.at(frame)? else {
             continue;
         };
         let prediction = predicted(truth.size, tracks, frame);
@@ -176,11 +177,11 @@ const CHANGES: [&str; 2] = [
 const ANCHORS: [(u32, u32); 2] = [(1, 3), (2, 3)];
 
 /// How else a phrase is asked.
-fn asks(sequence: &Sequence, query: &Query, frames: u32) -> Result<[Ask; 2], EvalError> {
+fn asks(truths: &Truths<'_>, query: &Query, frames: u32) -> Result<[Ask; 2], EvalError> {
     let mut anchors = Vec::new();
     for (part, of) in ANCHORS {
         let frame = frames * part / of;
-        let Some(truth) = sequence.truth(frame)? else {
+        let Some(truth) = truths.at(frame)? else {
             continue;
         };
         let boxes = query
@@ -220,6 +221,16 @@ fn set_iou(truth: &Truth, prediction: &Bitmap, referents: &[u8]) -> f64 {
     common as f64 / either.max(1) as f64
 }
 
+/// What the phrases of one sequence gave.
+#[derive(Default)]
+struct Asked {
+    scores: Vec<SequenceScore>,
+    /// The same phrases with each of [`CHANGES`].
+    changed: [Vec<SequenceScore>; 2],
+    /// Phrases that match nothing: whether nothing was found.
+    none: Vec<bool>,
+}
+
 /// Referring segmentation: each phrase is asked on the first frame and its masks are carried through the clip. With
 /// `ablate`, every phrase that matches something is asked again without boxes, and with anchors of what it means.
 ///
@@ -235,40 +246,49 @@ pub fn rvos(
     if sequences.iter().all(|s| s.queries.is_empty()) {
         return Err(EvalError::NoPhrases);
     }
-    let mut scores = Vec::new();
-    let mut changed: [Vec<SequenceScore>; 2] = Default::default();
-    let mut none = Vec::new();
-    let failed = each(sequences, progress, |sequence, progress| {
-        let (opened, first) = open(subject, sequence)?;
-        let mut ask = |query: &Query, ask: &Ask| -> Result<SequenceScore, EvalError> {
-            let phrase = &query.phrase;
-            let answer = subject.ground(PROMPTED, phrase, ask, &mut inner(progress))?;
-            let found = answer.masks.iter().any(|m| !m.rle.is_empty());
-            let tracks = if found && !query.referents.is_empty() {
-                subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?
-            } else {
-                Vec::new()
-            };
-            let frames = (0..opened.frames, Void::LeftOut);
-            let frames = measure(sequence, &query.referents, &tracks, frames)?;
-            Ok(phrase_score(sequence, query, &first, &answer, &frames))
-        };
+    let (measured, failed) = each(sequences, progress, |truths, progress| {
+        let sequence = truths.sequence;
+        let (opened, first) = open(subject, truths)?;
+        let mut here = Asked::default();
         for query in &sequence.queries {
-            let score = ask(query, &Ask::default())?;
+            let phrase = &query.phrase;
             if query.referents.is_empty() {
-                none.push(score.answered == Some(false));
+                let how = Ask::default();
+                let answer = subject.ground(PROMPTED, phrase, &how, &mut inner(progress))?;
+                here.none.push(painted(first.size, &answer).area() == 0);
                 continue;
             }
-            scores.push(score);
+            let mut score = |how: &Ask| -> Result<SequenceScore, EvalError> {
+                let answer = subject.ground(PROMPTED, phrase, how, &mut inner(progress))?;
+                let found = answer.masks.iter().any(|m| !m.rle.is_empty());
+                let tracks = if found {
+                    subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?
+                } else {
+                    Vec::new()
+                };
+                let frames = (0..opened.frames, Void::LeftOut);
+                let frames = measure(truths, &query.referents, &tracks, frames)?;
+                Ok(phrase_score(sequence, query, &first, &answer, &frames))
+            };
+            here.scores.push(score(&Ask::default())?);
             if ablate {
-                let other = asks(sequence, query, opened.frames)?;
-                for (scores, how) in changed.iter_mut().zip(&other) {
-                    scores.push(ask(query, how)?);
+                let other = asks(truths, query, opened.frames)?;
+                for (scores, how) in here.changed.iter_mut().zip(&other) {
+                    scores.push(score(how)?);
                 }
             }
         }
-        Ok(())
+        Ok(here)
     })?;
+    let (mut scores, mut none) = (Vec::new(), Vec::new());
+    let mut changed: [Vec<SequenceScore>; 2] = Default::default();
+    for here in measured {
+        scores.extend(here.scores);
+        none.extend(here.none);
+        for (all, here) in changed.iter_mut().zip(here.changed) {
+            all.extend(here);
+        }
+    }
     let mut by_kind: BTreeMap<&str, Vec<&SequenceScore>> = BTreeMap::new();
     for score in &scores {
         by_kind.entry(&score.kind).or_default().push(score);
@@ -300,6 +320,11 @@ pub fn rvos(
     Ok(report)
 }
 
+/// The union of an answer's masks.
+fn painted(size: Size, answer: &Answer) -> Bitmap {
+    union(size, answer.masks.iter().map(|m| m.rle.to_bitmap()))
+}
+
 fn phrase_score(
     sequence: &Sequence,
     query: &Query,
@@ -307,8 +332,7 @@ fn phrase_score(
     answer: &Answer,
     frames: &PerFrame,
 ) -> SequenceScore {
-    let masks = answer.masks.iter().map(|m| m.rle.to_bitmap());
-    let prediction = union(first.size, masks);
+    let prediction = painted(first.size, answer);
     let void = first.void();
     SequenceScore {
         name: sequence.name.clone(),
@@ -365,7 +389,8 @@ fn mask_report(
 /// mask is carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
 /// than three frames, all are) and void counts as background; unlike there, each object's mask is scored by itself, overlaps
 /// included, not as part of one label map a frame. Also measured is what filling boxes would reach, and, with `correct`, what
-/// it brings to give the true box of the object's worst frame and carry on from both.
+/// it brings to give the true box of the object's worst frame and carry on from both. A clip without any annotated frame
+/// that is scored counts as failed.
 ///
 /// # Errors
 /// [`EvalError::Cancelled`].
@@ -376,11 +401,16 @@ pub fn vos(
     progress: &mut Progress<'_>,
 ) -> Result<MaskReport, EvalError> {
     let started = Instant::now();
-    let (mut scores, mut fills) = (Vec::new(), Vec::new());
-    let failed = each(sequences, progress, |sequence, progress| {
-        let (opened, first) = open(subject, sequence)?;
+    let (measured, failed) = each(sequences, progress, |truths, progress| {
+        let (opened, first) = open(subject, truths)?;
         let n = opened.frames;
         let scored = if n < 3 { 0..n } else { 1..n - 1 };
+        if !any_annotated(truths, scored.clone())? {
+            return Err(EvalError::Unusable(
+                "none of the frames that are scored is annotated".to_owned(),
+            ));
+        }
+        let mut here = Vec::new();
         for label in first.objects() {
             let true_mask = first.mask(&[label]);
             let Some((true_box, prompt)) = prompt(&true_mask, given) else {
@@ -392,10 +422,10 @@ pub fn vos(
             let prompted = &answer.masks[0];
             let tracks = subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?;
             let frames = (scored.clone(), Void::Background);
-            let frames = measure(sequence, &[label], &tracks, frames)?;
+            let frames = measure(truths, &[label], &tracks, frames)?;
             let corrected = if correct {
                 let track = tracks.first().cloned().unwrap_or_default();
-                let parts = (sequence, label, scored.clone());
+                let parts = (truths, label, scored.clone());
                 Some(after_correction(
                     subject,
                     parts,
@@ -405,8 +435,8 @@ pub fn vos(
             } else {
                 None
             };
-            scores.push(SequenceScore {
-                name: sequence.name.clone(),
+            let score = SequenceScore {
+                name: truths.sequence.name.clone(),
                 phrase: String::new(),
                 kind: String::new(),
                 object: Some(label),
@@ -418,11 +448,13 @@ pub fn vos(
                 answered: None,
                 set_iou: None,
                 j_corrected: corrected,
-            });
-            fills.push(fill_boxes(sequence, label, true_box, scored.clone())?);
+            };
+            let fill = fill_boxes(truths, label, true_box, scored.clone())?;
+            here.push((score, fill));
         }
-        Ok(())
+        Ok(here)
     })?;
+    let (scores, fills): (Vec<_>, Vec<_>) = measured.into_iter().flatten().unzip();
     let mut report = mask_report("vos", subject.name(), &scores, failed, started);
     report.j_corrected = correct.then(|| mean(scores.iter().filter_map(|s| s.j_corrected)));
     report.baselines = (!fills.is_empty()).then(|| Baselines {
@@ -431,6 +463,16 @@ pub fn vos(
         still_box_j: mean(fills.iter().map(|b| b.still_box_j)),
     });
     Ok(report)
+}
+
+/// Whether any of the frames is annotated.
+fn any_annotated(truths: &Truths<'_>, frames: std::ops::Range<u32>) -> Result<bool, EvalError> {
+    for frame in frames {
+        if truths.at(frame)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The box of a mask that is not empty, and what a person gives for it.
@@ -452,13 +494,13 @@ fn prompt(mask: &Bitmap, given: Given) -> Option<(BoxPx, Prompt)> {
 /// J over the scored frames after the true box of the worst of them was given as a correction.
 fn after_correction(
     subject: &mut dyn Subject,
-    (sequence, label, scored): (&Sequence, u8, std::ops::Range<u32>),
+    (truths, label, scored): (&Truths<'_>, u8, std::ops::Range<u32>),
     (prompted, track): (&FrameMask, Track),
     progress: &mut Progress<'_>,
 ) -> Result<f64, EvalError> {
     let mut worst: Option<(f64, u32, BoxPx)> = None;
     for frame in scored.clone() {
-        let Some(truth) = sequence.truth(frame)? else {
+        let Some(truth) = truths.at(frame)? else {
             continue;
         };
         let mask = truth.mask(&[label]);
@@ -482,20 +524,20 @@ fn after_correction(
         anchors.insert(FrameIndex(frame), by_person(mask));
     }
     let track = subject.carry_between(&anchors, &mut inner(progress))?;
-    let frames = measure(sequence, &[label], &[track], (scored, Void::Background))?;
+    let frames = measure(truths, &[label], &[track], (scored, Void::Background))?;
     Ok(mean(frames.j))
 }
 
 /// What filling boxes reaches for one object.
 fn fill_boxes(
-    sequence: &Sequence,
+    truths: &Truths<'_>,
     label: u8,
     prompt: BoxPx,
     scored: std::ops::Range<u32>,
 ) -> Result<Baselines, EvalError> {
     let (mut each, mut still, mut prompted) = (Vec::new(), Vec::new(), 0.0);
     for frame in std::iter::once(PROMPTED.0).chain(scored.clone()) {
-        let Some(truth) = sequence.truth(frame)? else {
+        let Some(truth) = truths.at(frame)? else {
             continue;
         };
         let mask = truth.mask(&[label]);
@@ -567,13 +609,12 @@ pub fn proposals(
     progress: &mut Progress<'_>,
 ) -> Result<ProposalReport, EvalError> {
     let started = Instant::now();
-    let (mut met, mut by_sequence) = (Vec::new(), BTreeMap::new());
-    let (mut frames, mut offered) = (0, 0);
-    let failed = each(sequences, progress, |sequence, progress| {
-        open(subject, sequence)?;
+    let (measured, failed) = each(sequences, progress, |truths, progress| {
+        open(subject, truths)?;
         let mut here = Vec::new();
-        for &frame in sequence.masks.keys().step_by(PROPOSAL_STEP) {
-            let Some(truth) = sequence.truth(frame)? else {
+        let (mut frames, mut offered) = (0, 0);
+        for &frame in truths.sequence.masks.keys().step_by(PROPOSAL_STEP) {
+            let Some(truth) = truths.at(frame)? else {
                 continue;
             };
             let mut given = subject.propose(FrameIndex(frame), &mut inner(progress))?;
@@ -597,11 +638,17 @@ pub fn proposals(
                 });
             }
         }
-        let recall = mean(here.iter().map(|m| f64::from(m.all >= 0.5)));
-        by_sequence.insert(sequence.name.clone(), recall);
-        met.append(&mut here);
-        Ok(())
+        Ok((truths.sequence.name.clone(), here, frames, offered))
     })?;
+    let (mut met, mut by_sequence) = (Vec::new(), BTreeMap::new());
+    let (mut frames, mut offered) = (0, 0);
+    for (name, mut here, looked_at, given) in measured {
+        let recall = mean(here.iter().map(|m: &Met| f64::from(m.all >= 0.5)));
+        by_sequence.insert(name, recall);
+        met.append(&mut here);
+        frames += looked_at;
+        offered += given;
+    }
     let recall = |iou: f64| mean(met.iter().map(|m| f64::from(m.all >= iou)));
     let top = TOP.iter().enumerate();
     let at = top.map(|(i, &n)| (n, mean(met.iter().map(|m| f64::from(m.top[i] >= 0.5)))));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use super::{
-    dataset::{Sequence, open},
+    dataset::{Sequence, Truths, open},
     error::EvalError,
     run::Given,
     runners::{proposals, rvos, vos},
@@ -77,6 +77,8 @@ struct Model {
     frames: u32,
     /// What was asked, and on which frame.
     asked: Vec<(String, u32)>,
+    /// Questions that it answers before it fails.
+    patience: usize,
 }
 
 fn mask_of(bitmap: &Bitmap) -> FrameMask {
@@ -106,6 +108,7 @@ fn offer(mask: &Bitmap, objectness: f32) -> Proposal {
         confidence: objectness,
         selected: true,
         drawn: false,
+        incredible: false,
     }
 }
 
@@ -115,7 +118,14 @@ impl Model {
             habit,
             frames: FRAMES,
             asked: Vec::new(),
+            patience: usize::MAX,
         }
+    }
+
+    fn lose_patience(&mut self) -> Result<(), EvalError> {
+        let left = self.patience.checked_sub(1);
+        self.patience = left.ok_or_else(|| EvalError::Model("enough is enough".to_owned()))?;
+        Ok(())
     }
 
     fn answer(frame: FrameIndex, phrase: &str, referents: &[u8]) -> Result<Answer, EvalError> {
@@ -161,6 +171,7 @@ impl Subject for Model {
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError> {
         progress.step(0, 1, "asking")?;
+        self.lose_patience()?;
         self.asked.push((phrase.to_owned(), frame.0));
         if self.habit == Habit::Stubborn && ask.text_alone {
             return Model::answer(frame, phrase, &[]);
@@ -190,6 +201,7 @@ impl Subject for Model {
         progress: &mut Progress<'_>,
     ) -> Result<FrameMask, EvalError> {
         progress.step(0, 1, "segmenting")?;
+        self.lose_patience()?;
         if let [(at, true)] = prompt.points[..] {
             let label = frame_labels(frame.0)[at.y as usize * S.width as usize + at.x as usize];
             return Ok(mask_of(&label_mask(frame.0, label)));
@@ -248,6 +260,7 @@ impl Subject for Model {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<Proposal>, EvalError> {
         progress.step(0, 1, "proposing")?;
+        self.lose_patience()?;
         let all: &[(u8, f32)] = match self.habit {
             Habit::Oracle => &[(3, 0.2), (1, 0.9), (2, 0.5)],
             _ => &[(1, 0.9)],
@@ -373,6 +386,35 @@ fn a_clip_that_fails_is_listed_and_the_rest_is_measured() {
     assert_eq!(report.j, 1.0);
     assert_eq!(report.failed.len(), 1);
     assert_eq!(report.failed[0].name, "b");
+}
+
+#[test]
+fn a_clip_that_fails_half_way_counts_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 12);
+    let all = open(dir.path(), "synth", None, None).unwrap();
+    let silent = &mut Progress::silent();
+    let model = |patience| Model {
+        frames: 12,
+        patience,
+        ..Model::new(Habit::Oracle)
+    };
+    // A clip's ten questions, and five of the next clip's.
+    let report = rvos(&mut model(15), &all, (Mode::Track, true), silent).unwrap();
+    assert_eq!((report.sequences.len(), report.jf), (3, 1.0));
+    assert_eq!(report.no_match.unwrap().phrases, 1);
+    for change in &report.ablations {
+        assert_eq!((change.all.phrases, change.gain), (3, 0.0));
+    }
+    assert_eq!(report.failed[0].name, "b");
+    let how = (Given::Box, Mode::Track, false);
+    let report = vos(&mut model(4), &all, how, silent).unwrap();
+    assert_eq!((report.sequences.len(), report.failed.len()), (3, 1));
+    // Two frames of each clip are looked at.
+    let report = proposals(&mut model(3), &all, silent).unwrap();
+    assert_eq!((report.frames, report.boxes), (2, 6));
+    assert_eq!(report.proposals_per_frame, 3.0);
+    assert_eq!((report.sequences.len(), report.failed.len()), (1, 1));
 }
 
 #[test]
@@ -525,6 +567,42 @@ fn frames_that_are_void_everywhere_are_not_annotated() {
     );
     assert_eq!((all.j, all.f), (ends.j, ends.f));
     assert!(all.j < 1.0);
+}
+
+#[test]
+fn a_clip_without_an_annotated_frame_that_is_scored_is_not_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = with_masks_changed(dir.path(), |f, labels| {
+        if f < FRAMES - 1 {
+            labels.fill(labels::VOID);
+        }
+    });
+    let report = by_boxes(Habit::Oracle, FRAMES, &all);
+    assert_eq!((report.sequences.len(), report.failed.len()), (0, 1));
+    let told = &report.failed[0].error;
+    assert!(told.contains("annotated"), "{told}");
+}
+
+#[test]
+fn a_frame_is_read_once_and_a_phrase_of_nothing_needs_none_but_the_first() {
+    let (_dir, mut all) = sequences();
+    let [first, second] = &mut all[..] else {
+        panic!("two clips");
+    };
+    let truths = Truths::new(first);
+    let read = truths.at(1).unwrap();
+    assert!(read.is_some());
+    fs::remove_file(&first.masks[&1]).unwrap();
+    assert_eq!(truths.at(1).unwrap(), read);
+    second.queries.retain(|q| q.referents.is_empty());
+    for path in second.masks.values().skip(1) {
+        fs::remove_file(path).unwrap();
+    }
+    let mode = (Mode::Track, true);
+    let mut model = Model::new(Habit::Oracle);
+    let report = rvos(&mut model, &all[1..], mode, &mut Progress::silent()).unwrap();
+    assert_eq!((report.failed.len(), report.sequences.len()), (0, 0));
+    assert_eq!(report.no_match.unwrap().accuracy, 1.0);
 }
 
 #[test]

@@ -15,9 +15,11 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, PUT_VIDEO,
+    Watcher,
     coco_json::{
         Annotation, Counts, File, Image, Info, Segmentation, Track, Video, categories, plain_kept,
+        provenance_of, provenance_text,
     },
     file_name, file_stem, files_with, images_in, jpeg, loss, write_file,
 };
@@ -35,14 +37,6 @@ pub struct Coco;
 
 fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
     mask.anchor || !options.verified_only
-}
-
-fn provenance_text(provenance: Provenance) -> &'static str {
-    match provenance {
-        Provenance::Human => "human",
-        Provenance::Model => "model",
-        Provenance::Propagated => "propagated",
-    }
 }
 
 fn build(doc: &Document, options: &ExportOptions) -> File {
@@ -394,8 +388,7 @@ impl<'a> Reading<'a> {
                     Some(_) => "the dataset's images are not every frame of the video",
                     None => "the dataset has no images",
                 };
-                self.warnings
-                    .push(format!("{why}: open the video yourself"));
+                self.warnings.push(format!("{why}: {PUT_VIDEO}"));
                 (
                     String::new(),
                     video.map(|v| v.hash.clone()).unwrap_or_default(),
@@ -423,12 +416,7 @@ impl<'a> Reading<'a> {
 
     fn frame_mask(&self, annotation: &Annotation) -> Result<FrameMask, FormatError> {
         let attribute = |name: &str| annotation.attributes.get(name);
-        // A foreign dataset's mask is the truth as somebody made it.
-        let provenance = match attribute("provenance").and_then(Value::as_str) {
-            Some("model") => Provenance::Model,
-            Some("propagated") => Provenance::Propagated,
-            _ => Provenance::Human,
-        };
+        let provenance = provenance_of(attribute("provenance").and_then(Value::as_str));
         let human = provenance == Provenance::Human;
         Ok(FrameMask {
             rle: self.mask(annotation)?,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ExportOptions, FormatError, Kept, polygon};
-use crate::project::{Document, Rle, Size};
+use crate::project::{Document, FrameMask, Object, Provenance, Rle, Size};
 
 /// A whole file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -187,4 +187,42 @@ pub(super) struct Category {
     pub(super) name: String,
     #[serde(default)]
     pub(super) supercategory: String,
+}
+
+pub(super) fn provenance_text(provenance: Provenance) -> &'static str {
+    match provenance {
+        Provenance::Human => "human",
+        Provenance::Model => "model",
+        Provenance::Propagated => "propagated",
+    }
+}
+
+/// A foreign dataset's mask is the truth as somebody made it.
+pub(super) fn provenance_of(text: Option<&str>) -> Provenance {
+    match text {
+        Some("model") => Provenance::Model,
+        Some("propagated") => Provenance::Propagated,
+        _ => Provenance::Human,
+    }
+}
+
+/// Frames whose masks no person vouches for, and who made them: an addition that other readers pass over.
+pub(super) type Unverified = BTreeMap<u32, String>;
+
+pub(super) fn unverified(object: &Object, options: &ExportOptions) -> Unverified {
+    let masks = object.frames.iter();
+    let masks = masks.filter(|(_, m)| !m.anchor && !m.rle.is_empty() && !options.verified_only);
+    masks
+        .map(|(frame, m)| (frame.0, provenance_text(m.provenance).to_owned()))
+        .collect()
+}
+
+/// A mask as it was written beside such a list.
+pub(super) fn mask_of(rle: Rle, frame: u32, unverified: &Unverified) -> FrameMask {
+    let mut mask = FrameMask::by_hand(rle);
+    if let Some(text) = unverified.get(&frame) {
+        mask.provenance = provenance_of(Some(text));
+        mask.anchor = false;
+    }
+    mask
 }

@@ -5,6 +5,11 @@
 //! mask, not even an empty one, is void as a whole. With only verified masks wanted, so is a frame without any verified
 //! mask, and so are the pixels of unverified masks elsewhere. DAVIS' scorer of unsupervised results and `TrackEval` leave
 //! void out; DAVIS' semi-supervised one reads it as background.
+//!
+//! On a frame with other objects, background does not tell an object that is absent from one that nobody looked for. Our own
+//! pictures say so in a chunk of text ([`labels::Remark`]), as they say which masks no person vouches for; without it, as
+//! in every other dataset, a picture without void vouches for all that is in it and for all that is not. Frames without a
+//! picture say nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,9 +17,9 @@ use std::{
 };
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, Watcher, file_name,
-    file_stem, files_with, folders_in, images_in, jpeg,
-    labels::{self, VOID},
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, PUT_VIDEO, Watcher,
+    file_name, file_stem, files_with, folders_in, images_in, jpeg,
+    labels::{self, Remark, Remarks, VOID},
     loss, write_file,
 };
 use crate::project::{
@@ -229,6 +234,25 @@ fn compose(doc: &Document, frame: FrameIndex, verified_only: bool) -> Vec<u8> {
     data
 }
 
+/// What the frame's labels `data` do not tell: of which objects nothing is known, and which masks no person vouches for.
+fn remarks(doc: &Document, frame: FrameIndex, data: &[u8], verified_only: bool) -> Remarks {
+    let mut drawn = [false; 256];
+    for &label in data {
+        drawn[usize::from(label)] = true;
+    }
+    let objects = (1..=u8::MAX).zip(doc.objects.iter().take(MAX_OBJECTS));
+    let remark = |label: u8, mask: Option<&FrameMask>| match mask {
+        // Others lie over all of it.
+        Some(mask) if !mask.rle.is_empty() && !drawn[usize::from(label)] => Some(Remark::Unseen),
+        Some(mask) if mask.anchor => None,
+        Some(mask) if !verified_only => Some(Remark::Unverified(mask.provenance)),
+        _ => Some(Remark::Unseen),
+    };
+    objects
+        .filter_map(|(label, o)| Some((label, remark(label, o.frames.get(&frame))?)))
+        .collect()
+}
+
 /// Absences that background does not tell: on a frame with void pixels, and those of an object that is nowhere.
 /// `above` holds the pixels that have labels.
 fn absences_lost(
@@ -367,7 +391,8 @@ impl Format for Davis {
             let data = compose(doc, index, options.verified_only);
             let stem = frame_name(frame, doc.video.frames);
             let path = annotations.join(format!("{stem}.png"));
-            let bytes = labels::encode(doc.video.size, &data)
+            let remarks = remarks(doc, index, &data, options.verified_only);
+            let bytes = labels::encode_with(doc.video.size, &data, &remarks)
                 .map_err(|reason| FormatError::damaged(&path, reason))?;
             write_file(&path, &bytes)?;
             if let Some(read) = &mut job.images {
@@ -427,6 +452,7 @@ fn read_sequence(
     );
     // By label: masks on annotated frames, empty where the object is known to be absent.
     let mut masks: BTreeMap<u8, BTreeMap<u32, Rle>> = BTreeMap::new();
+    let mut said: BTreeMap<u32, Remarks> = BTreeMap::new();
     let (mut decided, mut void_frames) = (Vec::new(), 0);
     let total = sequence.annotations.len() as u64;
     for (done, (&frame, path)) in (0..).zip(&sequence.annotations) {
@@ -451,10 +477,14 @@ fn read_sequence(
             let rle = one_label(size, &map.data, label);
             masks.entry(label).or_default().insert(frame, rle);
         }
+        said.insert(frame, map.remarks);
     }
+    let remark = |frame: u32, label: u8| said.get(&frame).and_then(|r| r.get(&label)).copied();
     for (label, mut frames) in masks {
         for &frame in &decided {
-            frames.entry(frame).or_insert_with(|| Rle::empty(size));
+            if remark(frame, label) != Some(Remark::Unseen) {
+                frames.entry(frame).or_insert_with(|| Rle::empty(size));
+            }
         }
         let mut object = doc.new_object("");
         object.id = ObjectId(u32::from(label));
@@ -462,7 +492,14 @@ fn read_sequence(
         object.colour = u32::from(label) - 1;
         object.frames = frames
             .into_iter()
-            .map(|(frame, rle)| (FrameIndex(frame), FrameMask::by_hand(rle)))
+            .map(|(frame, rle)| {
+                let mut mask = FrameMask::by_hand(rle);
+                if let Some(Remark::Unverified(provenance)) = remark(frame, label) {
+                    mask.provenance = provenance;
+                    mask.anchor = false;
+                }
+                (FrameIndex(frame), mask)
+            })
             .collect();
         doc.next_id = object.id.0 + 1;
         doc.objects.push(object);
@@ -473,7 +510,7 @@ fn read_sequence(
         ));
     }
     if sequence.images.is_none() {
-        warnings.push("the dataset has no images: open the video yourself".to_owned());
+        warnings.push(format!("the dataset has no images: {PUT_VIDEO}"));
     }
     Ok(Imported {
         document: doc,
@@ -490,6 +527,13 @@ pub(crate) fn one_label(size: Size, data: &[u8], label: u8) -> Rle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        formats::{
+            Existing, import,
+            tests::{S, art, document, mask, object, place, run},
+        },
+        project::Provenance,
+    };
 
     #[test]
     fn names_of_a_very_long_clip_are_all_of_one_width() {
@@ -497,5 +541,80 @@ mod tests {
         assert_eq!(frame_name(99_999, 100_000), "99999");
         assert_eq!(frame_name(99_999, 100_001), "099999");
         assert_eq!(frame_name(100_000, 100_001), "100000");
+    }
+
+    /// B, seen on one frame, came back with an anchor on every frame on which A was, and propagation could not fill them.
+    #[test]
+    fn davis_brings_the_same_masks_and_anchors_back_and_no_more() {
+        let mut doc = document();
+        doc.video.frames = 5;
+        let corner = art(["##.....", ".......", ".......", ".......", "......."]);
+        let bar = art([".......", ".......", ".......", ".......", "#######"]);
+        let by = |rle: &Rle, provenance| mask(rle.clone(), provenance);
+        let (human, carried) = (Provenance::Human, Provenance::Propagated);
+        let nothing = Rle::empty(S);
+        doc.objects = vec![
+            object(
+                1,
+                "a",
+                vec![
+                    (0, by(&corner, human)),
+                    (1, by(&corner, carried)),
+                    (2, by(&nothing, human)),
+                    (3, by(&nothing, carried)),
+                ],
+            ),
+            object(
+                2,
+                "b",
+                vec![(0, by(&bar, Provenance::Model)), (2, by(&bar, human))],
+            ),
+        ];
+        let facts = |doc: &Document| {
+            let objects = doc.objects.iter().map(|o| {
+                let masks = o.frames.iter();
+                let facts = masks.map(|(f, m)| (f.0, m.rle.clone(), m.anchor, m.provenance));
+                facts.collect::<Vec<_>>()
+            });
+            objects.collect::<Vec<_>>()
+        };
+        let (_dir, out) = place();
+        run(&doc, &Davis, &out, &ExportOptions::default()).unwrap();
+        let back = import(&Davis, &out, None).unwrap().document;
+        assert_eq!(facts(&back), facts(&doc));
+        // A picture that another program has drawn anew says what its pixels say.
+        let path = out.join("Annotations/480p/my_clip/00000.png");
+        let data = labels::read(&path).unwrap().data;
+        std::fs::write(&path, labels::encode(S, &data).unwrap()).unwrap();
+        let anew = import(&Davis, &out, None).unwrap().document;
+        assert!(anew.objects[1].frames[&FrameIndex(0)].anchor);
+        // Of the verified masks alone, the others do not come back as absences.
+        let verified = ExportOptions {
+            verified_only: true,
+            existing: Existing::Replace,
+            ..ExportOptions::default()
+        };
+        run(&doc, &Davis, &out, &verified).unwrap();
+        let back = import(&Davis, &out, None).unwrap().document;
+        for object in &mut doc.objects {
+            object.frames.retain(|_, m| m.anchor);
+        }
+        assert_eq!(facts(&back), facts(&doc));
+    }
+
+    /// Its mask is under another one's: it is not absent.
+    #[test]
+    fn an_object_that_another_one_covers_does_not_come_back_as_absent() {
+        let mut doc = document();
+        let corner = art(["##.....", ".......", ".......", ".......", "......."]);
+        let by_hand = |rle: &Rle| mask(rle.clone(), Provenance::Human);
+        let over = vec![(1, by_hand(&corner))];
+        let under = vec![(0, by_hand(&corner)), (1, by_hand(&corner))];
+        doc.objects = vec![object(1, "under", under), object(2, "over", over)];
+        let (_dir, out) = place();
+        run(&doc, &Davis, &out, &ExportOptions::default()).unwrap();
+        let back = import(&Davis, &out, None).unwrap().document;
+        let frames: Vec<u32> = back.objects[0].frames.keys().map(|f| f.0).collect();
+        assert_eq!(frames, [0]);
     }
 }

@@ -1,21 +1,64 @@
 //! Label maps as PNG files: one byte a pixel, the object's number. Written indexed with the DAVIS palette; read in every
 //! form that mask datasets use.
+//!
+//! What pixels cannot tell of an object is a text chunk of the file, which other readers pass over: whether anybody looked
+//! for it at all, and whether a person vouches for it. Whoever writes the picture anew drops the chunk with it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::BufReader,
     path::Path,
 };
 
 use super::{FormatError, MAX_SIDE};
-use crate::project::Size;
+use crate::project::{Provenance, Size};
 
 /// The label that says "do not look here".
 pub const VOID: u8 = 255;
 
 /// Level of 16 bits from which a grey is meant to be seen rather than a number.
 const BRIGHT: u16 = 0x8000;
+
+/// Keyword of the text chunk: words like `2:unseen 3:model`.
+const REMARKS: &str = "Sparrow";
+
+/// What is known of an object on a frame, where that is not the mask of a person or an absence that one vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// Nobody has looked: it is not absent.
+    Unseen,
+    /// No person vouches for what the pixels say; who made it.
+    Unverified(Provenance),
+}
+
+/// Remarks by label.
+pub type Remarks = BTreeMap<u8, Remark>;
+
+const REMARK_WORDS: [(Remark, &str); 4] = [
+    (Remark::Unseen, "unseen"),
+    (Remark::Unverified(Provenance::Human), "human"),
+    (Remark::Unverified(Provenance::Model), "model"),
+    (Remark::Unverified(Provenance::Propagated), "propagated"),
+];
+
+fn remarks_text(remarks: &Remarks) -> String {
+    let words = remarks.iter().filter_map(|(label, remark)| {
+        let (_, word) = REMARK_WORDS.iter().find(|(r, _)| r == remark)?;
+        Some(format!("{label}:{word}"))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What it does not know it passes over.
+fn parse_remarks(text: &str) -> Remarks {
+    let words = text.split_whitespace().filter_map(|pair| {
+        let (label, word) = pair.split_once(':')?;
+        let (remark, _) = REMARK_WORDS.iter().find(|(_, w)| *w == word)?;
+        Some((label.parse().ok()?, *remark))
+    });
+    words.collect()
+}
 
 /// How a label map was stored, which decides what 255 means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +80,8 @@ pub struct LabelMap {
     pub data: Vec<u8>,
     /// How it was stored.
     pub stored: Stored,
+    /// What is said of labels beside the pixels.
+    pub remarks: Remarks,
 }
 
 impl LabelMap {
@@ -68,6 +113,11 @@ pub fn palette() -> [u8; 768] {
 /// # Errors
 /// A clause if `data` does not fill the frame.
 pub fn encode(size: Size, data: &[u8]) -> Result<Vec<u8>, String> {
+    encode_with(size, data, &Remarks::new())
+}
+
+/// [`encode`] with what is said of labels beside the pixels.
+pub(super) fn encode_with(size: Size, data: &[u8], remarks: &Remarks) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, size.width, size.height);
     encoder.set_color(png::ColorType::Indexed);
@@ -75,6 +125,12 @@ pub fn encode(size: Size, data: &[u8]) -> Result<Vec<u8>, String> {
     encoder.set_palette(palette().to_vec());
     // Rows of label maps repeat and have no gradients: filters only get in the way of the packer.
     encoder.set_filter(png::Filter::NoFilter);
+    if !remarks.is_empty() {
+        let text = remarks_text(remarks);
+        encoder
+            .add_text_chunk(REMARKS.to_owned(), text)
+            .map_err(|e| e.to_string())?;
+    }
     let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
     writer.write_image_data(data).map_err(|e| e.to_string())?;
     writer.finish().map_err(|e| e.to_string())?;
@@ -95,6 +151,11 @@ pub fn read(path: &Path) -> Result<LabelMap, FormatError> {
     if size.width > MAX_SIDE || size.height > MAX_SIDE {
         return Err(FormatError::damaged(path, "the picture is too large"));
     }
+    let texts = reader.info().uncompressed_latin1_text.iter();
+    let remarks = texts
+        .filter(|chunk| chunk.keyword == REMARKS)
+        .flat_map(|chunk| parse_remarks(&chunk.text))
+        .collect();
     let Some(length) = reader.output_buffer_size() else {
         return Err(FormatError::damaged(path, "the picture is too large"));
     };
@@ -147,7 +208,12 @@ pub fn read(path: &Path) -> Result<LabelMap, FormatError> {
             (Stored::Colour, data)
         }
     };
-    Ok(LabelMap { size, data, stored })
+    Ok(LabelMap {
+        size,
+        data,
+        stored,
+        remarks,
+    })
 }
 
 /// A colour of 8 or 16 bits a channel, as one of 16.
@@ -223,6 +289,19 @@ mod tests {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             assert!(read(&path).is_err());
         }
+    }
+
+    #[test]
+    fn remarks_travel_in_the_picture_and_unknown_ones_are_passed_over() {
+        let remarks: Remarks = (1..).zip(REMARK_WORDS.map(|(remark, _)| remark)).collect();
+        assert_eq!(parse_remarks(&remarks_text(&remarks)), remarks);
+        assert!(parse_remarks("300:unseen 2:blessed model 3").is_empty());
+        let bytes = encode_with(Size::new(2, 1), &[0, 1], &remarks).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        std::fs::write(&path, bytes).unwrap();
+        let back = read(&path).unwrap();
+        assert_eq!((back.data, back.remarks), (vec![0, 1], remarks));
     }
 
     fn png_of(colour: png::ColorType, depth: png::BitDepth, w: u32, data: &[u8]) -> LabelMap {

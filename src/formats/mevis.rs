@@ -2,6 +2,7 @@
 //! `SPLIT/mask_dict.json` holds one list of run lengths per object, a place for every frame; images (if wanted) under
 //! `SPLIT/JPEGImages/SEQUENCE/00000.jpg`.
 //!
+//! `unverified` of a video is an addition that other readers pass over: the frames whose masks no person vouches for.
 //! Objects of one phrase are one expression. Objects without a phrase keep their masks, but no expression leads to them.
 //! Ref-YouTube-VOS shares the file of expressions; its masks are PNGs, which [`super::davis`] writes.
 
@@ -13,8 +14,9 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
-    coco_json::{Counts, Segmentation, plain_kept},
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, PUT_VIDEO,
+    Watcher,
+    coco_json::{Counts, Segmentation, Unverified, mask_of, plain_kept, unverified},
     folders_in, jpeg, loss, write_file,
 };
 use crate::project::{
@@ -49,6 +51,9 @@ struct Video {
     width: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
+    /// By object: an addition that other readers pass over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unverified: BTreeMap<u64, Unverified>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,7 +86,7 @@ fn by_phrase(doc: &Document) -> Vec<(&str, Vec<&Object>)> {
     out
 }
 
-fn meta(doc: &Document, name: &str) -> Meta {
+fn meta(doc: &Document, name: &str, options: &ExportOptions) -> Meta {
     let expressions = by_phrase(doc)
         .into_iter()
         .enumerate()
@@ -95,12 +100,19 @@ fn meta(doc: &Document, name: &str) -> Meta {
             (i.to_string(), expression)
         })
         .collect();
+    let unverified = doc
+        .objects
+        .iter()
+        .map(|o| (u64::from(o.id.0), unverified(o, options)))
+        .filter(|(_, frames)| !frames.is_empty())
+        .collect();
     let video = Video {
         expressions,
         vid_id: 0,
         frames: (0..doc.video.frames).map(frame_name).collect(),
         width: Some(doc.video.size.width),
         height: Some(doc.video.size.height),
+        unverified,
     };
     Meta {
         videos: BTreeMap::from([(name.to_owned(), video)]),
@@ -193,7 +205,7 @@ impl Format for Mevis {
         let (doc, options) = (job.doc, job.options);
         let name = options.sequence_name(doc);
         let split = job.dir.join(options.split_name());
-        to_json(&split.join(EXPRESSIONS), &meta(doc, &name))?;
+        to_json(&split.join(EXPRESSIONS), &meta(doc, &name, options))?;
         to_json(&split.join(MASKS), &masks(doc, options))?;
         let images = split.join("JPEGImages").join(&name);
         for frame in 0..doc.video.frames {
@@ -282,7 +294,7 @@ fn read_video(
     let images = split.join("JPEGImages").join(name);
     let images = Some(images).filter(|d| d.is_dir());
     if images.is_none() {
-        warnings.push("the dataset has no images: open the video yourself".to_owned());
+        warnings.push(format!("the dataset has no images: {PUT_VIDEO}"));
     }
     let info = VideoInfo {
         path: images.map(|d| d.display().to_string()).unwrap_or_default(),
@@ -312,12 +324,13 @@ fn read_video(
         if phrase.is_empty() {
             object.name = format!("object {id}");
         }
+        let none = Unverified::new();
+        let unverified = video.unverified.get(&id).unwrap_or(&none);
         for (frame, segmentation) in (0..).zip(track) {
             if let Some(segmentation) = segmentation {
                 let rle = segmentation.to_rle(size).map_err(damaged)?;
-                object
-                    .frames
-                    .insert(FrameIndex(frame), FrameMask::by_hand(rle));
+                let mask = mask_of(rle, frame, unverified);
+                object.frames.insert(FrameIndex(frame), mask);
             }
         }
         doc.next_id = doc.next_id.max(number.saturating_add(1));

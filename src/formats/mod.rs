@@ -23,7 +23,7 @@ pub mod youtube_vis;
 
 use std::path::{Path, PathBuf};
 
-use crate::project::{Document, FrameIndex, Size, frames_of, images_of};
+use crate::project::{CLIP_ENDINGS, Document, FrameIndex, Size, frames_of, images_of};
 
 pub use coco::Coco;
 pub use davis::Davis;
@@ -101,13 +101,6 @@ impl ExportOptions {
     }
 }
 
-/// Endings of video files and images.
-const CLIP_ENDINGS: &[&str] = &[
-    "264", "265", "3gp", "avi", "flv", "gif", "h264", "h265", "hevc", "ivf", "jpeg", "jpg", "m2ts",
-    "m2v", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "png", "ts", "vob",
-    "webm", "wmv", "y4m",
-];
-
 /// What a clip is called: the last part of its path, without the ending of a video file or an image. Folders have no
 /// ending: `shot.01` and `shot.02` are two names.
 pub fn clip_name(path: &str) -> &str {
@@ -141,6 +134,10 @@ fn plain_name(name: &str, otherwise: &str) -> String {
         plain.to_owned()
     }
 }
+
+/// What helps a project of masks alone to its video.
+pub(crate) const PUT_VIDEO: &str =
+    "put the video beside the project under the project's name, or open the project and locate it";
 
 /// What an import brings.
 #[derive(Clone, Debug)]
@@ -234,6 +231,14 @@ pub fn by_name(name: &str) -> Result<&'static dyn Format, FormatError> {
         .copied()
         .find(|f| f.name() == name)
         .ok_or_else(|| FormatError::UnknownFormat(name.to_owned()))
+}
+
+/// The format of the dataset at `path`, a folder or a file, if it is one. What several could read is the one's that asks
+/// for most.
+pub fn detect(path: &Path) -> Option<&'static dyn Format> {
+    let by_demands: [&'static dyn Format; 4] = [&Davis, &Mevis, &YoutubeVis, &Coco];
+    let reads = |f: &&'static dyn Format| f.sequences(path).is_ok_and(|names| !names.is_empty());
+    by_demands.into_iter().find(reads)
 }
 
 /// Reads a dataset's only sequence, or the one named.

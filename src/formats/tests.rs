@@ -40,7 +40,7 @@ pub(super) fn mask(rle: Rle, provenance: Provenance) -> FrameMask {
     }
 }
 
-fn object(id: u32, name: &str, frames: Vec<(u32, FrameMask)>) -> Object {
+pub(super) fn object(id: u32, name: &str, frames: Vec<(u32, FrameMask)>) -> Object {
     Object {
         id: ObjectId(id),
         name: name.to_owned(),

@@ -1,8 +1,8 @@
 //! YouTube-VIS, COCO for whole videos: `SPLIT/instances.json` with one annotation per object, whose lists have a place for
 //! every frame; images (if wanted) under `SPLIT/JPEGImages/SEQUENCE/00000.jpg`.
 //!
-//! An object's name is its category. `id` of an annotation is the object's id, `phrase` is an addition that readers of
-//! the format pass over.
+//! An object's name is its category. `id` of an annotation is the object's id; `phrase`, and `unverified` with the frames
+//! whose masks no person vouches for, are additions that readers of the format pass over.
 
 use std::{
     collections::BTreeSet,
@@ -13,8 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, Watcher,
-    coco_json::{Category, Counts, Info, Segmentation, categories, plain_kept},
+    ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, PUT_VIDEO,
+    Watcher,
+    coco_json::{
+        Category, Counts, Info, Segmentation, Unverified, categories, mask_of, plain_kept,
+        unverified,
+    },
     files_with, folders_in, jpeg, loss, write_file,
 };
 use crate::project::{Document, FrameIndex, FrameMask, ObjectId, Size, Thresholds, VideoInfo};
@@ -70,6 +74,8 @@ struct Annotation {
     length: u32,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     phrase: String,
+    #[serde(default, skip_serializing_if = "Unverified::is_empty")]
+    unverified: Unverified,
 }
 
 fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
@@ -113,6 +119,7 @@ fn build(doc: &Document, options: &ExportOptions) -> File {
             height: size.height,
             length,
             phrase: object.phrase.clone(),
+            unverified: unverified(object, options),
         }
     });
     File {
@@ -247,7 +254,7 @@ fn read_video(
         .map(|split| split.join("JPEGImages").join(name));
     let images = images.filter(|d| d.is_dir());
     if images.is_none() {
-        warnings.push("the dataset has no images: open the video yourself".to_owned());
+        warnings.push(format!("the dataset has no images: {PUT_VIDEO}"));
     }
     let info = VideoInfo {
         path: images.map(|d| d.display().to_string()).unwrap_or_default(),
@@ -290,9 +297,8 @@ fn read_video(
         for (frame, segmentation) in (0..).zip(&annotation.segmentations) {
             if let Some(segmentation) = segmentation {
                 let rle = segmentation.to_rle(size).map_err(damaged)?;
-                object
-                    .frames
-                    .insert(FrameIndex(frame), FrameMask::by_hand(rle));
+                let mask = mask_of(rle, frame, &annotation.unverified);
+                object.frames.insert(FrameIndex(frame), mask);
             }
         }
         doc.next_id = doc.next_id.max(id.saturating_add(1));
@@ -305,4 +311,35 @@ fn read_video(
         document: doc,
         warnings,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::{
+        import,
+        mevis::Mevis,
+        tests::{document, place, run},
+    };
+
+    /// Every mask came back as an anchor, and no propagation could mend it.
+    #[test]
+    fn masks_that_nobody_vouches_for_do_not_come_back_as_anchors() {
+        let mut doc = document();
+        // An absence is a loss that is reported.
+        for object in &mut doc.objects {
+            object.frames.retain(|_, m| !m.rle.is_empty());
+        }
+        let facts = |doc: &Document| {
+            let masks = doc.objects.iter().flat_map(|o| &o.frames);
+            let facts = masks.map(|(f, m)| (f.0, m.rle.clone(), m.anchor, m.provenance));
+            facts.collect::<Vec<_>>()
+        };
+        for format in [&YoutubeVis as &dyn Format, &Mevis] {
+            let (_dir, out) = place();
+            run(&doc, format, &out, &ExportOptions::default()).unwrap();
+            let back = import(format, &out, None).unwrap().document;
+            assert_eq!(facts(&back), facts(&doc), "{}", format.name());
+        }
+    }
 }

@@ -70,9 +70,10 @@ impl<K: Eq + Hash + Clone, V: Clone> ByteCache<K, V> {
         }
     }
 
-    /// Halves the budget.
+    /// Halves the budget, and forgets at once what no longer fits.
     pub(super) fn halve(&mut self) {
         self.budget /= 2;
+        self.forget_down_to(self.budget, 0);
     }
 
     /// Forgets everything.
@@ -84,6 +85,8 @@ impl<K: Eq + Hash + Clone, V: Clone> ByteCache<K, V> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -114,5 +117,21 @@ mod tests {
         assert_eq!(cache.get(&7), Some(70), "five of fifteen are free");
         cache.make_room(1000);
         assert_eq!(cache.get(&7), None);
+    }
+
+    #[test]
+    fn half_a_budget_lets_go_of_what_no_longer_fits_at_once() {
+        let held = Arc::new(());
+        let mut cache = ByteCache::new(40);
+        for k in 0..4 {
+            cache.put(k, Arc::clone(&held), 10);
+        }
+        cache.halve();
+        assert_eq!(Arc::strong_count(&held), 1 + 2);
+        assert!(cache.get(&0).is_none() && cache.get(&3).is_some());
+        // Not even the newest stays if it is too large.
+        cache.put(4, Arc::clone(&held), 30);
+        cache.halve();
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

@@ -74,8 +74,17 @@ impl Engine {
             points: vec![*first],
             ..Prompt::default()
         };
-        let found = self.found_by_click(clip, frame, (features, canvas), &alone, progress)?;
-        let found = found.to_anchor(size);
+        let at = (frame, first.0);
+        let found = match clip.recall_click(at) {
+            Some(found) => found.clone(),
+            None => {
+                let seen = (features, canvas);
+                let found = self.found_by_click(clip, frame, seen, &alone, progress)?;
+                let found = found.to_anchor(size);
+                clip.remember_click(at, found.clone());
+                found
+            }
+        };
         if prompt.points.len() == 1 {
             return Ok(found);
         }
@@ -290,8 +299,43 @@ fn best(out: &MaskOutput) -> InferResult<LowRes> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
-    use crate::{project::Bitmap, video::RgbFrame};
+    use crate::{
+        infer::{LoadedModel, model::ModelInfo},
+        nn::ops::metered,
+        project::{Bitmap, PointPx},
+        video::{RgbFrame, SyntheticSource},
+    };
+
+    #[test]
+    fn what_the_first_click_means_is_looked_for_once() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let frame = FrameIndex(0);
+        let clip = || Clip::new(Box::new(SyntheticSource::new(Size::new(64, 48), 2, 8.0)));
+        let click = |x: f32, y: f32, on: bool| (PointPx { x, y }, on);
+        let asked = |clip: &mut Clip, points: &[_]| {
+            let prompt = Prompt {
+                points: points.to_vec(),
+                ..Prompt::default()
+            };
+            let mut progress = Progress::silent();
+            let (mask, work) =
+                metered(|| engine.segment(clip, frame, &prompt, &mut progress).unwrap());
+            (mask, work.flop)
+        };
+        let clicks = [click(20.0, 20.0, true), click(50.0, 40.0, false)];
+        let (want, _) = asked(&mut clip(), &clicks);
+        let mut kept = clip();
+        let (first, _) = asked(&mut kept, &clicks[..1]);
+        assert_eq!(asked(&mut kept, &clicks), (want, 0));
+        // The second click taken back again.
+        assert_eq!(asked(&mut kept, &clicks[..1]), (first, 0));
+        let (_, other) = asked(&mut kept, &[click(30.0, 20.0, true)]);
+        assert!(other > 0, "another click means another thing");
+    }
 
     #[test]
     fn a_click_leaves_what_is_finer_than_the_grid_as_it_was_painted() {

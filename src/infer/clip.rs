@@ -7,8 +7,13 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 use candle_core::Tensor;
 
 use crate::{
-    nn::{deformable_detr::Proposals, filtration::Followed, phi3::KvCache, sam2::ImageFeatures},
-    project::{BoxPx, Emission, FrameIndex, Proposal, Size, VideoInfo},
+    nn::{
+        deformable_detr::Proposals,
+        filtration::{Followed, Sighting},
+        phi3::KvCache,
+        sam2::ImageFeatures,
+    },
+    project::{BoxPx, Emission, FrameIndex, FrameMask, PointPx, Proposal, Size, VideoInfo},
     video::{Frame, FrameSource, OnTheWay, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
 };
 
@@ -28,6 +33,8 @@ pub(super) const FEATURE_BYTES: usize = 256 << 20;
 const PREFIX_BYTES: usize = 128 << 20;
 /// Emissions whose embeddings are kept.
 const EMISSIONS: usize = 16;
+/// Clicks whose masks are kept: of those that a person is at work on.
+const CLICKED: usize = 8;
 /// Emissions whose crops are kept, which are a few numbers each.
 const CROPS: usize = 256;
 
@@ -80,6 +87,9 @@ struct Crops {
     boxes: Vec<(FrameIndex, BoxPx)>,
 }
 
+/// A click on an object, and the frame it was made on.
+type ClickAt = (FrameIndex, PointPx);
+
 /// Keeps the frames just before the wanted one, which a walk backwards asks for next.
 struct Before<'a> {
     kept: &'a mut ByteCache<FrameIndex, Arc<Frame>>,
@@ -120,11 +130,16 @@ pub struct Clip {
     pub(super) proposer_maps: Option<(FrameIndex, Arc<Vec<Tensor>>)>,
     /// What becomes of the proposals of the frame asked about last, no drawn box among them.
     pub(super) followed: Option<(FrameIndex, Followed)>,
+    /// What they were looked for among: the proposals of the later frames, to which no drawn box matters.
+    pub(super) sightings: Vec<(FrameIndex, Sighting)>,
     /// What the proposer offers on the frame asked about last, no drawn box among it.
     pub(super) offered: Option<(FrameIndex, Proposals)>,
+    /// What single clicks were found to mean.
+    clicked: VecDeque<(ClickAt, FrameMask)>,
     /// The engine that made what is cached.
     pub(super) engine: Option<u64>,
-    /// Images that may be encoded together at most: one, after memory has run out, whatever a device could use.
+    /// Images that may be encoded together at most, and objects that may be carried together: one, after memory has run out, whatever
+    /// a device could use.
     pub(super) at_once: usize,
 }
 
@@ -143,7 +158,9 @@ impl Clip {
             crops: Vec::new(),
             proposer_maps: None,
             followed: None,
+            sightings: Vec::new(),
             offered: None,
+            clicked: VecDeque::new(),
             engine: None,
             at_once: usize::MAX,
         }
@@ -246,11 +263,13 @@ impl Clip {
         self.emitted.clear();
         self.proposer_maps = None;
         self.followed = None;
+        self.sightings.clear();
         self.offered = None;
+        self.clicked.clear();
         self.engine = None;
     }
 
-    /// When memory has run out: forgets what has been computed, keeps half as much from now on, and encodes one image at a time.
+    /// When memory has run out: forgets what has been computed, keeps half as much from now on, and takes one image, and one object, at a time.
     pub fn keep_less(&mut self) {
         self.forget();
         self.decoded.halve();
@@ -259,6 +278,19 @@ impl Clip {
         self.canvases.halve();
         self.prefixes.halve();
         self.at_once = 1;
+    }
+
+    /// Keeps what a click on an object was found to mean.
+    pub(super) fn remember_click(&mut self, at: ClickAt, mask: FrameMask) {
+        if self.clicked.len() == CLICKED {
+            self.clicked.pop_front();
+        }
+        self.clicked.push_back((at, mask));
+    }
+
+    pub(super) fn recall_click(&self, at: ClickAt) -> Option<&FrameMask> {
+        let found = self.clicked.iter().find(|(click, _)| *click == at);
+        found.map(|(_, mask)| mask)
     }
 
     pub(super) fn remember(&mut self, emitted: Emitted) {
@@ -298,13 +330,22 @@ impl Clip {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
     use crate::video::{Straight, SyntheticSource};
 
+    /// A source that counts the frames it decodes.
     struct Counting(SyntheticSource, Arc<AtomicU32>);
+
+    /// A clip of a [`Counting`] source, and its count.
+    pub(in crate::infer) fn counting(size: Size, frames: u32) -> (Clip, Arc<AtomicU32>) {
+        let decoded = Arc::new(AtomicU32::new(0));
+        let source = SyntheticSource::new(size, frames, 25.0);
+        let clip = Clip::new(Box::new(Counting(source, Arc::clone(&decoded))));
+        (clip, decoded)
+    }
 
     impl FrameSource for Counting {
         fn info(&self) -> &VideoInfo {
@@ -323,9 +364,7 @@ mod tests {
 
     #[test]
     fn the_few_frames_that_two_networks_look_at_are_decoded_once() {
-        let decoded = Arc::new(AtomicU32::new(0));
-        let source = SyntheticSource::new(Size::new(64, 48), 90, 25.0);
-        let mut clip = Clip::new(Box::new(Counting(source, Arc::clone(&decoded))));
+        let (mut clip, decoded) = counting(Size::new(64, 48), 90);
         for _ in 0..2 {
             for frame in [0, 30, 60, 89] {
                 assert_eq!(clip.frame(FrameIndex(frame)).unwrap().index.0, frame);

@@ -114,7 +114,7 @@ impl Engine {
             });
         }
         let prefix = self.prefix(clip, frame, progress)?;
-        let tsf = self.tsf_tokens(clip, &options.tsf, progress)?;
+        let tsf = self.tsf_tokens(clip, frame, &options.tsf, progress)?;
         progress.step(1, 4, "reading the phrase")?;
         let spoken = self.speak(&prefix, &read, tsf.as_ref(), Opening::Free, progress)?;
         // A model that says "none" is asked what it would have pointed at: the proposals then show how close each came,
@@ -268,8 +268,8 @@ impl Engine {
         })
     }
 
-    /// Keeps of each referent's boxes those that SAM2, prompted with the box alone, fills with a mask; only where the
-    /// model's configuration asks for it, as the released one does.
+    /// Keeps of each referent's boxes those that SAM2, prompted with the box alone, fills with a mask, and those that a person drew;
+    /// only where the model's configuration asks for it, as the released one does.
     fn drop_incredible(
         &self,
         features: &ImageFeatures,
@@ -283,10 +283,17 @@ impl Engine {
         }
         let pyramid = n.pyramid(features)?;
         let frame = (size.height as usize, size.width as usize);
-        for boxes in chosen.iter_mut().flatten().filter(|b| !b.is_empty()) {
-            let before = std::mem::take(boxes);
-            let kept = n.credible(std::slice::from_ref(&before), &pyramid, frame)?;
-            *boxes = kept.into_iter().next().unwrap_or_default();
+        let is_drawn = |b: &[f32; 4]| {
+            let shown = box_from_norm(*b, size);
+            proposals.iter().any(|p| p.drawn && p.box_px == shown)
+        };
+        for boxes in chosen.iter_mut().flatten() {
+            let (drawn, offered): (Vec<_>, Vec<_>) = boxes.iter().copied().partition(is_drawn);
+            *boxes = drawn;
+            if !offered.is_empty() {
+                let kept = n.credible(&[offered], &pyramid, frame)?;
+                boxes.extend(kept.into_iter().flatten());
+            }
         }
         let kept: Vec<BoxPx> = chosen
             .iter()
@@ -296,6 +303,7 @@ impl Engine {
             .collect();
         for proposal in proposals.iter_mut().filter(|p| p.selected) {
             proposal.selected = kept.contains(&proposal.box_px);
+            proposal.incredible = !proposal.selected;
         }
         Ok(())
     }
@@ -394,7 +402,7 @@ mod tests {
     use crate::{
         infer::{LoadedModel, model::ModelInfo},
         nn::ops::metered,
-        project::kept,
+        project::{kept, select},
         video::SyntheticSource,
     };
 
@@ -456,6 +464,44 @@ mod tests {
             work.flop
         };
         assert!(work(0.0) < work(0.05));
+    }
+
+    #[test]
+    fn what_is_dropped_as_incredible_stays_dropped_and_what_a_person_drew_stays() {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        info.config.filtration.box_prior_max_keep = 1;
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let size = Size::new(64, 48);
+        let mut clip = clip_of(size);
+        engine.claim(&mut clip);
+        let features = engine.features(&mut clip, FrameIndex(0)).unwrap();
+        let boxes = [
+            [0.1, 0.1, 0.4, 0.5],
+            [0.5, 0.2, 0.9, 0.8],
+            [0.2, 0.5, 0.6, 0.9],
+        ];
+        let offer = |(i, b): (usize, &[f32; 4])| Proposal {
+            box_px: box_from_norm(*b, size),
+            objectness: 1.0,
+            filtration: 0.5,
+            confidence: 0.9 - 0.1 * i as f32,
+            selected: true,
+            drawn: i == 2,
+            incredible: false,
+        };
+        let mut proposals: Vec<Proposal> = boxes.iter().enumerate().map(offer).collect();
+        let mut chosen = [Some(boxes.to_vec())];
+        engine
+            .drop_incredible(&features, &mut chosen, &mut proposals, size)
+            .unwrap();
+        let left = chosen[0].as_ref().unwrap();
+        assert!(left.len() == 2 && left.contains(&boxes[2]), "{left:?}");
+        let selected: Vec<bool> = proposals.iter().map(|p| p.selected).collect();
+        assert!(selected[2] && selected[0] != selected[1], "{selected:?}");
+        // As a slider does that is moved and moved back.
+        let low = Thresholds { at_most: 9, ..T };
+        let again = select(&proposals, &low, Choosing::default());
+        assert_eq!(again, selected);
     }
 
     /// Whatever it is asked, its every word is [BOX] or [SEG].
@@ -548,6 +594,7 @@ mod tests {
             confidence,
             selected,
             drawn,
+            incredible: false,
         };
         let mut emission = Emission {
             frame: FrameIndex(0),

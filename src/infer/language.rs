@@ -224,15 +224,22 @@ impl Engine {
         }
     }
 
-    /// Target-specific tokens of crops, `(m, h)`; `None` without crops, or in a model that takes none.
+    /// Target-specific tokens of crops, `(m, h)`, in a prompt about `frame`; `None` without crops, or in a model that takes none.
     pub(super) fn tsf_tokens(
         &self,
         clip: &mut Clip,
+        frame: FrameIndex,
         crops: &[(FrameIndex, BoxPx)],
         progress: &mut Progress<'_>,
     ) -> InferResult<Option<Tensor>> {
         if crops.is_empty() || self.config().visual.tsf_k == 0 {
             return Ok(None);
+        }
+        let mut crops = thinned(crops, frame);
+        let of_picture = clip.frames() == 1 && self.images(1) == 1;
+        if of_picture {
+            // Every frame of a list of boxes is the one that there is.
+            crops.dedup();
         }
         let (config, model) = (self.config(), self.model());
         let side = config.clip.image_size;
@@ -250,6 +257,12 @@ impl Engine {
             });
         }
         let (chosen, _, _) = model.networks.crop_tokens(&Tensor::cat(&inputs, 0)?)?;
+        // A released model was taught one place for them in a prompt about a picture.
+        let chosen = if of_picture {
+            chosen.narrow(0, 0, 1)?
+        } else {
+            chosen
+        };
         Ok(Some(chosen))
     }
 
@@ -373,6 +386,26 @@ impl Engine {
     }
 }
 
+/// Crops that target-specific tokens are chosen from at most, as many as in the reference: each costs a decoded frame and the
+/// spatial tower's work.
+const CROPS: usize = 16;
+
+/// No more than [`CROPS`] of the crops, in their order and evenly spread over it, which is an object's in time; the one nearest to
+/// `frame` is always among them.
+fn thinned(crops: &[(FrameIndex, BoxPx)], frame: FrameIndex) -> Vec<(FrameIndex, BoxPx)> {
+    if crops.len() <= CROPS {
+        return crops.to_vec();
+    }
+    let mut kept: [usize; CROPS] = std::array::from_fn(|i| i * (crops.len() - 1) / (CROPS - 1));
+    let nearest = (0..crops.len()).min_by_key(|&i| crops[i].0.0.abs_diff(frame.0));
+    if let Some(nearest) = nearest
+        && let Some(beside) = kept.iter_mut().min_by_key(|i| i.abs_diff(nearest))
+    {
+        *beside = nearest;
+    }
+    kept.map(|i| crops[i]).to_vec()
+}
+
 /// The most likely allowed token; the first on ties.
 pub(super) fn best(probabilities: &[f32], allowed: impl Fn(u32) -> bool) -> u32 {
     let mut best: Option<(u32, f32)> = None;
@@ -387,11 +420,13 @@ pub(super) fn best(probabilities: &[f32], allowed: impl Fn(u32) -> bool) -> u32 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use candle_core::Device;
 
     use super::*;
     use crate::{
-        infer::{LoadedModel, model::ModelInfo},
+        infer::{LoadedModel, clip::tests::counting, model::ModelInfo},
         task::GroundOptions,
         video::SyntheticSource,
     };
@@ -428,10 +463,58 @@ mod tests {
             let source = SyntheticSource::new(Size::new(64, 48), 2, 8.0);
             let (mut clip, mut progress) = (Clip::new(Box::new(source)), Progress::silent());
             let crop = (FrameIndex(0), BoxPx::from_array([4.0, 4.0, 30.0, 30.0]));
-            let tokens = engine.tsf_tokens(&mut clip, &[crop], &mut progress);
+            let tokens = engine.tsf_tokens(&mut clip, crop.0, &[crop], &mut progress);
             tokens.unwrap().map_or(0, |t| t.dim(0).unwrap())
         };
         assert_eq!((places(0), places(1)), (0, 1));
+    }
+
+    #[test]
+    fn of_many_crops_sixteen_are_decoded_and_the_nearest_is_among_them() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let (mut clip, decoded) = counting(Size::new(64, 48), 90);
+        let boxed = |f: u32| (FrameIndex(f), BoxPx::from_array([4.0, 4.0, 30.0, 30.0]));
+        let all: Vec<_> = (0..90).map(boxed).collect();
+        let tokens = |clip: &mut Clip, crops: &[_]| {
+            let mut progress = Progress::silent();
+            let made = engine.tsf_tokens(clip, FrameIndex(46), crops, &mut progress);
+            made.unwrap().unwrap().to_vec2::<f32>().unwrap()
+        };
+        let found = tokens(&mut clip, &all);
+        assert_eq!(decoded.load(Ordering::Relaxed), 16);
+        let kept = thinned(&all, FrameIndex(46));
+        let frames: Vec<u32> = kept.iter().map(|c| c.0.0).collect();
+        let want = [0, 5, 11, 17, 23, 29, 35, 41, 46, 53, 59, 65, 71, 77, 83, 89];
+        assert_eq!(frames, want);
+        // So few are taken as they come.
+        assert_eq!(tokens(&mut clip, &kept), found);
+        assert_eq!(thinned(&all[..16], FrameIndex(46)), all[..16]);
+        // Of two objects, one after the other, each keeps its share.
+        let two: Vec<_> = (0..40).chain(0..40).map(boxed).collect();
+        let kept = thinned(&two, FrameIndex(39));
+        assert_eq!(kept.iter().filter(|c| c.0.0 == 39).count(), 2);
+        assert!(kept[..8].is_sorted_by_key(|c| c.0) && kept[8..].is_sorted_by_key(|c| c.0));
+    }
+
+    #[test]
+    fn a_released_model_is_given_one_target_specific_token_of_a_single_picture() {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        let mut tokens = |pixels: Pixels, frames: u32, copies: usize| {
+            info.preprocess.pixels = pixels;
+            let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+            let source = SyntheticSource::new(Size::new(64, 48), frames, 8.0);
+            let (mut clip, mut progress) = (Clip::new(Box::new(source)), Progress::silent());
+            let crop = (FrameIndex(0), BoxPx::from_array([4.0, 4.0, 30.0, 30.0]));
+            let crops = vec![crop; copies];
+            let made = engine.tsf_tokens(&mut clip, crop.0, &crops, &mut progress);
+            made.unwrap().unwrap().to_vec2::<f32>().unwrap()
+        };
+        let one = tokens(Pixels::Released, 1, 1);
+        assert_eq!(tokens(Pixels::Released, 1, 16), one);
+        assert_eq!(one.len(), 1);
+        assert_eq!(tokens(Pixels::Released, 2, 16).len(), 4);
+        assert_eq!(tokens(Pixels::Stretched, 1, 16).len(), 4);
     }
 
     #[test]

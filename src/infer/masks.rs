@@ -195,6 +195,10 @@ impl Engine {
                 return Ok(());
             }
         }
+        if missing.len() < 2 {
+            // Its own turn makes the same input again.
+            return Ok(());
+        }
         let mut images = Vec::with_capacity(missing.len());
         for frame in &missing {
             match self.image(clip, *frame) {
@@ -528,4 +532,24 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::infer::{LoadedModel, clip::tests::counting, model::ModelInfo};
+
+    /// Its own turn makes the same input: made here, it would be made twice.
+    #[test]
+    fn a_frame_that_is_alone_is_not_prepared_ahead() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let (mut clip, decoded) = counting(Size::new(64, 48), 4);
+        engine.claim(&mut clip);
+        engine.look_ahead(&mut clip, 0..4).unwrap();
+        engine.look_at(&mut clip, 2..3).unwrap();
+        assert_eq!(decoded.load(Ordering::Relaxed), 0);
+    }
 }

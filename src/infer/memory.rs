@@ -87,7 +87,7 @@ fn build(config: &SparrowConfig, vb: &candle_nn::VarBuilder<'_>) -> candle_core:
 }
 
 /// What a model is loaded in on a device where nobody says: [`advised`] for the memory that is free, `held` bytes being taken by a
-/// model of this program. That a CPU's memory is too full for what it has room for in all is logged as a warning.
+/// model of this program. That memory is too full for what it has room for in all is logged as a warning.
 ///
 /// # Errors
 /// As [`advised`]; also if files cannot be read.
@@ -103,8 +103,9 @@ pub fn recommended(
     } else {
         host_memory()
     };
+    let card = if device.is_cuda() { gpu_memory() } else { None };
     let free = match device {
-        Device::Cuda(_) => gpu_bytes().map(less),
+        Device::Cuda(_) => card.map(|card| card.beside(held)),
         Device::Cpu => host.map(|host| host.free.unwrap_or_else(|| less(host.total))),
         // It works in the machine's own memory, which is not all for it.
         Device::Metal(_) => host.map(|host| less(host.total / 100 * METAL_PERCENT)),
@@ -127,8 +128,13 @@ pub fn recommended(
         known = &described;
         found = advised(known, gpu, free)?;
     }
-    if let (Device::Cpu, Some(host)) = (device, host)
-        && let Some(why) = narrowed(known, found, host.total)?
+    let total = match device {
+        Device::Cuda(_) => card.map(|card| card.total),
+        Device::Cpu => host.map(|host| host.total),
+        Device::Metal(_) => None,
+    };
+    if let Some(total) = total
+        && let Some(why) = narrowed(known, found, gpu, total)?
     {
         tracing::warn!("{why}");
     }
@@ -139,12 +145,13 @@ pub fn recommended(
 fn narrowed(
     source: &ModelSource,
     found: Recommendation,
+    gpu: bool,
     total: u64,
 ) -> Result<Option<String>, ModelError> {
     let Some(free) = found.memory else {
         return Ok(None);
     };
-    let idle = advised(source, false, Some(total))?.precision;
+    let idle = advised(source, gpu, Some(total))?.precision;
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     Ok((idle != found.precision).then(|| {
         format!(
@@ -262,30 +269,84 @@ fn within(machine: HostMemory, limit: Option<HostMemory>) -> HostMemory {
     }
 }
 
-/// Memory of the NVIDIA GPU that is worked on, by its driver's own tool: the tensor library does not tell. That is the first one,
-/// or the first that `CUDA_VISIBLE_DEVICES` names.
-pub fn gpu_bytes() -> Option<u64> {
-    let query = [
-        "--query-gpu=index,uuid,memory.total",
-        "--format=csv,noheader,nounits",
-    ];
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    bytes_of_first(&told("nvidia-smi", &query)?, visible.as_deref())
+/// Memory of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct GpuMemory {
+    /// Bytes that are built in.
+    total: u64,
+    /// Bytes that no program holds; `None` if the driver does not tell.
+    free: Option<u64>,
+    /// Bytes that this process holds; 0 if the driver does not tell.
+    own: u64,
 }
 
-/// The bytes of the first visible of some GPUs: a line each with number, name and megabytes; a name may be cut short.
-fn bytes_of_first(gpus: &str, visible: Option<&str>) -> Option<u64> {
+impl GpuMemory {
+    /// Bytes for a model beside `held` of this process that stay taken. What else the process holds it can use again.
+    fn beside(self, held: u64) -> u64 {
+        match self.free {
+            Some(free) => (free + self.own.saturating_sub(held)).min(self.total),
+            None => self.total.saturating_sub(held),
+        }
+    }
+}
+
+/// Bytes built into the NVIDIA GPU that is worked on, by its driver's own tool: the tensor library does not tell. That is the first
+/// one, or the first that `CUDA_VISIBLE_DEVICES` names.
+pub fn gpu_bytes() -> Option<u64> {
+    gpu_memory().map(|gpu| gpu.total)
+}
+
+fn gpu_memory() -> Option<GpuMemory> {
+    let csv = "--format=csv,noheader,nounits";
+    let gpus = told(
+        "nvidia-smi",
+        &["--query-gpu=index,uuid,memory.total,memory.free", csv],
+    )?;
+    let held = told(
+        "nvidia-smi",
+        &["--query-compute-apps=pid,gpu_uuid,used_memory", csv],
+    );
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let (mut memory, name) = first_visible(&gpus, visible.as_deref())?;
+    memory.own = held_by(std::process::id(), &held.unwrap_or_default(), name);
+    Some(memory)
+}
+
+/// The first visible of some GPUs, of which nobody says yet what this process holds, and its name: a line each with number, name,
+/// megabytes and free ones; `visible` may cut a name short.
+fn first_visible<'a>(gpus: &'a str, visible: Option<&str>) -> Option<(GpuMemory, &'a str)> {
     let first = visible.map(|all| all.split(',').next().unwrap_or_default().trim());
     gpus.lines().find_map(|line| {
         let mut cells = line.split(',').map(str::trim);
         let (index, name) = (cells.next()?, cells.next()?);
-        let megabytes: u64 = cells.next()?.parse().ok()?;
+        let total = megabytes(cells.next()?)?;
         let meant = match first {
             None => true,
             Some(first) => first == index || (first.starts_with("GPU-") && name.starts_with(first)),
         };
-        meant.then_some(megabytes << 20)
+        let memory = GpuMemory {
+            total,
+            free: cells.next().and_then(megabytes),
+            own: 0,
+        };
+        meant.then_some((memory, name))
     })
+}
+
+/// Bytes that a process holds of a GPU: a line for each process and GPU with number, name and megabytes. A system that hides
+/// processes from each other names none.
+fn held_by(process: u32, held: &str, gpu: &str) -> u64 {
+    let of_line = |line: &str| {
+        let mut cells = line.split(',').map(str::trim);
+        let number: u32 = cells.next()?.parse().ok()?;
+        let same = number == process && cells.next()? == gpu;
+        same.then(|| megabytes(cells.next()?)).flatten()
+    };
+    held.lines().filter_map(of_line).sum()
+}
+
+fn megabytes(cell: &str) -> Option<u64> {
+    cell.parse::<u64>().ok().map(|n| n << 20)
 }
 
 /// What a program of the system says; `None` if it is not there.
@@ -407,7 +468,7 @@ mod tests {
         let total = 16 << 30;
         let says = |free: u64| {
             let found = advised(&nano, false, Some(free)).unwrap();
-            narrowed(&nano, found, total).unwrap()
+            narrowed(&nano, found, false, total).unwrap()
         };
         assert_eq!((says(total), says(total / 2)), (None, None));
         let text = says(0).unwrap();
@@ -419,13 +480,36 @@ mod tests {
 
     #[test]
     fn the_gpu_that_is_counted_is_the_one_that_is_worked_on() {
-        let gpus = "0, GPU-aa11, 8192\n1, GPU-bb22, 81920\n";
-        let mib = |visible| bytes_of_first(gpus, visible).map(|bytes| bytes >> 20);
-        assert_eq!(mib(None), Some(8192));
-        assert_eq!(mib(Some("1,0")), Some(81920));
-        assert_eq!(mib(Some("GPU-bb")), Some(81920));
+        let gpus = "0, GPU-aa11, 8192, 1024\n1, GPU-bb22, 81920, [N/A]\n";
+        let found = |visible| first_visible(gpus, visible).map(|(memory, _)| memory);
+        let memory = |total: u64, free: Option<u64>| GpuMemory {
+            total: total << 20,
+            free: free.map(|n| n << 20),
+            own: 0,
+        };
+        assert_eq!(found(None), Some(memory(8192, Some(1024))));
+        assert_eq!(found(Some("1,0")), Some(memory(81920, None)));
+        assert_eq!(found(Some("GPU-bb")), Some(memory(81920, None)));
         for none in ["", "-1", "7", "NoDevFiles"] {
-            assert_eq!(mib(Some(none)), None, "{none}");
+            assert_eq!(found(Some(none)), None, "{none}");
         }
+    }
+
+    /// As of a model that is to replace another of this program.
+    #[test]
+    fn what_other_programs_hold_of_a_gpu_is_no_room() {
+        let apps = "7, GPU-aa11, 300\n9, GPU-aa11, 100\n7, GPU-bb22, 5\n7, GPU-aa11, [N/A]\n";
+        assert_eq!(held_by(7, apps, "GPU-aa11"), 300 << 20);
+        assert_eq!(held_by(8, apps, "GPU-aa11"), 0);
+        let room = |free, own, held| {
+            let total = 1000;
+            GpuMemory { total, free, own }.beside(held)
+        };
+        assert_eq!(room(Some(200), 0, 0), 200);
+        assert_eq!(room(Some(200), 300, 100), 400);
+        // Nobody tells what is this program's: what is free is free beside what it holds.
+        assert_eq!(room(Some(200), 0, 100), 200);
+        assert_eq!(room(Some(900), 300, 0), 1000);
+        assert_eq!((room(None, 0, 100), room(None, 0, 2000)), (900, 0));
     }
 }

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use crate::{
     nn::{
         deformable_detr::Proposals,
-        filtration::{Candidates, Followed},
+        filtration::{Candidates, Followed, Sighting},
         sam2::ImageFeatures,
     },
     project::{BoxPx, Choosing, FrameIndex, Proposal, Size, Thresholds, kept},
@@ -63,6 +63,7 @@ impl Scored {
                 confidence: self.confidence[query][i],
                 selected: false,
                 drawn: self.drawn[i],
+                incredible: false,
             })
             .collect()
     }
@@ -77,6 +78,7 @@ impl Scored {
                 confidence: 0.0,
                 selected: false,
                 drawn: self.drawn[i],
+                incredible: false,
             })
             .collect()
     }
@@ -203,15 +205,10 @@ impl Engine {
             return Ok(Some(followed.clone()));
         }
         let n = &self.model().networks;
-        let mut seen = Vec::with_capacity(later);
-        self.look_ahead(clip, frames.iter().skip(1).take(later).map(|f| f.0))?;
-        for &there in frames.iter().skip(1).take(later) {
-            progress.cancel.check()?;
-            let features = self.features(clip, there)?;
-            let offered = self.offered(clip, there, &features, &[])?;
-            seen.push((offered.all, n.pyramid(&features)?));
-        }
-        let seen: Vec<_> = seen.iter().map(|(p, m)| (p, m)).collect();
+        let later: Vec<FrameIndex> = frames.into_iter().skip(1).take(later).collect();
+        let Some(seen) = self.sightings(clip, &later, progress)? else {
+            return Ok(None);
+        };
         let followed = n
             .filtration
             .follow((&offered.all, &n.pyramid(features)?), &seen)?;
@@ -219,6 +216,34 @@ impl Engine {
             clip.followed = followed.clone().map(|f| (frame, f));
         }
         Ok(followed)
+    }
+
+    /// What the proposer offers on each of `frames`, from the clip if it is there; `None` if the model does not ask.
+    fn sightings(
+        &self,
+        clip: &mut Clip,
+        frames: &[FrameIndex],
+        progress: &Progress<'_>,
+    ) -> InferResult<Option<Vec<Sighting>>> {
+        let n = &self.model().networks;
+        clip.sightings.retain(|(at, _)| frames.contains(at));
+        let mut seen = Vec::with_capacity(frames.len());
+        for (i, there) in frames.iter().enumerate() {
+            if let Some((_, known)) = clip.sightings.iter().find(|(at, _)| at == there) {
+                seen.push(known.clone());
+                continue;
+            }
+            progress.cancel.check()?;
+            self.look_ahead(clip, frames[i..].iter().map(|f| f.0))?;
+            let features = self.features(clip, *there)?;
+            let all = self.offered(clip, *there, &features, &[])?.all;
+            let Some(made) = n.filtration.sighting((&all, &n.pyramid(&features)?))? else {
+                return Ok(None);
+            };
+            clip.sightings.push((*there, made.clone()));
+            seen.push(made);
+        }
+        Ok(Some(seen))
     }
 
     /// Scores boxes for each query, `(1, d)` each; `followed` from [`Engine::follow`].
@@ -338,7 +363,14 @@ pub(super) fn choose(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
+    use crate::{
+        infer::{LoadedModel, model::ModelInfo},
+        nn::ops::metered,
+        video::SyntheticSource,
+    };
 
     fn scored(confidence: &[&[f32]]) -> Scored {
         let n = confidence[0].len();
@@ -366,6 +398,44 @@ mod tests {
         keep: 0.5,
         at_most: 2,
     };
+
+    #[test]
+    fn a_drawn_box_leaves_what_is_known_of_the_later_frames() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let clip = || {
+            let mut clip = Clip::new(Box::new(SyntheticSource::new(Size::new(64, 48), 8, 8.0)));
+            engine.claim(&mut clip);
+            clip
+        };
+        let (frame, progress) = (FrameIndex(0), Progress::silent());
+        // What comes of it, its work, and the work of looking at the first frame's boxes alone.
+        let follow = |clip: &mut Clip, drawn: &[BoxPx]| {
+            let features = engine.features(clip, frame).unwrap();
+            let offered = engine.offered(clip, frame, &features, drawn).unwrap();
+            let (followed, work) =
+                metered(|| engine.follow(clip, frame, &features, &offered, &progress));
+            let n = &engine.model().networks;
+            let pyramid = n.pyramid(&features).unwrap();
+            let (_, least) = metered(|| n.filtration.sighting((&offered.all, &pyramid)));
+            let followed = followed.unwrap().expect("nano asks");
+            (followed, work.flop, least.flop)
+        };
+        let drawn = [BoxPx::from_array([3.0, 4.0, 50.0, 40.0])];
+        let (want, ..) = follow(&mut clip(), &drawn);
+        let mut known = clip();
+        let (_, all, least) = follow(&mut known, &[]);
+        assert!(all > least && least > 0);
+        let (found, rest, least) = follow(&mut known, &drawn);
+        assert_eq!(rest, least);
+        for (a, b) in [
+            (&found.travel, &want.travel),
+            (&found.code, &want.code),
+            (&found.looks, &want.looks),
+        ] {
+            assert_eq!(values(a).unwrap(), values(b).unwrap());
+        }
+    }
 
     #[test]
     fn kept_boxes_prompt_their_referent_and_the_list_is_sorted() {

@@ -11,12 +11,13 @@ use std::{
 };
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use crate::{
     nn::sam2::{
         ImageFeatures, Prompts,
         bank::FrameInfo,
-        memory::{BankEntry, Decoded},
+        memory::{BankEntry, Decoded, Memory},
     },
     project::{
         BoxPx, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal, Provenance, Rle, Size,
@@ -38,6 +39,10 @@ use super::{
 
 /// Known frames that one frame looks at, the nearest ones.
 const CONDITIONING: usize = 4;
+
+/// Pairs of cells that the objects of one group compare at most: six objects of the released model, whose keys and values of one
+/// layer are 0.5 GB.
+const MAX_SCORES: usize = 1 << 30;
 
 /// Presence logit of an object whose mask the leash has taken: probability 0.12.
 const NOT_THERE: f32 = -2.0;
@@ -337,19 +342,14 @@ impl Engine {
         }
     }
 
-    /// Makes the memories of the known frames nearest to a run.
+    /// Makes the memories of the known frames that a run looks at.
     pub(super) fn start_run(
         &self,
         clip: &mut Clip,
         objects: &[Carried],
         run: Run,
     ) -> InferResult<Active> {
-        let mut frames: Vec<u32> = objects[run.objects[0]].known.keys().copied().collect();
-        let end = run.indices().last().unwrap_or(run.from);
-        // The run starts at one known frame; of the others, those count that lie nearest to any of its frames.
-        frames.sort_by_key(|f| (f.abs_diff(run.from).min(f.abs_diff(end)), *f));
-        frames.truncate(CONDITIONING);
-        frames.sort_unstable();
+        let frames = conditioning(&objects[run.objects[0]].known, &run);
         let mut bank = Vec::with_capacity(frames.len());
         for &frame in &frames {
             let masks: Vec<&Rle> = run
@@ -452,6 +452,63 @@ impl Engine {
         Ok((sam2.object_pointer(&token, &presence)?, presence))
     }
 
+    /// Pointers `(k, d)` of decoded objects as SAM2 remembers them: the learnt one for each that is not there.
+    fn pointers_of_present(&self, decoded: &Decoded) -> InferResult<Tensor> {
+        let (k, d) = decoded.pointer.dims2()?;
+        let absent = self.model().networks.sam2.absent_pointer(k)?;
+        let absent = absent.to_dtype(decoded.pointer.dtype())?.contiguous()?;
+        let there = decoded.object_score.gt(0.0)?.broadcast_as((k, d))?;
+        Ok(there.where_cond(&decoded.pointer, &absent)?)
+    }
+
+    /// Objects that are carried together at most: all of nano's, few of a large model's, whose attention looks from every cell at
+    /// every cell of its memories.
+    fn objects_at_once(&self, features: &ImageFeatures, most: usize) -> InferResult<usize> {
+        let (h, w) = features.grid()?;
+        let slots = CONDITIONING + self.config().sam2.num_maskmem.saturating_sub(1);
+        let scores = (h * w) * (h * w) * slots;
+        Ok((MAX_SCORES / scores).clamp(1, most.max(1)))
+    }
+
+    /// Decodes the objects of a bank on a frame, one group after the other: none looks at another.
+    fn decode_next(
+        &self,
+        features: &ImageFeatures,
+        bank: &[BankEntry],
+        info: FrameInfo,
+        groups: &[(usize, usize)],
+    ) -> InferResult<Decoded> {
+        let sam2 = &self.model().networks.sam2;
+        let options = self.decode_options(self.config().sam2.multimask_output_for_tracking);
+        let mut parts = Vec::with_capacity(groups.len());
+        for &(at, n) in groups {
+            let theirs = bank.iter().map(|entry| {
+                Ok(BankEntry {
+                    frame: entry.frame,
+                    conditioning: entry.conditioning,
+                    memory: Memory {
+                        features: entry.memory.features.narrow(0, at, n)?,
+                    },
+                    pointer: entry.pointer.narrow(0, at, n)?,
+                })
+            });
+            let theirs: Vec<BankEntry> = theirs.collect::<candle_core::Result<_>>()?;
+            let embed = sam2.condition(features, &theirs, info)?;
+            let prompts = Prompts::nothing(n, &embed)?;
+            parts.push(sam2.decode_object(&embed, &features.high_res, &prompts, options)?);
+        }
+        let joined = |of: fn(&Decoded) -> &Tensor| {
+            let rows: Vec<&Tensor> = parts.iter().map(of).collect();
+            Tensor::cat(&rows, 0)
+        };
+        Ok(Decoded {
+            low_res: joined(|d| &d.low_res)?,
+            iou: joined(|d| &d.iou)?,
+            object_score: joined(|d| &d.object_score)?,
+            pointer: joined(|d| &d.pointer)?,
+        })
+    }
+
     /// Decodes the next frame of a run and remembers it.
     pub(super) fn track(&self, clip: &mut Clip, active: &mut Active) -> InferResult<Tracked> {
         let config = &self.config().sam2;
@@ -473,41 +530,58 @@ impl Engine {
             reverse: !active.run.forward,
             max_conditioning: Some(CONDITIONING),
         };
-        let embed = sam2.condition(&features, &active.bank, info)?;
-        let prompts = Prompts::nothing(active.run.objects.len(), &embed)?;
-        let options = self.decode_options(config.multimask_output_for_tracking);
-        let mut decoded = sam2.decode_object(&embed, &features.high_res, &prompts, options)?;
+        let groups = groups(
+            active.run.objects.len(),
+            self.objects_at_once(&features, clip.at_once)?,
+        );
+        let mut decoded = self.decode_next(&features, &active.bank, info, &groups)?;
         // Taken over once the frame is remembered: a step that fails can be taken again.
         let (mut leashes, mut appearances) = (active.leashes.clone(), active.appearances.clone());
         let mut masks = rows(&decoded)?;
         if !leashes.is_empty() {
             let mut scores = values(&decoded.object_score)?;
+            let mut taken = false;
             for ((mask, leash), score) in masks.iter_mut().zip(&mut leashes).zip(&mut scores) {
                 if !leash.hold(mask) {
                     // All that was painted lies where the object cannot be.
                     *score = score.min(NOT_THERE);
                     mask.score = sigmoid(*score);
+                    taken = true;
                 }
             }
             let (shape, device) = (decoded.object_score.shape(), decoded.object_score.device());
             decoded.object_score =
                 Tensor::from_vec(scores, shape, device)?.to_dtype(decoded.object_score.dtype())?;
+            if taken {
+                // Its pointer was made while it still seemed to be there.
+                decoded.pointer = self.pointers_of_present(&decoded)?;
+            }
         }
         let cells = masks.first().map_or((0, 0), |m| (m.rows, m.columns));
         if let (Some(config), false) = (self.model().info.appearance, appearances.is_empty())
             && let Some(canvas) = self.canvas(clip, FrameIndex(frame))?
         {
-            for (row, (mask, appearance)) in masks.iter_mut().zip(&mut appearances).enumerate() {
-                let Some(before) = appearance else { continue };
-                let (now, divided) = before.carry(&canvas, mask, &config);
-                *before = now;
-                if let Some(divided) = divided {
-                    // The object is where the colours say, not where the decoder has painted.
-                    if let Some(leash) = leashes.get_mut(row) {
-                        *leash = active.leashes[row];
-                        leash.seen(&divided);
-                    }
+            // Each object has colours of its own, and dividing by them is most of a frame's work on a CPU.
+            let each = masks.par_iter_mut().zip(&mut appearances);
+            let divided: Vec<bool> = each
+                .map(|(mask, appearance)| {
+                    let Some(before) = appearance else {
+                        return false;
+                    };
+                    let (now, divided) = before.carry(&canvas, mask, &config);
+                    *before = now;
+                    let Some(divided) = divided else {
+                        return false;
+                    };
                     *mask = divided;
+                    true
+                })
+                .collect();
+            for (row, mask) in masks.iter().enumerate().filter(|(row, _)| divided[*row]) {
+                // The object is where the colours say, not where the decoder has painted.
+                if let Some(leash) = leashes.get_mut(row) {
+                    *leash = active.leashes[row];
+                    leash.seen(mask);
                 }
             }
         }
@@ -518,16 +592,19 @@ impl Engine {
             decoded.low_res = Tensor::from_vec(logits.collect::<Vec<f32>>(), shape, device)?
                 .to_dtype(decoded.low_res.dtype())?;
         }
-        let memory = sam2.encode_memory(
-            &features.embed,
-            &decoded.low_res,
-            &decoded.object_score,
-            false,
-        )?;
+        let remembered = groups.iter().map(|&(at, n)| {
+            let (masks, scores) = (&decoded.low_res, &decoded.object_score);
+            let (masks, scores) = (masks.narrow(0, at, n)?, scores.narrow(0, at, n)?);
+            let memory = sam2.encode_memory(&features.embed, &masks, &scores, false)?;
+            Ok(memory.features)
+        });
+        let remembered: Vec<Tensor> = remembered.collect::<candle_core::Result<_>>()?;
         active.bank.push(BankEntry {
             frame: frame as usize,
             conditioning: false,
-            memory,
+            memory: Memory {
+                features: Tensor::cat(&remembered, 0)?,
+            },
             pointer: decoded.pointer.clone(),
         });
         let reach = config.num_maskmem.max(config.max_obj_ptrs_in_encoder) as u32;
@@ -604,6 +681,30 @@ impl Engine {
     }
 }
 
+/// Known frames that a run looks at, in order: where it starts, the next one ahead, which no number of frames close together behind
+/// makes up for, and of the others those nearest to any of its frames.
+fn conditioning(known: &BTreeMap<u32, Rle>, run: &Run) -> Vec<u32> {
+    let end = run.indices().last().unwrap_or(run.from);
+    let ahead = if run.forward {
+        known.range(run.from + 1..).next()
+    } else {
+        known.range(..run.from).next_back()
+    };
+    let ahead = ahead.map(|(f, _)| *f);
+    let off = |f: u32| f.abs_diff(run.from).min(f.abs_diff(end));
+    let mut frames: Vec<u32> = known.keys().copied().collect();
+    frames.sort_by_key(|f| (Some(*f) != ahead, off(*f), *f));
+    frames.truncate(CONDITIONING);
+    frames.sort_unstable();
+    frames
+}
+
+/// `k` objects as groups of at most `at_once`: where each begins, and how many it has.
+fn groups(k: usize, at_once: usize) -> Vec<(usize, usize)> {
+    let starts = (0..k).step_by(at_once);
+    starts.map(|at| (at, at_once.min(k - at))).collect()
+}
+
 /// The rows of a decoded batch.
 fn rows(decoded: &Decoded) -> InferResult<Vec<LowRes>> {
     let (k, _, rows, columns) = decoded.low_res.dims4()?;
@@ -620,3 +721,6 @@ fn rows(decoded: &Decoded) -> InferResult<Vec<LowRes>> {
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

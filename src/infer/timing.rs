@@ -191,6 +191,7 @@ impl Engine {
         self.timed(stages, "proposer and filtration", || {
             // Kept since the phrase was asked: looked up, the proposer would cost nothing.
             (clip.offered, clip.followed) = (None, None);
+            clip.sightings.clear();
             clip.proposer_maps = None;
             let offered = self.offered(clip, FrameIndex(0), &features, &[])?;
             let followed = self.follow(clip, FrameIndex(0), &features, &offered, progress)?;

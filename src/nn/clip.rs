@@ -62,11 +62,11 @@ impl Layer {
             scale,
             None,
         )?;
-        let y = y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))?;
+        let y = ops::merge_heads(&y)?;
         let x = self.out.added(&y, None, x)?;
         let y = self.norm2.forward(&x)?;
         self.fc1
-            .perceptron(&y, ops::Activation::QuickGelu, &self.fc2, &x)
+            .perceptron(&y, ops::Activation::QuickGelu, &self.fc2, None, &x)
     }
 }
 
@@ -126,12 +126,7 @@ impl Clip {
     /// # Errors
     /// If the images do not have the configured size.
     pub fn hidden_states(&self, images: &Tensor) -> Result<Vec<Tensor>> {
-        let n = images.dim(0)?;
-        let d = self.class.dim(0)?;
-        let tokens = self.patches.forward(images)?;
-        let class = self.class.reshape((1, 1, d))?.broadcast_as((n, 1, d))?;
-        let x = Tensor::cat(&[&class, &tokens], 1)?.broadcast_add(&self.position)?;
-        let mut states = vec![self.pre_norm.forward(&x)?];
+        let mut states = vec![self.embed(images)?];
         for layer in &self.layers {
             let next = layer.forward(&states[states.len() - 1])?;
             states.push(next);
@@ -144,8 +139,21 @@ impl Clip {
     /// # Errors
     /// As [`Clip::hidden_states`].
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let states = self.hidden_states(images)?;
-        let last = &states[states.len() - 1];
+        // Of many images, the states of all layers together would be most of the memory that is needed.
+        let last = self
+            .layers
+            .iter()
+            .try_fold(self.embed(images)?, |x, layer| layer.forward(&x))?;
         last.narrow(1, 1, last.dim(1)? - 1)
+    }
+
+    /// Images `(n, 3, s, s)` → what the first layer takes `(n, 1 + g², d)`.
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        let n = images.dim(0)?;
+        let d = self.class.dim(0)?;
+        let tokens = self.patches.forward(images)?;
+        let class = self.class.reshape((1, 1, d))?.broadcast_as((n, 1, d))?;
+        let x = Tensor::cat(&[&class, &tokens], 1)?.broadcast_add(&self.position)?;
+        self.pre_norm.forward(&x)
     }
 }

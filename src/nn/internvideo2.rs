@@ -74,7 +74,7 @@ impl Block {
             1.0 / (head as f64).sqrt(),
             None,
         )?;
-        y.transpose(1, 2)?.contiguous()?.reshape((b, n, d))
+        ops::merge_heads(&y)
     }
 
     fn attention(&self, x: &Tensor) -> Result<Tensor> {

@@ -200,12 +200,13 @@ impl Linear {
         }
     }
 
-    /// `rest + down(act(self(x)))`: a transformer's perceptron.
+    /// `rest + down(act(self(x))) · scale`: a transformer's perceptron.
     pub fn perceptron(
         &self,
         x: &Tensor,
         act: ops::Activation,
         down: &Self,
+        scale: Option<&Tensor>,
         rest: &Tensor,
     ) -> Result<Tensor> {
         match (self.full(x)?, down.full(x)?) {
@@ -214,9 +215,10 @@ impl Linear {
                 (&up, self.bias.as_ref()),
                 act,
                 (&lower, down.bias.as_ref()),
+                scale,
                 rest,
             ),
-            _ => down.added(&self.activated(x, act)?, None, rest),
+            _ => down.added(&self.activated(x, act)?, scale, rest),
         }
     }
 }
@@ -266,6 +268,11 @@ impl LayerNorm2d {
     /// `(b, c, h, w)` → `(b, c, h, w)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm_2d(x, &self.weight, &self.bias, self.eps)
+    }
+
+    /// [`LayerNorm2d::forward`], and its GELU.
+    pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm_2d_gelu(x, &self.weight, &self.bias, self.eps)
     }
 
     /// The same for a map whose channels are last, `(…, c)`.

@@ -5,6 +5,8 @@
 //! miniature model is trained with. Images are 8-bit RGB, rows first, three bytes a pixel; tensors `(3, h, w)`.
 //! Decoding and choosing frames are left to others.
 
+use std::ops::Range;
+
 use candle_core::{Device, Result, Tensor};
 
 use super::ops;
@@ -135,12 +137,17 @@ impl Filter {
 /// Bits behind the point in Pillow's coefficients: 32 less 8 for the pixel less 2 for overshoot.
 const PIL_BITS: u32 = 22;
 
-/// For each output position the first input position and its fixed-point coefficients.
-fn pil_coefficients(from: usize, to: usize, filter: Filter) -> Vec<(usize, Vec<i32>)> {
+/// For each of some output positions the first input position and its fixed-point coefficients.
+type Taps = Vec<(usize, Vec<i32>)>;
+
+fn pil_taps(from: usize, to: usize, outputs: Range<usize>, filter: Filter) -> Taps {
+    if from == to {
+        return outputs.map(|o| (o, vec![1 << PIL_BITS])).collect();
+    }
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
     let support = filter.support() * stretch;
-    (0..to)
+    outputs
         .map(|o| {
             let centre = (o as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
@@ -176,21 +183,43 @@ pub fn resize_pil(image: &Rgb8, width: usize, height: usize, filter: Filter) -> 
     if width == 0 || height == 0 {
         candle_core::bail!("cannot resize an image to {width}×{height}");
     }
-    if height < image.height && width > image.width {
-        return Ok(pil_across(&pil_down(image, height, filter), width, filter));
-    }
-    Ok(pil_down(&pil_across(image, width, filter), height, filter))
+    Ok(pil_part(
+        image,
+        (width, height),
+        (0..width, 0..height),
+        filter,
+    ))
 }
 
-fn pil_across(image: &Rgb8, width: usize, filter: Filter) -> Rgb8 {
-    if width == image.width {
-        return image.clone();
+/// The given columns and rows of [`resize_pil`]'s image, to the bit; of the rest nothing is made.
+fn pil_part(
+    image: &Rgb8,
+    (width, height): (usize, usize),
+    (columns, rows): (Range<usize>, Range<usize>),
+    filter: Filter,
+) -> Rgb8 {
+    let across = pil_taps(image.width, width, columns, filter);
+    let mut down = pil_taps(image.height, height, rows, filter);
+    if height < image.height && width > image.width {
+        let image = pil_down(image, &down);
+        return pil_across(&image, 0..image.height, &across);
     }
-    let table = pil_coefficients(image.width, width, filter);
-    let mut out = Rgb8::filled(width, image.height);
-    let rows = image.data.chunks_exact(image.width * 3);
-    for (source, target) in rows.zip(out.data.chunks_exact_mut(width * 3)) {
-        for ((first, weights), px) in table.iter().zip(target.chunks_exact_mut(3)) {
+    let top = down.iter().map(|(first, _)| *first).min().unwrap_or(0);
+    let bottom = down.iter().map(|(first, w)| first + w.len()).max();
+    for (first, _) in &mut down {
+        *first -= top;
+    }
+    let image = pil_across(image, top..bottom.unwrap_or(top), &across);
+    pil_down(&image, &down)
+}
+
+/// Of some rows of an image.
+fn pil_across(image: &Rgb8, rows: Range<usize>, taps: &[(usize, Vec<i32>)]) -> Rgb8 {
+    let mut out = Rgb8::filled(taps.len(), rows.len());
+    let (from, to) = (image.width * 3, taps.len() * 3);
+    let sources = image.data[rows.start * from..rows.end * from].chunks_exact(from);
+    for (source, target) in sources.zip(out.data.chunks_exact_mut(to)) {
+        for ((first, weights), px) in taps.iter().zip(target.chunks_exact_mut(3)) {
             let mut sum = [1 << (PIL_BITS - 1); 3];
             for (w, s) in weights.iter().zip(source[first * 3..].chunks_exact(3)) {
                 for c in 0..3 {
@@ -203,15 +232,11 @@ fn pil_across(image: &Rgb8, width: usize, filter: Filter) -> Rgb8 {
     out
 }
 
-fn pil_down(image: &Rgb8, height: usize, filter: Filter) -> Rgb8 {
-    if height == image.height {
-        return image.clone();
-    }
-    let table = pil_coefficients(image.height, height, filter);
+fn pil_down(image: &Rgb8, taps: &[(usize, Vec<i32>)]) -> Rgb8 {
     let stride = image.width * 3;
-    let mut out = Rgb8::filled(image.width, height);
+    let mut out = Rgb8::filled(image.width, taps.len());
     let mut sums = vec![0_i32; stride];
-    for ((first, weights), target) in table.iter().zip(out.data.chunks_exact_mut(stride)) {
+    for ((first, weights), target) in taps.iter().zip(out.data.chunks_exact_mut(stride)) {
         sums.fill(1 << (PIL_BITS - 1));
         let rows = image.data[first * stride..].chunks_exact(stride);
         for (w, source) in weights.iter().zip(rows) {
@@ -310,8 +335,13 @@ pub fn clip_pixels(image: &Rgb8, side: usize) -> Result<Rgb8> {
     } else {
         (long(w, h), side)
     };
-    let image = resize_pil(image, nw, nh, Filter::Bicubic)?;
-    image.crop((nw - side) / 2, (nh - side) / 2, side, side)
+    if side == 0 {
+        candle_core::bail!("cannot resize an image to {nw}×{nh}");
+    }
+    // Of a sliver, the whole would be many times as long as the part that is wanted.
+    let (x, y) = ((nw - side) / 2, (nh - side) / 2);
+    let middle = (x..x + side, y..y + side);
+    Ok(pil_part(image, (nw, nh), middle, Filter::Bicubic))
 }
 
 /// SAM2's pixels before the stretch: longest side to `side`, bilinear with antialias.
@@ -420,6 +450,39 @@ mod tests {
             assert_eq!(cubic.data(), want);
             assert_eq!(resize_opencv(&image, w, h).expect("sizes").data(), want);
         }
+    }
+
+    #[test]
+    fn the_middle_square_is_that_of_the_whole_image_to_the_bit() {
+        for (w, h, side) in [
+            (6, 4, 5),
+            (40, 7, 9),
+            (30, 53, 8),
+            (8, 8, 8),
+            (8, 31, 8),
+            (1, 200, 24),
+            (333, 2, 14),
+        ] {
+            let data = (0..w * h * 3).map(|i| (i * i * 7 % 253) as u8).collect();
+            let image = Rgb8::new(w, h, data).expect("bytes");
+            let (nw, nh) = if w <= h {
+                (side, side * h / w)
+            } else {
+                (side * w / h, side)
+            };
+            let whole = resize_pil(&image, nw, nh, Filter::Bicubic).expect("sizes");
+            let want = whole.crop((nw - side) / 2, (nh - side) / 2, side, side);
+            let found = clip_pixels(&image, side).expect("a side");
+            assert_eq!(found, want.expect("inside"), "{w}×{h} to {side}");
+        }
+        assert!(clip_pixels(&gradient(), 0).is_err());
+    }
+
+    /// Whole, it would be 336 × 725 760 pixels.
+    #[test]
+    fn the_middle_of_a_sliver_is_made_of_few_of_its_rows() {
+        let taps = pil_taps(2160, 725_760, 362_712..363_048, Filter::Bicubic);
+        assert!(taps[0].0 > 1070 && taps[335].0 + taps[335].1.len() < 1090);
     }
 
     #[test]

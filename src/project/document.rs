@@ -42,6 +42,9 @@ pub struct DriftSignal {
     pub centroid_jump: f32,
     /// The mask and its box (or proposal) disagree.
     pub box_mask: f32,
+    /// The mask lies on another object's, see [`super::lies_on`].
+    #[serde(default)]
+    pub on_other: f32,
 }
 
 impl DriftSignal {
@@ -52,6 +55,7 @@ impl DriftSignal {
             .max(self.area_jump)
             .max(self.centroid_jump)
             .max(self.box_mask)
+            .max(self.on_other)
     }
 }
 
@@ -95,7 +99,7 @@ pub struct Object {
     pub name: String,
     /// The referring phrase it came from, empty if it was drawn.
     pub phrase: String,
-    /// Index into the palette; never changes.
+    /// Index into the palette; changes only where a person gives the object another.
     pub colour: u32,
     /// Drawn on the canvas.
     pub visible: bool,
@@ -130,6 +134,9 @@ pub struct Proposal {
     pub selected: bool,
     /// Drawn by a person.
     pub drawn: bool,
+    /// Not kept because SAM2, prompted with it alone, did not fill it, or filled enough others better: no threshold keeps it.
+    #[serde(default)]
+    pub incredible: bool,
 }
 
 /// One language-model pass that produced `[BOX]`/`[SEG]` for one frame.

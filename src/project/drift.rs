@@ -12,14 +12,23 @@
 //! | | or: the mask appeared or vanished | – | always |
 //! | centroid jump | distance / square root of the mean area | 0.25 | 1.0 |
 //! | box against mask | IoU of the mask's tight box and the given box | 0.8 | 0.4 |
+//! | on another | IoU with another object's mask of the frame, unless the two lay on each other where they were given | 0.3 | 0.7 |
+
+use std::fmt;
 
 use super::{
-    document::{DriftSignal, FrameMask, Provenance},
+    document::{DriftSignal, FrameIndex, FrameMask, Object, Provenance},
     geometry::{BoxPx, PointPx},
 };
 
 /// A frame whose strongest sign reaches this is worth a look.
 const WORTH_A_LOOK: f32 = 0.5;
+/// Larger area / smaller area: normal, and clearly odd.
+const LEAST_AREA: f32 = 1.2;
+const MOST_AREA: f32 = 2.5;
+/// Way of the centroid in sizes of the object: normal, and clearly odd.
+const LEAST_MOVE: f32 = 0.25;
+const MOST_MOVE: f32 = 1.0;
 
 /// 0 at `normal` (and beyond), 1 at `odd` (and beyond); either may be the larger. Not a number is odd.
 fn ramp(value: f32, normal: f32, odd: f32) -> f32 {
@@ -72,14 +81,14 @@ pub fn measure(
             .map_or(0.0, |score| ramp(score - now.score, 0.1, 0.5));
         let (a, b) = (beside.area, here.area);
         let area = match (a > 0.0, b > 0.0) {
-            (true, true) => ramp((a.max(b) / a.min(b)).ln(), 1.2_f32.ln(), 2.5_f32.ln()),
+            (true, true) => ramp((a.max(b) / a.min(b)).ln(), LEAST_AREA.ln(), MOST_AREA.ln()),
             (false, false) => 0.0,
             _ => 1.0,
         };
         let centroid = match (beside.centroid, here.centroid) {
             (Some(p), Some(q)) => {
                 let distance = (p.x - q.x).hypot(p.y - q.y);
-                ramp(distance / (0.5 * (a + b)).sqrt(), 0.25, 1.0)
+                ramp(distance / (0.5 * (a + b)).sqrt(), LEAST_MOVE, MOST_MOVE)
             }
             _ => 0.0,
         };
@@ -90,7 +99,151 @@ pub fn measure(
     out
 }
 
+/// IoU from which two masks lie on each other.
+const SAME_PLACE: f64 = 0.5;
+
+/// How much a mask that `object` was given by a model on `frame` lies on the mask of `other` there, 0..=1. Two that lay on
+/// each other where they were given may do so here: on the nearest frame, before or after, on which neither was carried.
+pub fn lies_on(now: &FrameMask, object: &Object, frame: FrameIndex, other: &Object) -> f32 {
+    let Some(under) = other.frames.get(&frame) else {
+        return 0.0;
+    };
+    if object.id == other.id || now.rle.is_empty() || under.rle.is_empty() {
+        return 0.0;
+    }
+    // Masks of two sizes cannot be compared, and no document holds both.
+    let sign = |iou: f64| ramp(iou as f32, 0.3, 0.7);
+    let found = now.rle.iou(&under.rle).map_or(0.0, sign);
+    if found <= 0.0 {
+        return 0.0;
+    }
+    let given = object
+        .frames
+        .iter()
+        .filter(|(at, m)| **at != frame && is_given(m));
+    let both = given.filter_map(|(at, m)| {
+        let beside = other.frames.get(at).filter(|o| is_given(o))?;
+        Some((at.0.abs_diff(frame.0), &m.rle, &beside.rle))
+    });
+    let nearest = both.min_by_key(|(distance, ..)| *distance);
+    match nearest.and_then(|(_, a, b)| a.iou(b).ok()) {
+        Some(iou) if iou >= SAME_PLACE => 0.0,
+        _ => found,
+    }
+}
+
+/// Marks every carried mask that [`lies_on`] another object's, once all masks of a clip are there.
+pub fn mark_lying(objects: &mut [Object]) {
+    let mut signs = Vec::new();
+    for (at, object) in objects.iter().enumerate() {
+        let carried = object.frames.iter().filter(|(_, m)| !is_given(m));
+        for (frame, mask) in carried {
+            let under = objects
+                .iter()
+                .map(|other| lies_on(mask, object, *frame, other));
+            signs.push((at, *frame, under.fold(0.0, f32::max)));
+        }
+    }
+    for (at, frame, sign) in signs {
+        if let Some(mask) = objects[at].frames.get_mut(&frame) {
+            mask.drift.on_other = sign;
+        }
+    }
+}
+
+fn is_given(mask: &FrameMask) -> bool {
+    mask.anchor || mask.provenance != Provenance::Propagated
+}
+
+/// One sign of drift, to be said in words.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason {
+    /// The mask vanished beside one that was there.
+    Vanished,
+    /// Larger area / smaller area, at most 2.5; as much also where the mask appeared.
+    Area(f32),
+    /// Distance in sizes of the object, at most 1.
+    Moved(f32),
+    /// The object score is low or fell.
+    Unsure,
+    /// The predicted IoU is low.
+    UnsureOutline,
+    /// The mask does not fill the box that it was made from.
+    Box,
+    /// The mask lies on that of another object.
+    OnOther,
+}
+
+impl Reason {
+    /// Whether it speaks of a second object.
+    pub fn is_about_another(self) -> bool {
+        self == Self::OnOther
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vanished => f.write_str("the mask vanished"),
+            Self::Area(ratio) if *ratio >= MOST_AREA => {
+                write!(
+                    f,
+                    "the area jumped ×{MOST_AREA} or more, or the mask appeared"
+                )
+            }
+            Self::Area(ratio) => write!(f, "the area jumped ×{ratio:.1}"),
+            Self::Moved(sizes) if *sizes >= 1.0 => f.write_str("it moved by its size or more"),
+            Self::Moved(sizes) => write!(f, "it moved by {:.0} % of its size", sizes * 100.0),
+            Self::Unsure => f.write_str("the model is unsure that it is there"),
+            Self::UnsureOutline => f.write_str("the model is unsure of the outline"),
+            Self::Box => f.write_str("mask and box disagree"),
+            Self::OnOther => f.write_str("it lies on another object"),
+        }
+    }
+}
+
+impl DriftSignal {
+    /// How bad it is, to be compared: the strongest sign, and all of them together.
+    pub fn severity(&self) -> (f32, f32) {
+        let all = self.object_score
+            + self.predicted_iou
+            + self.area_jump
+            + self.centroid_jump
+            + self.box_mask
+            + self.on_other;
+        (self.total(), all)
+    }
+}
+
 impl FrameMask {
+    /// Its recorded signs that by themselves are worth a look, the strongest first.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let d = &self.drift;
+        let area = if self.rle.is_empty() {
+            Reason::Vanished
+        } else {
+            let (low, high) = (LEAST_AREA.ln(), MOST_AREA.ln());
+            let ratio = if d.area_jump < 1.0 {
+                (low + d.area_jump * (high - low)).exp()
+            } else {
+                MOST_AREA
+            };
+            Reason::Area(ratio)
+        };
+        let moved = Reason::Moved(LEAST_MOVE + d.centroid_jump * (MOST_MOVE - LEAST_MOVE));
+        let mut signs = [
+            (d.area_jump, area),
+            (d.centroid_jump, moved),
+            (d.on_other, Reason::OnOther),
+            (d.box_mask, Reason::Box),
+            (d.object_score, Reason::Unsure),
+            (d.predicted_iou, Reason::UnsureOutline),
+        ];
+        signs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let strong = signs.into_iter().filter(|(sign, _)| *sign >= WORTH_A_LOOK);
+        strong.map(|(_, reason)| reason).collect()
+    }
+
     /// Whether its recorded signs reach the threshold and no person has made or accepted it yet.
     pub fn is_worth_a_look(&self) -> bool {
         !self.anchor && self.drift.total() >= WORTH_A_LOOK
@@ -146,6 +299,85 @@ mod tests {
 
         let elsewhere = BoxPx::from_array([60.0, 60.0, 80.0, 80.0]);
         assert_eq!(measure([], &a, Some(elsewhere)).box_mask, 1.0);
+    }
+
+    fn object(id: u32, masks: &[(u32, [f32; 4], bool)]) -> Object {
+        let frames = masks.iter().map(|(frame, area, given)| {
+            let mut m = mask(*area, 0.98, 0.9);
+            if *given {
+                m.provenance = Provenance::Model;
+            }
+            (FrameIndex(*frame), m)
+        });
+        Object {
+            id: ObjectId(id),
+            name: String::new(),
+            phrase: String::new(),
+            colour: 0,
+            visible: true,
+            locked: false,
+            frames: frames.collect(),
+        }
+    }
+
+    #[test]
+    fn a_mask_that_has_come_to_lie_on_another_objects_is_a_sign_on_every_frame() {
+        let star = [10.0, 10.0, 30.0, 30.0];
+        let ball = [60.0, 60.0, 80.0, 80.0];
+        let beside = object(1, &[(0, star, true), (5, star, false), (6, star, false)]);
+        let jumped = object(2, &[(0, ball, true), (5, star, false), (6, star, false)]);
+        let at = |a: &Object, b: &Object, frame| {
+            let frame = FrameIndex(frame);
+            lies_on(&a.frames[&frame], a, frame, b)
+        };
+        for frame in [5, 6] {
+            assert_eq!(at(&jumped, &beside, frame), 1.0);
+            assert_eq!(at(&beside, &jumped, frame), 1.0);
+        }
+        assert_eq!(at(&jumped, &beside, 0), 0.0);
+        assert_eq!(at(&jumped, &jumped, 5), 0.0);
+        // IoU 0.5, where a look begins to be worth it.
+        let half = object(3, &[(0, ball, true), (5, [10.0, 10.0, 30.0, 20.0], false)]);
+        assert!((at(&half, &beside, 5) - 0.5).abs() < 1e-5);
+        // What was given as one place may stay one.
+        let twin = object(4, &[(0, star, true), (5, star, false)]);
+        assert_eq!(at(&twin, &beside, 5), 0.0);
+        // Never given on one frame: nothing speaks for it.
+        let later = object(5, &[(9, ball, true), (5, star, false)]);
+        assert_eq!(at(&later, &beside, 5), 1.0);
+        let mut both = [beside, jumped];
+        mark_lying(&mut both);
+        for frames in both.iter().map(|o| &o.frames) {
+            let signs = [0, 5, 6].map(|f| frames[&FrameIndex(f)].drift.on_other);
+            assert_eq!(signs, [0.0, 1.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn signs_are_said_in_words_the_strongest_first() {
+        let mut m = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        m.drift = DriftSignal {
+            area_jump: 0.763,
+            box_mask: 1.0,
+            predicted_iou: 0.49,
+            ..DriftSignal::default()
+        };
+        let said = |m: &FrameMask| {
+            m.reasons()
+                .iter()
+                .map(Reason::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(said(&m), ["mask and box disagree", "the area jumped ×2.1"]);
+        m.drift = DriftSignal {
+            centroid_jump: 0.6,
+            ..DriftSignal::default()
+        };
+        assert_eq!(said(&m), ["it moved by 70 % of its size"]);
+        let mut gone = mask([0.0; 4], 0.01, 0.1);
+        gone.drift.area_jump = 1.0;
+        assert_eq!(said(&gone), ["the mask vanished"]);
+        assert!(said(&mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9)).is_empty());
     }
 
     #[test]

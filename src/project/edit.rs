@@ -4,7 +4,7 @@
 //! The one rule that no model may break stands here: an anchor (a frame whose mask a person made or accepted) changes
 //! only by an edit whose author is a person, and a locked object's masks only likewise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,13 @@ pub enum Edit {
         id: ObjectId,
         /// Drawn on the canvas.
         visible: bool,
+    },
+    /// Gives an object another colour.
+    SetColour {
+        /// Which.
+        id: ObjectId,
+        /// Index into the palette.
+        colour: u32,
     },
     /// Locks or unlocks an object.
     SetLocked {
@@ -131,6 +138,15 @@ pub enum Edit {
     },
     /// Several changes that are one step.
     Group(Vec<Edit>),
+}
+
+/// Where a change shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Frames on which masks or emissions change.
+    pub frames: BTreeSet<FrameIndex>,
+    /// Objects that are there afterwards and whose masks change.
+    pub objects: BTreeSet<ObjectId>,
 }
 
 /// Why a change was refused; the document is as it was.
@@ -241,6 +257,48 @@ impl Edit {
         }
     }
 
+    /// Where the change shows if it is made to `doc` now.
+    pub fn touched(&self, doc: &Document) -> Touched {
+        let mut touched = Touched::default();
+        self.add_touched(doc, &mut touched);
+        touched
+    }
+
+    fn add_touched(&self, doc: &Document, touched: &mut Touched) {
+        match self {
+            Self::AddObject { object, .. } => {
+                touched.frames.extend(object.frames.keys());
+                touched.objects.insert(object.id);
+            }
+            Self::RemoveObject { id } => {
+                let object = doc.object(*id);
+                touched
+                    .frames
+                    .extend(object.into_iter().flat_map(|o| o.frames.keys()));
+            }
+            Self::SetMasks { id, masks, .. } => {
+                touched.frames.extend(masks.keys());
+                touched.objects.insert(*id);
+            }
+            Self::SetAnchor { id, frame, .. } => {
+                touched.frames.insert(*frame);
+                touched.objects.insert(*id);
+            }
+            Self::AddEmission { emission, .. } => {
+                touched.frames.insert(emission.frame);
+            }
+            Self::RemoveEmission { at }
+            | Self::ReplaceEmission { at, .. }
+            | Self::SetSelection { at, .. } => {
+                touched
+                    .frames
+                    .extend(doc.emissions.get(*at).map(|e| e.frame));
+            }
+            Self::Group(edits) => edits.iter().for_each(|e| e.add_touched(doc, touched)),
+            _ => {}
+        }
+    }
+
     /// Sets one mask.
     pub fn set_mask(id: ObjectId, frame: FrameIndex, mask: FrameMask, by: Author) -> Self {
         Self::SetMasks {
@@ -292,6 +350,7 @@ fn check_mask(video: &VideoInfo, frame: FrameIndex, mask: &FrameMask) -> Result<
         d.area_jump,
         d.centroid_jump,
         d.box_mask,
+        d.on_other,
     ];
     if numbers.iter().all(|v| v.is_finite()) {
         Ok(())
@@ -352,6 +411,11 @@ pub fn apply(doc: &mut Document, edit: Edit) -> Result<Edit, EditError> {
             let at = find(doc, id)?;
             let visible = std::mem::replace(&mut doc.objects[at].visible, visible);
             Ok(Edit::SetVisible { id, visible })
+        }
+        Edit::SetColour { id, colour } => {
+            let at = find(doc, id)?;
+            let colour = std::mem::replace(&mut doc.objects[at].colour, colour);
+            Ok(Edit::SetColour { id, colour })
         }
         Edit::SetLocked { id, locked } => {
             let at = find(doc, id)?;

@@ -5,9 +5,14 @@ use super::{
     edit::{Edit, EditError, apply},
 };
 
+/// Identity of a step; it keeps it when it is undone and made again, and none is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepId(u64);
+
 /// One step: what it is called, and the edit that takes it back (or makes it again).
 #[derive(Clone, Debug)]
 struct Step {
+    id: StepId,
     label: String,
     edit: Edit,
 }
@@ -17,8 +22,18 @@ struct Step {
 pub struct History {
     undo: Vec<Step>,
     redo: Vec<Step>,
-    /// Inverses of an open group, oldest first.
-    open: Option<(String, Vec<Edit>)>,
+    open: Option<Group>,
+    /// Number of the newest step.
+    last_id: u64,
+}
+
+/// A step that goes on.
+#[derive(Clone, Debug)]
+struct Group {
+    id: StepId,
+    label: String,
+    /// Oldest first.
+    inverses: Vec<Edit>,
 }
 
 impl History {
@@ -36,11 +51,8 @@ impl History {
         let inverse = apply(doc, edit)?;
         self.redo.clear();
         match &mut self.open {
-            Some((_, inverses)) => inverses.push(inverse),
-            None => self.undo.push(Step {
-                label: label.to_owned(),
-                edit: inverse,
-            }),
+            Some(group) => group.inverses.push(inverse),
+            None => self.push(label, inverse),
         }
         Ok(())
     }
@@ -55,13 +67,21 @@ impl History {
         edit: Edit,
         label: &str,
     ) -> Result<(), EditError> {
-        let edit = apply(doc, edit)?;
+        let inverse = apply(doc, edit)?;
         self.redo.clear();
-        self.undo.push(Step {
-            label: label.to_owned(),
-            edit,
-        });
+        self.push(label, inverse);
         Ok(())
+    }
+
+    fn push(&mut self, label: &str, edit: Edit) {
+        let id = self.fresh_id();
+        let label = label.to_owned();
+        self.undo.push(Step { id, label, edit });
+    }
+
+    fn fresh_id(&mut self) -> StepId {
+        self.last_id += 1;
+        StepId(self.last_id)
     }
 
     /// Makes a change as a step of its own in the midst of an open group, which becomes two steps, one before and one after.
@@ -74,7 +94,7 @@ impl History {
         edit: Edit,
         label: &str,
     ) -> Result<(), EditError> {
-        let open = self.open.as_ref().map(|(label, _)| label.clone());
+        let open = self.open.as_ref().map(|group| group.label.clone());
         self.close_group();
         let done = self.apply(doc, edit, label);
         if let Some(open) = open {
@@ -87,21 +107,27 @@ impl History {
     /// group is closed first.
     pub fn open_group(&mut self, label: &str) {
         self.close_group();
-        self.open = Some((label.to_owned(), Vec::new()));
+        self.open = Some(Group {
+            id: self.fresh_id(),
+            label: label.to_owned(),
+            inverses: Vec::new(),
+        });
     }
 
     /// Ends an open group; one without changes leaves no step.
     pub fn close_group(&mut self) {
-        if let Some((label, mut inverses)) = self.open.take()
-            && !inverses.is_empty()
+        if let Some(group) = self.open.take()
+            && !group.inverses.is_empty()
         {
+            let (id, label) = (group.id, group.label);
+            let mut inverses = group.inverses;
             inverses.reverse();
             let edit = if inverses.len() == 1 {
                 inverses.remove(0)
             } else {
                 Edit::Group(inverses)
             };
-            self.undo.push(Step { label, edit });
+            self.undo.push(Step { id, label, edit });
         }
     }
 
@@ -133,20 +159,54 @@ impl History {
         };
         let edit = step.edit.clone();
         let inverse = apply(doc, edit.clone())?;
-        let label = from.pop().map(|s| s.label).unwrap_or_default();
-        to.push(Step {
-            label,
-            edit: inverse,
-        });
+        if let Some(step) = from.pop() {
+            to.push(Step {
+                edit: inverse,
+                ..step
+            });
+        }
         Ok(Some(edit))
+    }
+
+    /// An open group in which something has changed.
+    fn open_step(&self) -> Option<&Group> {
+        self.open.as_ref().filter(|g| !g.inverses.is_empty())
     }
 
     /// What the next undo takes back.
     pub fn undo_label(&self) -> Option<&str> {
-        match &self.open {
-            Some((label, inverses)) if !inverses.is_empty() => Some(label),
-            _ => self.undo.last().map(|s| s.label.as_str()),
+        match self.open_step() {
+            Some(group) => Some(&group.label),
+            None => self.undo.last().map(|s| s.label.as_str()),
         }
+    }
+
+    /// The step that the next undo takes back.
+    pub fn undo_id(&self) -> Option<StepId> {
+        match self.open_step() {
+            Some(group) => Some(group.id),
+            None => self.undo.last().map(|s| s.id),
+        }
+    }
+
+    /// The step that the next redo makes again.
+    pub fn redo_id(&self) -> Option<StepId> {
+        self.redo.last().map(|s| s.id)
+    }
+
+    /// The change that the next undo makes; an open group is none yet.
+    pub fn undo_edit(&self) -> Option<&Edit> {
+        self.undo.last().map(|s| &s.edit)
+    }
+
+    /// The change that the next redo makes.
+    pub fn redo_edit(&self) -> Option<&Edit> {
+        self.redo.last().map(|s| &s.edit)
+    }
+
+    /// Forgets what could be redone: something new has begun.
+    pub fn forget_redo(&mut self) {
+        self.redo.clear();
     }
 
     /// What the next redo makes again.
@@ -156,6 +216,6 @@ impl History {
 
     /// Number of steps that can be undone.
     pub fn depth(&self) -> usize {
-        self.undo.len() + usize::from(self.open.as_ref().is_some_and(|(_, i)| !i.is_empty()))
+        self.undo.len() + usize::from(self.open_step().is_some())
     }
 }

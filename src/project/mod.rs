@@ -20,11 +20,11 @@ pub use document::{
     Choosing, Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
     Provenance, Thresholds, VideoInfo,
 };
-pub use drift::{Trace, measure};
-pub use edit::{Author, Edit, EditError, apply};
+pub use drift::{Reason, Trace, lies_on, mark_lying, measure};
+pub use edit::{Author, Edit, EditError, Touched, apply};
 pub use geometry::{BoxPx, PointPx, Size};
-pub use history::History;
+pub use history::{History, StepId};
 pub use mask::{Bitmap, MaskError, Rle};
-pub use names::{frames_of, images_of};
+pub use names::{CLIP_ENDINGS, frames_of, images_of};
 pub use palette::colour_rgb;
 pub use select::{PEER, kept, offered, select};

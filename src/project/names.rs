@@ -21,6 +21,13 @@ pub fn frames_of(files: Vec<PathBuf>, extensions: &[&str]) -> Vec<PathBuf> {
     named.into_iter().map(|(_, path)| path).collect()
 }
 
+/// Endings of video files and images, in small letters.
+pub const CLIP_ENDINGS: &[&str] = &[
+    "264", "265", "3gp", "avi", "flv", "gif", "h264", "h265", "hevc", "ivf", "jpeg", "jpg", "m2ts",
+    "m2v", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "png", "ts", "vob",
+    "webm", "wmv", "y4m",
+];
+
 /// [`frames_of`] for the images of a clip: JPEG and PNG files.
 pub fn images_of(files: Vec<PathBuf>) -> Vec<PathBuf> {
     frames_of(files, &["jpg", "jpeg", "png"])

@@ -1,4 +1,4 @@
-//! Colours of objects. An object's palette index never changes, so neither does its colour.
+//! Colours of objects. An object keeps its palette index, and so its colour, unless a person gives it another.
 
 /// Colours that stay apart on video and for the common colour-vision deficiencies; sRGB.
 const BASE: [[u8; 3]; 12] = [

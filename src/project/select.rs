@@ -28,18 +28,18 @@ pub const PEER: f32 = 0.4;
 
 /// The indices of the kept proposals, best confidence first; equal confidences in the order given.
 ///
-/// Kept are the offered ones (see [`offered`]) whose confidence is at or above `keep`; where `choosing` says so, of boxes
-/// on one thing the best alone, and none but drawn ones below [`PEER`] of the best confidence. If there is none, the
-/// offered one with the highest confidence is kept alone, for an emission that says the object is there needs a place for
-/// it; nothing, if the model can say that there is none. Of more than `at_most`, or than one where one is meant, the best
-/// stay. A confidence that is not a number counts as below everything.
+/// Kept are the offered ones (see [`offered`]), but for [`Proposal::incredible`] ones, whose confidence is at or above `keep`;
+/// where `choosing` says so, of boxes on one thing the best alone, and none but drawn ones below [`PEER`] of the best confidence.
+/// If there is none, the one of them with the highest confidence is kept alone, for an emission that says the object is there needs
+/// a place for it; nothing, if the model can say that there is none. Of more than `at_most`, or than one where one is meant, the
+/// best stay. A confidence that is not a number counts as below everything.
 pub fn kept(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing) -> Vec<usize> {
     let confidence = |i: usize| {
         let c = proposals[i].confidence;
         if c.is_nan() { f32::NEG_INFINITY } else { c }
     };
     let mut order: Vec<usize> = (0..proposals.len())
-        .filter(|&i| offered(&proposals[i], thresholds))
+        .filter(|&i| offered(&proposals[i], thresholds) && !proposals[i].incredible)
         .collect();
     // Stable, so ties stay in the order given.
     order.sort_by(|&a, &b| confidence(b).total_cmp(&confidence(a)));
@@ -104,6 +104,7 @@ mod tests {
             confidence,
             selected: false,
             drawn: false,
+            incredible: false,
         }
     }
 
@@ -144,6 +145,16 @@ mod tests {
             Vec::<usize>::new()
         );
         assert_eq!(kept(&[], &rule(0.0, 0.4, 4), RELEASED), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn no_threshold_keeps_what_is_incredible() {
+        let mut all = [offer(1.0, 0.9), offer(1.0, 0.5), offer(1.0, 0.1)];
+        all[0].incredible = true;
+        for at_least in [0.0, 0.4, 0.6] {
+            let kept = kept(&all, &rule(0.0, at_least, 1), RELEASED);
+            assert_eq!(kept, [1], "{at_least}");
+        }
     }
 
     #[test]

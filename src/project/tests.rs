@@ -44,6 +44,7 @@ fn emission() -> Emission {
         confidence,
         selected: false,
         drawn: false,
+        incredible: false,
     };
     Emission {
         frame: FrameIndex(2),
@@ -115,6 +116,7 @@ fn one_of_each() -> Vec<Edit> {
             id: DOG,
             locked: true,
         },
+        Edit::SetColour { id: DOG, colour: 7 },
         Edit::set_mask(
             DOG,
             FrameIndex(0),
@@ -398,4 +400,49 @@ fn an_emission_of_an_older_project_is_chosen_from_as_released() {
     let old: Emission = serde_json::from_value(json).unwrap();
     assert_eq!(old.choosing, Choosing::default());
     assert_eq!(old.proposals, emission().proposals);
+}
+
+#[test]
+fn a_step_keeps_its_identity_when_it_is_undone_and_made_again() {
+    let mut doc = with_object();
+    let mut history = History::new();
+    let rename = |name: &str| Edit::Rename {
+        id: DOG,
+        name: name.to_owned(),
+    };
+    history.apply(&mut doc, rename("Rex"), "rename").unwrap();
+    let first = history.undo_id().unwrap();
+    history.open_group("rename");
+    assert_eq!(history.undo_id(), Some(first), "an empty group is no step");
+    history.apply(&mut doc, rename("Bella"), "rename").unwrap();
+    let second = history.undo_id().unwrap();
+    assert_ne!(first, second);
+    history.undo(&mut doc).unwrap();
+    assert_eq!(
+        (history.undo_id(), history.redo_id()),
+        (Some(first), Some(second))
+    );
+    history.redo(&mut doc).unwrap();
+    assert_eq!((history.undo_id(), history.redo_id()), (Some(second), None));
+    history.undo(&mut doc).unwrap();
+    history.forget_redo();
+    assert_eq!(history.redo(&mut doc).unwrap(), None);
+    assert_eq!(doc.object(DOG).unwrap().name, "Rex");
+}
+
+#[test]
+fn a_change_knows_the_frames_and_objects_that_it_touches() {
+    let doc = with_object();
+    let frames = |edit: Edit| {
+        let touched = edit.touched(&doc);
+        let frames: Vec<u32> = touched.frames.iter().map(|f| f.0).collect();
+        (frames, touched.objects.len())
+    };
+    assert_eq!(frames(carried(3..5)), (vec![3, 4], 1));
+    assert_eq!(frames(Edit::RemoveObject { id: DOG }), (vec![0, 1, 2], 0));
+    let emission = doc.emissions[0].frame.0;
+    assert_eq!(frames(Edit::RemoveEmission { at: 0 }), (vec![emission], 0));
+    let colour = Edit::SetColour { id: DOG, colour: 3 };
+    let both = Edit::Group(vec![colour, Edit::remove_mask(DOG, FrameIndex(1))]);
+    assert_eq!(frames(both), (vec![1], 1));
 }

@@ -39,7 +39,7 @@ pub enum StoreError {
     #[error("another program is using the project, try again: {}", .0.display())]
     Busy(PathBuf),
     /// Another program has changed the project since it was opened here.
-    #[error("the change was not saved, because another program has changed the project; open it again: {}", .0.display())]
+    #[error("the change was not saved, because another window or program has changed the project since it was opened here: {}", .0.display())]
     ChangedElsewhere(PathBuf),
     /// The edit does not fit what the file holds.
     #[error("the change was not saved, because it does not fit the file; open the project again: {}", .0.display())]
@@ -66,6 +66,18 @@ impl StoreError {
     /// Whether trying the same again may help: the disk was full, another program was writing.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::DiskFull(_) | Self::Busy(_) | Self::ReadOnly(_))
+    }
+
+    /// Whether this file will never take the same edit: only another place helps.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::ChangedElsewhere(_)
+                | Self::OutOfStep(_)
+                | Self::Moved(_)
+                | Self::Newer { .. }
+                | Self::Damaged { .. }
+        )
     }
 
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {

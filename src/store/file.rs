@@ -42,8 +42,9 @@ fn big_endian(header: &[u8; HEADER], at: usize) -> u32 {
     u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
-/// The version in the file's header, read without SQLite, which might write (roll back a journal).
-fn version_of(path: &Path) -> Result<u32, StoreError> {
+/// Whether the file is a project of a known version, told by its header without SQLite, which might write (roll back a
+/// journal).
+fn check_header(path: &Path) -> Result<(), StoreError> {
     let io = |e: std::io::Error| match StoreError::io(path, &e) {
         // Nothing was to be saved here.
         StoreError::ReadOnly(path) => StoreError::Io {
@@ -73,7 +74,7 @@ fn version_of(path: &Path) -> Result<u32, StoreError> {
             known: VERSION,
             path: path.to_path_buf(),
         }),
-        version => Ok(version),
+        _ => Ok(()),
     }
 }
 
@@ -158,22 +159,16 @@ impl Store {
         Self::open(path)
     }
 
-    /// Opens a project file, upgrading one of an older version. A write-protected one opens for reading.
+    /// Opens a project file. One of an older version is upgraded by the first write, so that what is only looked at
+    /// stays as it is; a write-protected one opens for reading.
     ///
     /// # Errors
     /// [`StoreError`]: not there, not a project, of a newer version (then it is not touched).
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let version = version_of(path)?;
+        check_header(path)?;
         let sql = |e: rusqlite::Error| StoreError::sql(path, &e);
-        let mut db = connect(path).map_err(sql)?;
+        let db = connect(path).map_err(sql)?;
         let read_only = db.is_readonly("main").map_err(sql)?;
-        if version < VERSION {
-            let transaction = db
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(sql)?;
-            schema::upgrade(&transaction, version).map_err(sql)?;
-            transaction.commit().map_err(sql)?;
-        }
         let generation = db
             .query_row("SELECT generation FROM document", [], |r| r.get(0))
             .optional()
@@ -235,6 +230,18 @@ impl Store {
         if generation != self.generation {
             return Err(StoreError::ChangedElsewhere(path.clone()));
         }
+        // Another program may have upgraded it since it was opened.
+        let version: u32 = transaction
+            .pragma_query_value(None, "user_version", |r| r.get(0))
+            .map_err(sql)?;
+        if version > VERSION {
+            return Err(StoreError::Newer {
+                version,
+                known: VERSION,
+                path: path.clone(),
+            });
+        }
+        schema::upgrade(&transaction, version).map_err(sql)?;
         write(&transaction).map_err(|e| row_error(path, e))?;
         transaction
             .execute("UPDATE document SET generation = ?1", [generation + 1])

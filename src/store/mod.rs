@@ -8,7 +8,9 @@
 //! that may only be read can still be opened. `synchronous = EXTRA` also survives a power cut. An edit costs a few
 //! milliseconds that way, which is why the window hands edits to a [`Writer`] instead of waiting.
 //!
-//! A file of a newer Sparrow is told by its header, read before SQLite sees the file; it is never touched.
+//! A file of a newer Sparrow is told by its header, read before SQLite sees the file; it is never touched. One of an
+//! older Sparrow is read as it is and upgraded in the transaction of the first write: masks that cannot be written can
+//! still be read.
 
 mod error;
 mod file;
@@ -22,5 +24,5 @@ mod writer;
 pub use error::StoreError;
 pub use file::{Existing, Store};
 pub use schema::VERSION;
-pub use video::{VideoChange, VideoPlace, compare_video, find_video};
+pub use video::{VideoChange, VideoPlace, compare_video, find_video, videos_named_like};
 pub use writer::{Writer, WriterState};

@@ -99,7 +99,7 @@ fn insert_object(db: &Connection, object: &Object, place: u32) -> Written {
 fn put_mask(db: &Connection, id: ObjectId, frame: FrameIndex, mask: &FrameMask) -> Written {
     let d = &mask.drift;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO mask VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        "INSERT OR REPLACE INTO mask VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         id.0,
@@ -113,7 +113,8 @@ fn put_mask(db: &Connection, id: ObjectId, frame: FrameIndex, mask: &FrameMask) 
         d.predicted_iou,
         d.area_jump,
         d.centroid_jump,
-        d.box_mask
+        d.box_mask,
+        d.on_other
     ])?;
     Ok(())
 }
@@ -161,6 +162,9 @@ pub(super) fn write_edit(db: &Connection, edit: &Edit) -> Written {
         }
         Edit::SetVisible { id, visible } => {
             one(db.execute("UPDATE object SET visible = ?2 WHERE id = ?1", (id.0, visible))?)
+        }
+        Edit::SetColour { id, colour } => {
+            one(db.execute("UPDATE object SET colour = ?2 WHERE id = ?1", (id.0, colour))?)
         }
         Edit::SetLocked { id, locked } => {
             one(db.execute("UPDATE object SET locked = ?2 WHERE id = ?1", (id.0, locked))?)
@@ -311,11 +315,16 @@ type Masks = BTreeMap<ObjectId, BTreeMap<FrameIndex, FrameMask>>;
 
 fn read_masks(db: &Connection, path: &Path, video: &VideoInfo) -> Result<Masks, StoreError> {
     let sql = |e: rusqlite::Error| StoreError::sql(path, &e);
+    let version: u32 = db
+        .pragma_query_value(None, "user_version", |r| r.get(0))
+        .map_err(sql)?;
+    // A file that nobody has written to since stays of its version.
+    let on_other = if version < 2 { "0.0" } else { "drift_on_other" };
     let mut statement = db
-        .prepare(
+        .prepare(&format!(
             "SELECT object, frame, counts, score, iou, provenance, anchor, drift_object_score, drift_predicted_iou,
-             drift_area_jump, drift_centroid_jump, drift_box_mask FROM mask",
-        )
+             drift_area_jump, drift_centroid_jump, drift_box_mask, {on_other} FROM mask"
+        ))
         .map_err(sql)?;
     let mut rows = statement.query([]).map_err(sql)?;
     let mut masks = Masks::new();
@@ -354,6 +363,7 @@ fn read_mask(row: &Row<'_>, rle: Rle) -> rusqlite::Result<FrameMask> {
             area_jump: row.get(9)?,
             centroid_jump: row.get(10)?,
             box_mask: row.get(11)?,
+            on_other: row.get(12)?,
         },
     })
 }

@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Version that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// SQLite's `application_id` of a project: "SPRW".
 pub(super) const APPLICATION_ID: u32 = 0x5350_5257;
@@ -55,6 +55,9 @@ CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE frame_table (id INTEGER PRIMARY KEY CHECK (id = 1), bytes BLOB NOT NULL) STRICT;
 ";
 
+/// Version 2: one more sign of drift.
+const ON_OTHER: &str = "ALTER TABLE mask ADD COLUMN drift_on_other REAL NOT NULL DEFAULT 0;";
+
 fn program() -> String {
     format!("sparrow {}", env!("CARGO_PKG_VERSION"))
 }
@@ -64,6 +67,9 @@ pub(super) fn upgrade(db: &Connection, from: u32) -> rusqlite::Result<()> {
     if from < 1 {
         db.execute_batch(TABLES)?;
         db.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    if from < 2 {
+        db.execute_batch(ON_OTHER)?;
     }
     if from < VERSION {
         db.pragma_update(None, "user_version", VERSION)?;

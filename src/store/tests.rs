@@ -1,11 +1,12 @@
 //! What needs the open connection: a full disk, a newer file, damage from inside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::{
     Existing, Store, StoreError, VideoChange, VideoPlace, Writer, compare_video, find_video,
+    videos_named_like,
 };
 use crate::project::{
     Author, Bitmap, BoxPx, Choosing, Document, DriftSignal, Edit, Emission, FrameIndex, FrameMask,
@@ -39,6 +40,7 @@ fn mask(k: u32, provenance: Provenance) -> FrameMask {
         anchor: provenance == Provenance::Human,
         drift: DriftSignal {
             area_jump: 0.7,
+            on_other: 0.3,
             ..DriftSignal::default()
         },
     }
@@ -52,6 +54,7 @@ fn emission() -> Emission {
         confidence: 0.9,
         selected: true,
         drawn: false,
+        incredible: false,
     };
     Emission {
         frame: FrameIndex(2),
@@ -99,6 +102,10 @@ fn edits(doc: &Document) -> Vec<Edit> {
         Edit::SetVisible {
             id: first,
             visible: false,
+        },
+        Edit::SetColour {
+            id: first,
+            colour: 7,
         },
         Edit::SetLocked {
             id: second,
@@ -232,6 +239,138 @@ fn a_name_in_use_is_kept_unless_asked() {
         Store::create(&nowhere, &document(), Existing::Refuse),
         Err(StoreError::NotFound(_))
     ));
+}
+
+/// The project's own folder was taken for its video.
+#[test]
+fn a_project_that_knows_no_video_finds_those_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = dir.path().join("shot.01.sparrow");
+    let mut video = document().video;
+    video.path = String::new();
+    let missing = VideoPlace::Missing(PathBuf::new());
+    assert_eq!(find_video(&project, &video), missing);
+    for name in ["shot.01.txt", "shot.02.mp4", "shot.mp4"] {
+        std::fs::write(dir.path().join(name), "v").unwrap();
+    }
+    assert_eq!(find_video(&project, &video), missing);
+    let (folder, file) = (dir.path().join("shot.01"), dir.path().join("shot.01.MP4"));
+    std::fs::write(&file, "v").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let found = videos_named_like(&project);
+    assert_eq!(found, [folder.clone(), file]);
+    let beside = VideoPlace::BesideProject(folder);
+    assert_eq!(find_video(&project, &video), beside);
+}
+
+/// A project of version 1 with one mask in `dir`, and what it holds.
+fn version_1(dir: &Path) -> (PathBuf, Document) {
+    let path = dir.join("a.sparrow");
+    let mut doc = document();
+    let mut object = doc.new_object("the dog");
+    let mut mask = mask(3, Provenance::Propagated);
+    mask.drift.on_other = 0.0;
+    object.frames.insert(FrameIndex(1), mask);
+    doc.objects.push(object);
+    Store::create(&path, &doc, Existing::Refuse).unwrap();
+    let as_version_1 = "ALTER TABLE mask DROP COLUMN drift_on_other; PRAGMA user_version = 1;
+        UPDATE schema_version SET version = 1;";
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(as_version_1).unwrap();
+    let held = super::rows::read_document(&db, &path).unwrap();
+    assert_eq!(held.objects, doc.objects);
+    drop(db);
+    (path, held)
+}
+
+fn version_of(path: &Path) -> u32 {
+    let db = Connection::open(path).unwrap();
+    db.pragma_query_value(None, "user_version", |r| r.get(0))
+        .unwrap()
+}
+
+/// Gives the first object another name, in the document too.
+fn rename(doc: &mut Document, name: &str) -> Edit {
+    let edit = Edit::Rename {
+        id: doc.objects[0].id,
+        name: name.to_owned(),
+    };
+    apply(doc, edit.clone()).unwrap();
+    edit
+}
+
+#[test]
+fn a_project_of_version_1_is_read_as_it_is_and_brought_up_to_date_by_the_first_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, mut doc) = version_1(dir.path());
+    let before = std::fs::read(&path).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(store.load().unwrap(), doc);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    store.commit(&rename(&mut doc, "Bella")).unwrap();
+    store.commit(&rename(&mut doc, "Ada")).unwrap();
+    assert_eq!(store.load().unwrap(), doc);
+    drop(store);
+    assert_eq!(version_of(&path), super::VERSION);
+    assert_eq!(Store::open(&path).unwrap().load().unwrap(), doc);
+}
+
+#[test]
+fn a_project_of_version_1_that_cannot_be_written_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, doc) = version_1(dir.path());
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // An upgrade would have to wait for the other.
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(store.load().unwrap(), doc);
+    drop(other);
+    // Stands in for a folder that takes no journal.
+    store.db.pragma_update(None, "query_only", true).unwrap();
+    let edit = rename(&mut doc.clone(), "Bella");
+    let error = store.commit(&edit).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error:?}");
+    assert_eq!(store.load().unwrap(), doc);
+    store.db.pragma_update(None, "query_only", false).unwrap();
+    store.commit(&edit).unwrap();
+    assert_eq!(version_of(&path), super::VERSION);
+}
+
+#[test]
+fn two_programs_on_a_project_of_version_1_upgrade_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, mut doc) = version_1(dir.path());
+    let (mut one, mut two) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+    one.commit(&rename(&mut doc, "Bella")).unwrap();
+    let error = two.set_setting("k", "v").unwrap_err();
+    assert!(
+        matches!(error, StoreError::ChangedElsewhere(_)),
+        "{error:?}"
+    );
+    // It reads what the other has written, whatever it was opened as.
+    assert_eq!(two.load().unwrap(), doc);
+    // Upgraded and not written to: as an earlier release did when it opened one.
+    let dir = tempfile::tempdir().unwrap();
+    let (path, mut doc) = version_1(dir.path());
+    let mut store = Store::open(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    super::schema::upgrade(&other, 1).unwrap();
+    drop(other);
+    store.commit(&rename(&mut doc, "Ada")).unwrap();
+    assert_eq!(store.load().unwrap(), doc);
+}
+
+#[test]
+fn a_project_that_a_newer_program_takes_over_is_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sparrow");
+    let mut store = Store::create(&path, &document(), Existing::Refuse).unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", super::VERSION + 1)
+        .unwrap();
+    let error = store.set_setting("k", "v").unwrap_err();
+    assert!(matches!(error, StoreError::Newer { .. }), "{error:?}");
+    assert!(error.is_final());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::project::{Size, VideoInfo, images_of};
+use crate::project::{CLIP_ENDINGS, Size, VideoInfo, images_of};
 
 /// Where a project's video is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,16 @@ impl VideoChange {
 /// Looks for the video of the project at `project`. A relative path is meant from the project's folder. Of a whole one, a
 /// copy of the same name and length beside the project counts first: a folder that was copied is one of its own, and what
 /// is done in the copy is done on what lies there. Something else of that name counts only where the recorded one is gone.
+/// Where no path is recorded, as after an import of masks alone, it is the first of [`videos_named_like`].
 pub fn find_video(project: &Path, video: &VideoInfo) -> VideoPlace {
     let recorded = Path::new(&video.path);
+    if video.path.is_empty() {
+        let beside = videos_named_like(project).into_iter().next();
+        return beside.map_or_else(
+            || VideoPlace::Missing(recorded.to_path_buf()),
+            VideoPlace::BesideProject,
+        );
+    }
     let folder = project.parent().unwrap_or_else(|| Path::new(""));
     let at = folder.join(recorded);
     // A path written on Windows must be understood elsewhere too.
@@ -70,6 +78,33 @@ pub fn find_video(project: &Path, video: &VideoInfo) -> VideoPlace {
         _ if at.exists() => VideoPlace::AsRecorded(at),
         _ => VideoPlace::Missing(recorded.to_path_buf()),
     }
+}
+
+/// Video files and folders beside a project that are called like it, by name. Whether they are its video is not looked at.
+pub fn videos_named_like(project: &Path) -> Vec<PathBuf> {
+    let folder = match project.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let Some(name) = project.file_stem() else {
+        return Vec::new();
+    };
+    let is_clip = |path: &Path| {
+        let ending = path.extension().and_then(OsStr::to_str);
+        let ending = ending.map(str::to_ascii_lowercase);
+        ending.is_some_and(|e| CLIP_ENDINGS.contains(&e.as_str()))
+    };
+    let is_like = |path: &PathBuf| {
+        if path.is_dir() {
+            path.file_name() == Some(name)
+        } else {
+            path.file_stem() == Some(name) && is_clip(path)
+        }
+    };
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries.map(|e| e.path()).filter(is_like).collect();
+    found.sort();
+    found
 }
 
 /// Length of a file, or names and lengths of the images in a folder: what copies have in common.

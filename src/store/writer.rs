@@ -21,6 +21,8 @@ pub struct WriterState {
     pub waiting: usize,
     /// Why the first of them could not be written.
     pub trouble: Option<String>,
+    /// Whether trying that one again may help.
+    pub can_retry: bool,
 }
 
 enum Command {
@@ -157,7 +159,9 @@ fn run(mut store: Store, inbox: &Receiver<Command>, state: &Mutex<WriterState>, 
             }
         }
         while !stuck && let Some(edit) = waiting.front() {
-            let trouble = store.commit(edit).err().map(|e| e.to_string());
+            let trouble = store.commit(edit).err();
+            let can_retry = trouble.as_ref().is_some_and(|e| !e.is_final());
+            let trouble = trouble.map(|e| e.to_string());
             stuck = trouble.is_some();
             if !stuck {
                 waiting.pop_front();
@@ -165,6 +169,7 @@ fn run(mut store: Store, inbox: &Receiver<Command>, state: &Mutex<WriterState>, 
             update(state, |s| {
                 s.waiting -= usize::from(!stuck);
                 s.trouble = trouble;
+                s.can_retry = can_retry;
             });
             wake();
         }

@@ -1,7 +1,9 @@
 //! Checkpoints of a run and export of finished weights. Each file appears whole or not at all.
 //!
 //! One safetensors file holds `param/NAME`, `adam.m/NAME`, `adam.v/NAME`; its header's metadata holds [`State`] as JSON.
-//! Training batches are functions of the seed and the step, so the step *is* the generator's state.
+//! Training batches are functions of the seed and the step, so the step *is* the generator's state. What a stage gathers on
+//! the way (looks at a trunk that is held still, the language stages' pool of clips) is not kept: a resumed run gathers anew,
+//! and there goes on as well, but not to the bit.
 
 use std::{
     borrow::Cow,
@@ -14,7 +16,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors, tensor::View};
 use serde::{Deserialize, Serialize};
 
-use super::{AdamW, Params, TrainError, TrainResult};
+use super::{AdamW, Job, Params, TrainError, TrainResult};
+use crate::nn::weights::file::MappedFile;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,18 +148,75 @@ fn read_all(
     Ok((tensors, metadata))
 }
 
+/// The state in a checkpoint's header.
+///
+/// # Errors
+/// If the file cannot be read or is no checkpoint.
+pub fn state(path: &Path) -> TrainResult<State> {
+    let file = MappedFile::open(path).map_err(|e| TrainError::Content(e.to_string()))?;
+    let text = file.metadata().get(STATE_KEY);
+    let header = header(text.map(String::as_str), path)?;
+    serde_json::from_value(header["state"].clone())
+        .map_err(|e| TrainError::file("damaged checkpoint state", path, e))
+}
+
+fn header(text: Option<&str>, path: &Path) -> TrainResult<serde_json::Value> {
+    text.and_then(|s| serde_json::from_str(s).ok())
+        .ok_or_else(|| TrainError::Content(format!("{} is no training checkpoint", path.display())))
+}
+
+/// Where `job` resumes: gives it the seed that `stage` was begun with, on which its clips and whatever its checkpoint lacks
+/// depend. To be called before anything is drawn from the seed; without `job.resume` nothing happens.
+///
+/// # Errors
+/// If there is no checkpoint to go on from, or it cannot be read.
+pub(super) fn take_up(job: &mut Job, stage: &str) -> TrainResult<()> {
+    if !job.resume {
+        return Ok(());
+    }
+    let path = path_in(&job.out, stage);
+    if !path.exists() {
+        return Err(TrainError::Content(format!(
+            "there is no {} to go on from: start without --resume",
+            path.display()
+        )));
+    }
+    let seed = state(&path)?.seed;
+    if seed != job.seed {
+        tracing::info!(target: "train", "{stage} goes on with seed {seed}, as it was begun");
+        job.seed = seed;
+    }
+    Ok(())
+}
+
+/// Fills `params` from the weight files and checkpoints that a stage starts from, later ones over earlier ones.
+///
+/// # Errors
+/// If a file cannot be read, a shape differs, or none of the files holds a tensor of `params`.
+pub(super) fn start_from(files: &[PathBuf], params: &Params) -> TrainResult<()> {
+    let mut any = files.is_empty();
+    for path in files {
+        let (filled, left) = params.fill(&weights(path, params.device())?)?;
+        tracing::info!(target: "train", "{}: {filled} tensors, {} stay as they are", path.display(), left.len());
+        any |= filled > 0;
+    }
+    if !any {
+        let names: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
+        return Err(TrainError::Content(format!(
+            "{} holds nothing that this stage could start from",
+            names.join(", ")
+        )));
+    }
+    Ok(())
+}
+
 /// Restores parameters, moments and state. Tensors that the file lacks keep their values, so a stage may grow.
 ///
 /// # Errors
 /// If the file cannot be read, is no checkpoint, or a shape differs.
 pub fn load(path: &Path, params: &Params, adam: &mut AdamW) -> TrainResult<State> {
     let (tensors, metadata) = read_all(path, params.device())?;
-    let json: serde_json::Value = metadata
-        .get(STATE_KEY)
-        .and_then(|s| serde_json::from_str(s).ok())
-        .ok_or_else(|| {
-            TrainError::Content(format!("{} is no training checkpoint", path.display()))
-        })?;
+    let json = header(metadata.get(STATE_KEY).map(String::as_str), path)?;
     let state: State = serde_json::from_value(json["state"].clone())
         .map_err(|e| TrainError::file("damaged checkpoint state", path, e))?;
     params.fill(&strip(&tensors, "param/"))?;
@@ -261,7 +321,7 @@ pub fn export_f16(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{AdamConfig, Group};
+    use crate::train::{AdamConfig, Budget, Group};
 
     fn run(params: &Params, adam: &mut AdamW, steps: usize) {
         for _ in 0..steps {
@@ -309,6 +369,47 @@ mod tests {
         let value = |p: &Params| p.get("x").unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(value(&a), value(&b));
         assert!(weights(&path, &Device::Cpu).unwrap().contains_key("x"));
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_seed_that_it_was_begun_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut job = Job {
+            out: dir.path().to_owned(),
+            budget: Budget::new(Some(1), None),
+            resume: true,
+            init: vec![],
+            device: Device::Cpu,
+            seed: 1,
+        };
+        let refused = take_up(&mut job, "toy").unwrap_err().to_string();
+        assert!(refused.contains("--resume"), "{refused}");
+        let (params, adam) = fresh();
+        let begun = State {
+            seed: 7,
+            ..State::default()
+        };
+        save(&path_in(dir.path(), "toy"), &params, &adam, &begun).unwrap();
+        take_up(&mut job, "toy").unwrap();
+        assert_eq!(job.seed, 7);
+        (job.resume, job.seed) = (false, 1);
+        take_up(&mut job, "toy").unwrap();
+        assert_eq!(job.seed, 1, "a run that starts anew has its own");
+    }
+
+    #[test]
+    fn files_that_hold_nothing_of_a_stage_are_no_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_in(dir.path(), "toy");
+        let (params, adam) = fresh();
+        save(&path, &params, &adam, &State::default()).unwrap();
+        let files = [path];
+        start_from(&files, &params).unwrap();
+        let other = Params::new(7, &Device::Cpu);
+        other.var_builder().get((4,), "y").unwrap();
+        let refused = start_from(&files, &other).unwrap_err().to_string();
+        assert!(refused.contains("toy.checkpoint"), "{refused}");
+        start_from(&[], &other).unwrap();
     }
 
     #[test]

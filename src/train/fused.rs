@@ -12,13 +12,18 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     Ok(&data[start..end])
 }
 
-/// Runs `op` on the CPU whatever the device: the tensors are small, and the gradient goes back the way it came.
-fn on_cpu<C: CustomOp1 + Send + Sync + 'static>(logits: &Tensor, op: C) -> Result<Tensor> {
+/// Runs `op` on the CPU whatever the device: the tensors are small. Its result lies where the logits do, so that terms add
+/// up, and the gradient goes back the way it came.
+pub(crate) fn on_cpu<C: CustomOp1 + Send + Sync + 'static>(
+    logits: &Tensor,
+    op: C,
+) -> Result<Tensor> {
     logits
         .to_device(&Device::Cpu)?
         .to_dtype(DType::F32)?
         .contiguous()?
-        .apply_op1(op)
+        .apply_op1(op)?
+        .to_device(logits.device())
 }
 
 struct WeightedBce {

@@ -22,8 +22,6 @@ pub struct Job {
     pub device: Device,
     /// Seed of weights and clips.
     pub seed: u64,
-    /// Threads that generate clips.
-    pub generators: usize,
 }
 
 /// How much training: schedules follow the fraction spent, so a run ends annealed whichever way it is bounded.
@@ -34,6 +32,9 @@ pub struct Budget {
     spent_before: f64,
     started: Instant,
     step: u64,
+    /// Where a test stops the run before its time.
+    #[cfg(test)]
+    stop: Option<u64>,
 }
 
 impl Budget {
@@ -50,7 +51,15 @@ impl Budget {
             spent_before: 0.0,
             started: Instant::now(),
             step: 0,
+            #[cfg(test)]
+            stop: None,
         }
+    }
+
+    /// The same, but stopped at a step, as if somebody had.
+    #[cfg(test)]
+    pub(crate) fn stopped_at(self, stop: Option<u64>) -> Self {
+        Self { stop, ..self }
     }
 
     /// Starts the clock anew, counting what earlier runs have spent.
@@ -82,6 +91,10 @@ impl Budget {
     /// The next step's number (from 0), or `None` when the budget is spent.
     pub fn next_step(&mut self) -> Option<u64> {
         if self.progress() >= 1.0 {
+            return None;
+        }
+        #[cfg(test)]
+        if self.stop == Some(self.step) {
             return None;
         }
         self.step += 1;

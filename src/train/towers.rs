@@ -349,7 +349,6 @@ pub(super) fn run_briefly(info: &ModelInfo, out: &std::path::Path) -> TrainResul
         init: vec![],
         device: candle_core::Device::Cpu,
         seed: 3,
-        generators: 1,
     };
     train(&mut job, info, Vocabulary::Core, 2)
 }
@@ -360,6 +359,7 @@ fn train(
     vocabulary: Vocabulary,
     held_out: u64,
 ) -> TrainResult<()> {
+    checkpoint::take_up(job, STAGE)?;
     let params = Params::new(job.seed, &job.device);
     let towers = Towers::build(info, &params.var_builder())?;
     let aux = params.var_builder().pp("aux");
@@ -369,9 +369,7 @@ fn train(
         DenseHead::new(v.dim, info.config.visual.num_frames, &aux.pp("temporal"))?,
     );
     initialise(&params, info)?;
-    for path in &job.init {
-        params.fill(&checkpoint::weights(path, &job.device)?)?;
-    }
+    checkpoint::start_from(&job.init, &params)?;
     let group = Group {
         vars: params.all(),
         lr_scale: 1.0,
@@ -379,7 +377,7 @@ fn train(
     let mut adam = AdamW::new(vec![group], AdamConfig::default())?;
     let path = checkpoint::path_in(&job.out, STAGE);
     let mut log = Log::open(&job.out, STAGE, job.resume)?;
-    if job.resume && path.exists() {
+    if job.resume {
         let state = checkpoint::load(&path, &params, &mut adam)?;
         job.budget.resume_at(state.step, state.secs);
         log.note(state.step, "resumed")?;
@@ -453,6 +451,51 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::train::Budget;
+
+    /// Nano's towers in miniature.
+    fn tiny() -> ModelInfo {
+        let mut info = ModelInfo::by_id("nano").unwrap();
+        let c = &mut info.config;
+        (c.clip.dim, c.clip.mlp, c.clip.layers, c.clip.heads) = (8, 16, 2, 2);
+        c.clip.image_size = 32;
+        let v = &mut c.internvideo2;
+        (v.dim, v.depth, v.heads, v.img_size) = (8, 2, 2, 32);
+        v.mlp_hidden = Some(16);
+        info
+    }
+
+    #[test]
+    fn a_run_that_is_resumed_ends_as_one_that_never_stopped() {
+        let info = tiny();
+        // Two steps, in runs that stop where they are told; only the first is given the seed.
+        let trained = |stops: &[Option<u64>]| {
+            let dir = tempfile::tempdir().unwrap();
+            for (run, stop) in stops.iter().enumerate() {
+                let mut job = Job {
+                    out: dir.path().to_owned(),
+                    budget: Budget::new(Some(2), None).stopped_at(*stop),
+                    resume: run > 0,
+                    init: vec![],
+                    device: Device::Cpu,
+                    seed: if run == 0 { 3 } else { 1 },
+                };
+                train(&mut job, &info, Vocabulary::Core, 1).unwrap();
+            }
+            let path = checkpoint::path_in(dir.path(), STAGE);
+            assert_eq!(checkpoint::state(&path).unwrap().step, 2);
+            checkpoint::weights(&path, &Device::Cpu).unwrap()
+        };
+        let (whole, resumed) = (trained(&[None]), trained(&[Some(1), None]));
+        let mut names: Vec<_> = whole.keys().collect();
+        names.sort_unstable();
+        for name in names {
+            let off = (&whole[name] - &resumed[name]).unwrap().abs().unwrap();
+            let off: f32 = off.max_all().unwrap().to_scalar().unwrap();
+            // The first step of a warm-up moves a weight by 2e-5.
+            assert!(off < 1e-6, "{name}: {off}");
+        }
+    }
 
     #[test]
     fn rows_are_orthogonal_and_of_the_length_asked_for() {

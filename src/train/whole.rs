@@ -1,7 +1,10 @@
 //! A whole model from nothing: every stage in turn, then the weight file. What each learns is told in its own file.
 
 use super::{
-    Budget, Exported, Job, TrainResult, checkpoint, export, language, segmenter, synth::Vocabulary,
+    Budget, Exported, Job, TrainError, TrainResult,
+    checkpoint::{self, State},
+    export, language, segmenter,
+    synth::Vocabulary,
     towers,
 };
 use crate::infer::model::ModelInfo;
@@ -34,19 +37,39 @@ impl Total {
     }
 }
 
+/// Whether a stage has nothing left to do: its budget is spent and, where thresholds are fitted last, they are there.
+fn finished(stage: &str, state: &State, mut budget: Budget) -> bool {
+    budget.resume_at(state.step, state.secs);
+    let fitted = stage == towers::STAGE || state.extra.get("thresholds").is_some();
+    fitted && budget.progress() >= 1.0
+}
+
 /// Trains all stages into `job.out`, then writes `MODEL.safetensors` there. With `job.resume`, stages that have a
-/// checkpoint continue from it; the finished ones have nothing left to do. `job.budget` is not read: `total` is.
+/// checkpoint continue from it, all with its seed, and finished ones are left alone. `job.budget` is not read: `total` is.
 ///
 /// # Errors
-/// As the stages.
+/// As the stages; also if there is something to start from.
 pub fn run(job: &Job, total: Total, info: &ModelInfo, words: Vocabulary) -> TrainResult<Exported> {
+    if !job.init.is_empty() {
+        return Err(TrainError::Content(
+            "a whole model is trained from nothing: --init is for single stages".into(),
+        ));
+    }
     let path = |stage: &str| checkpoint::path_in(&job.out, stage);
+    let mut job = job.clone();
+    let mut stages = SHARES.into_iter().map(|(stage, _)| stage);
+    let begun = stages.find(|stage| path(stage).exists());
+    checkpoint::take_up(&mut job, begun.unwrap_or(segmenter::STAGE))?;
     for (stage, share) in SHARES {
         let mut own = Job {
             budget: total.share(share),
             resume: job.resume && path(stage).exists(),
             ..job.clone()
         };
+        if own.resume && finished(stage, &checkpoint::state(&path(stage))?, own.budget.clone()) {
+            tracing::info!(target: "train", "{stage} is finished");
+            continue;
+        }
         match stage {
             segmenter::STAGE => segmenter::run(&mut own, info)?,
             segmenter::MEMORY_STAGE => {
@@ -79,6 +102,30 @@ mod tests {
         let mut budget = total.share(0.06);
         assert_eq!(budget.next_step(), Some(0), "no stage is left out");
         assert_eq!(budget.next_step(), None);
+    }
+
+    #[test]
+    fn finished_stages_are_left_alone() {
+        let total = Total {
+            steps: Some(100),
+            minutes: Some(10.0),
+        };
+        let state = |step: u64, secs: f64, fitted: bool| State {
+            step,
+            secs,
+            extra: match fitted {
+                true => serde_json::json!({ "thresholds": { "objectness": 0.1 } }),
+                false => serde_json::Value::Null,
+            },
+            ..State::default()
+        };
+        let done = |stage: &str, state: &State| finished(stage, state, total.share(0.4));
+        assert!(done(segmenter::STAGE, &state(40, 10.0, true)));
+        assert!(done(segmenter::STAGE, &state(12, 241.0, true)));
+        assert!(!done(segmenter::STAGE, &state(12, 10.0, true)));
+        // Stopped between its last step and the end.
+        assert!(!done(segmenter::STAGE, &state(40, 10.0, false)));
+        assert!(done(towers::STAGE, &state(40, 10.0, false)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(crate) enum Action {
     OpenVideo,
     OpenProject,
     OpenFolder,
+    ImportDataset,
     CloseVideo,
     Export,
     SaveNow,
@@ -40,6 +41,8 @@ pub(crate) enum Action {
     NextAnchor,
     PreviousAnchor,
     NextLook,
+    PreviousLook,
+    WorstLook,
     GoToFrame,
     ToolSelect,
     ToolBox,
@@ -68,6 +71,7 @@ pub(crate) enum Action {
     RangeStart,
     RangeEnd,
     ClearRange,
+    WholeClip,
     HideMasks,
     Compare,
     DebugOverlay,
@@ -158,7 +162,7 @@ actions! {
     PropagateBackward, "propagate-backward", Ground, "Propagate backward", "Carry masks from here to earlier frames. Anchors stay as they are.", [key(CTRL, Key::ArrowLeft)];
     PropagateBoth, "propagate-both", Ground, "Propagate both ways", "Carry masks to all frames, each from its nearest anchors.", [key(CTRL, Key::P)];
     Stop, "stop", Ground, "Stop", "Stop the running job and keep what it has finished. Otherwise: drop the prompt, then the selection.", [key(NONE, Key::Escape)];
-    PlayPause, "play-pause", Frames, "Play or pause", "Play the clip. Held and dragged, the key pans the canvas.", [key(NONE, Key::Space)];
+    PlayPause, "play-pause", Frames, "Play or pause", "Play the clip, with a range round and round in it. Held and dragged, the key pans the canvas.", [key(NONE, Key::Space)];
     NextFrame, "next-frame", Frames, "Next frame", "One frame forward.", [key(NONE, Key::ArrowRight), key(NONE, Key::D)];
     PreviousFrame, "previous-frame", Frames, "Previous frame", "One frame back.", [key(NONE, Key::ArrowLeft), key(NONE, Key::A)];
     JumpForward, "jump-forward", Frames, "Ten frames forward", "Ten frames forward.", [key(SHIFT, Key::ArrowRight), key(SHIFT, Key::D)];
@@ -167,8 +171,11 @@ actions! {
     LastFrame, "last-frame", Frames, "Last frame", "To the end of the clip.", [key(NONE, Key::End)];
     NextAnchor, "next-anchor", Frames, "Next anchor", "To the next frame that a person made or accepted.", [key(NONE, Key::Period)];
     PreviousAnchor, "previous-anchor", Frames, "Previous anchor", "To the previous frame that a person made or accepted.", [key(NONE, Key::Comma)];
-    NextLook, "next-look", Frames, "Next frame worth a look", "To the next frame where a mask may have drifted.", [key(NONE, Key::N)];
+    NextLook, "next-look", Frames, "Next stretch worth a look", "To the start of the next stretch of frames where a mask may have drifted.", [key(NONE, Key::N)];
+    PreviousLook, "previous-look", Frames, "Previous stretch worth a look", "To the start of the previous stretch of frames where a mask may have drifted.", [key(SHIFT, Key::N)];
+    WorstLook, "worst-look", Frames, "Worst frame", "To the mask that shows the strongest signs of drift.", [key(CTRL_SHIFT, Key::N)];
     GoToFrame, "go-to-frame", Frames, "Go to frame…", "Type a frame number.", [key(CTRL, Key::G)];
+    WholeClip, "whole-clip", Frames, "Whole clip", "Show all frames on the timeline again.", [key(SHIFT, Key::F)];
     RangeStart, "range-start", Frames, "Range starts here", "Propagation begins at this frame.", [key(NONE, Key::I)];
     RangeEnd, "range-end", Frames, "Range ends here", "Propagation ends at this frame.", [key(NONE, Key::O)];
     ClearRange, "range-clear", Frames, "Clear the range", "Propagation covers the whole clip again.", [key(SHIFT, Key::I)];
@@ -181,7 +188,7 @@ actions! {
     ToolPan, "tool-pan", Tools, "Pan", "Drag the picture. The middle button or Space does it in every tool.", [key(SHIFT, Key::V)];
     BrushSmaller, "brush-smaller", Tools, "Smaller brush", "Brush and eraser get smaller.", [key(NONE, Key::OpenBracket)];
     BrushLarger, "brush-larger", Tools, "Larger brush", "Brush and eraser get larger.", [key(NONE, Key::CloseBracket)];
-    FinishPrompt, "finish-prompt", Tools, "Finish the object", "Keep the mask that the clicks made, or close the polygon.", [key(NONE, Key::Enter)];
+    FinishPrompt, "finish-prompt", Tools, "Finish the object", "Keep the mask that the clicks made; the next click or box here begins another object. Or close the polygon.", [key(NONE, Key::Enter)];
     AcceptFrame, "accept-frame", Objects, "Accept as anchor", "Vouch for the selected object's mask on this frame: no model changes it any more. Again takes it back: then a propagation may go over it.", [key(NONE, Key::K)];
     KeepNew, "keep-new", Objects, "Keep the new masks", "Let go of the masks that the model's last step replaced. Undo still brings them back.", [key(SHIFT, Key::K)];
     TakeBack, "take-back", Objects, "Take the step back", "Put the masks back that the model's last step replaced.", [];
@@ -203,6 +210,7 @@ actions! {
     OpenVideo, "open-video", File, "Open video…", "Open a video file.", [key(CTRL, Key::O)];
     OpenFolder, "open-folder", File, "Open image folder…", "Open a folder of numbered images as a clip.", [key(CTRL_SHIFT, Key::O)];
     OpenProject, "open-project", File, "Open project…", "Open a Sparrow project with its masks.", [];
+    ImportDataset, "import-dataset", File, "Import a dataset…", "Make a project of a dataset: COCO, DAVIS, MeViS or YouTube-VIS.", [];
     CloseVideo, "close-video", File, "Back to the start page", "Close the clip; everything is saved already.", [key(CTRL, Key::W)];
     Export, "export", File, "Export…", "Write the masks as a dataset.", [key(CTRL, Key::E)];
     SaveNow, "save", File, "Save", "Everything is saved as you work; this says where.", [key(CTRL, Key::S)];

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     actions::Action,
     app::App,
+    logic::cut,
+    looks,
     session::Collecting,
     state::{Job, JobKind, QueuedPropagation, Weight},
 };
@@ -44,6 +46,11 @@ impl App {
             return;
         }
         self.ground_phrase(phrase, propagate, None);
+        if let Some(job) = self.state.jobs.last_mut()
+            && let JobKind::Ground { typed, .. } = &mut job.kind
+        {
+            *typed = true;
+        }
     }
 
     /// Grounds a phrase on the frame in view; `drawn` is one more box to offer, beside those that were drawn for the same
@@ -115,6 +122,7 @@ impl App {
             drawn: boxes,
             thresholds,
             selected: self.state.selected,
+            typed: false,
         };
         self.submit(request, kind);
     }
@@ -208,7 +216,7 @@ impl App {
         // Of two that list an object, the nearer to what is in view.
         emissions.sort_by_key(|e| e.frame.0.abs_diff(here.0));
         let what = match objects.as_slice() {
-            [one] => format!("{} {start}–{end}", one.name),
+            [one] => format!("{} {start}–{end}", cut(&one.name, 24)),
             many => format!("{} objects {start}–{end}", many.len()),
         };
         let request = Request::Propagate {
@@ -238,10 +246,9 @@ impl App {
         self.state.finishing.clear();
         self.state.queued.clear();
         self.state.toggled = None;
-        if let Some(prompting) = &mut self.state.prompting {
-            prompting.job = None;
-            prompting.due = false;
-        }
+        self.state.prompting = None;
+        self.state.taken_back = None;
+        self.state.finished = None;
         self.state
             .jobs
             .retain(|j| matches!(j.kind, JobKind::LoadModel));
@@ -393,6 +400,7 @@ impl App {
             thresholds,
             drawn: mut asked_with,
             selected: selected_then,
+            typed,
             ..
         }) = self.job_mut(job).map(|j| j.kind.clone())
         else {
@@ -474,10 +482,14 @@ impl App {
             },
             None => Edit::add_emission(emission),
         });
-        let label = format!("ground “{phrase}”");
+        let named = cut(&phrase, 30);
+        let label = format!("ground “{named}”");
         let edit = self.with_model(Edit::Group(edits));
         if !self.edit(edit, &label) {
             return;
+        }
+        if frame == self.state.here() {
+            self.state.choose_emission(phrase.clone());
         }
         let state = &self.state;
         let hand_is_free =
@@ -487,18 +499,25 @@ impl App {
             if let (Some(drawn), true) = (drawn, is_expected) {
                 self.say(
                     Weight::Look,
-                    format!("The model finds nothing here that matches “{phrase}”; the box that you drew is taken for it."),
+                    format!("The model finds nothing here that matches “{named}”; the box that you drew is taken for it."),
                 );
                 self.toggle_proposal(drawn);
                 return;
             }
             self.say(
                 Weight::Look,
-                format!("Nothing on frame {} matches “{phrase}”. Choose a proposal, draw a box, or try other words or another frame.", frame.0),
+                format!("Nothing on frame {} matches “{named}”. Choose a proposal, draw a box, or try other words or another frame.", frame.0),
             );
+            // Other words come next, unless the hand has turned to something else since.
+            let is_free = self.state.dialog.is_none() && self.state.renaming.is_none();
+            if typed && is_expected && is_free && self.state.phrase.trim() == phrase {
+                self.state.focus_phrase = true;
+            }
         } else {
             if is_expected && self.state.selected == selected_then {
                 self.state.selected = found.first().copied();
+                // Chosen beside this object, not beside the one before.
+                self.state.choose_emission(phrase);
             }
             if spared > 0 {
                 self.say(
@@ -543,7 +562,7 @@ impl App {
         if mask.provenance == Provenance::Human {
             mask.provenance = Provenance::Propagated;
         }
-        let edit = self.with_model(Edit::set_mask(object, frame, mask, Author::Model));
+        let edit = self.with_model(looks::carried(&session.doc, target, frame, mask));
         self.collect(Collecting::Propagation, edit, &label);
     }
 

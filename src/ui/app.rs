@@ -13,6 +13,7 @@ use super::{
     command::{Command, Out},
     dialogs::FileChooser,
     exporter::Exporting,
+    fonts::MissingLetters,
     opener::{Answer, Closed, Resolved, wait_for},
     panels,
     session::{Saving, Wake},
@@ -58,6 +59,7 @@ pub(super) struct Services {
     pub(super) opening: Option<Opening>,
     pub(super) settings: SettingsWriter,
     pub(super) chooser: FileChooser,
+    pub(super) letters: MissingLetters,
     pub(super) exporting: Option<Exporting>,
     pub(super) hashing: Option<Hashing>,
     /// Documents on their way to the disk after they were closed.
@@ -104,6 +106,7 @@ impl App {
                 opening: None,
                 settings: SettingsWriter::new(options.settings),
                 chooser: FileChooser::default(),
+                letters: MissingLetters::watch(ctx),
                 exporting: None,
                 hashing: None,
                 closed: Vec::new(),
@@ -171,6 +174,7 @@ impl App {
         let start = Instant::now();
         self.guard_leaving(ctx);
         self.drain(ctx);
+        self.services.letters.poll(ctx);
         let before = self.revision();
         self.keys(ctx);
         self.stay_if_edited(before);
@@ -239,9 +243,16 @@ fn editor_ui(ui: &mut egui::Ui, state: &State, out: &mut Out) {
         .resizable(false)
         .frame(plain)
         .show(ui, |ui| panels::status::status_ui(ui, state, out));
+    // The tools beside the picture need their height, whatever the window's.
+    let room = ui.max_rect().height() - space::TOP_BAR - space::STATUS;
+    let most = (room - panels::tools::LEAST_HEIGHT).clamp(150.0, 480.0);
     Panel::bottom("timeline")
-        .default_size((ui.max_rect().height() * 0.26).clamp(176.0, 300.0))
-        .size_range(150.0..=480.0)
+        .default_size(
+            (ui.max_rect().height() * 0.26)
+                .clamp(176.0, 300.0)
+                .min(most),
+        )
+        .size_range(150.0..=most)
         .resizable(true)
         .frame(plain)
         .show(ui, |ui| panels::timeline::timeline_ui(ui, state, out));

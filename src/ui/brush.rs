@@ -143,6 +143,7 @@ impl App {
             if self.has_to_wait(object, frame) {
                 return;
             }
+            self.stay();
             self.about_to_edit_masks();
             let Some(session) = &self.state.session else {
                 return;

@@ -6,6 +6,7 @@ use super::{
     actions::Action,
     presets::Preset,
     state::{BoxUse, CanvasView, Dialog, Sort},
+    time_view::TimeView,
 };
 use crate::project::{BoxPx, ObjectId, PointPx, Thresholds};
 
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Open(PathBuf),
     /// Opens the bundled clip.
     OpenSample,
+    /// Makes a project of one sequence of a dataset and opens it.
+    OpenSequence(PathBuf, String),
     /// Loads a model by id.
     LoadModel(String),
     /// Shows a frame.
@@ -37,10 +40,14 @@ pub(crate) enum Command {
     /// Makes the mask of one proposal.
     UseProposal(usize),
     HoverProposal(Option<usize>),
+    /// Looks at the emission of this phrase on the frame in view.
+    ChooseEmission(String),
     SortProposals(Sort),
     SelectObject(Option<ObjectId>),
     ShowObject(ObjectId, bool),
     LockObject(ObjectId, bool),
+    /// Gives an object another colour of the palette.
+    SetColour(ObjectId, u32),
     AskDelete(ObjectId),
     DeleteObject(ObjectId),
     StartRename(ObjectId),
@@ -75,6 +82,10 @@ pub(crate) enum Command {
     SetUseTsf(bool),
     SetFramewise(bool),
     SetRange(Option<u32>, Option<u32>),
+    /// The part of the clip that the timeline shows.
+    SetTimeView(TimeView),
+    /// How fast the clip plays.
+    SetSpeed(f32),
     /// Stops a job by its number.
     Cancel(crate::task::JobId),
     ShowDialog(Option<Dialog>),
@@ -86,7 +97,13 @@ pub(crate) enum Command {
     Stay,
     RunExport,
     StopExport,
+    /// Shows a folder in the system's file manager.
+    ShowFolder(PathBuf),
     PickExportFolder,
+    /// Goes on with the path that was typed.
+    UsePath,
+    /// The system's chooser for it.
+    BrowsePath,
     DismissToast(u64),
     RetrySave,
     Rebind(Action, egui::KeyboardShortcut),

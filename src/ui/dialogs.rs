@@ -1,27 +1,89 @@
-//! File choosers of the system. They answer some frames later; asking never blocks the window.
+//! File choosers of the system, and the path field that stands in for them: a desktop may have none. They answer some
+//! frames later; asking never blocks the window.
 
 use std::{
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{
+    app::App,
+    opener::Target,
+    state::{Dialog, Weight},
 };
 
 /// What a chosen path is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Open,
     ExportFolder,
     SaveElsewhere,
+    /// The video of this project, which is not where the project says.
+    LocateVideo(PathBuf),
+}
+
+/// How a chooser ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    Path(Purpose, PathBuf),
+    /// There is no chooser on this desktop.
+    NoChooser(Purpose),
+}
+
+/// A path that is typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PathForm {
+    pub(crate) purpose: Purpose,
+    pub(crate) text: String,
+    /// Why it is asked for, one sentence.
+    pub(crate) note: Option<String>,
+    /// Whether the chooser beside it offers folders: the system's offer files or folders, not both.
+    pub(crate) wants_folder: bool,
+}
+
+impl PathForm {
+    /// Whether a folder of images is as good an answer as a file.
+    pub(crate) fn takes_both(&self) -> bool {
+        matches!(self.purpose, Purpose::Open | Purpose::LocateVideo(_))
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Option<PathBuf>>>>;
 
+/// Nobody reads a chooser and closes it in less: it was never there. The system tells no other difference.
+const SOONEST: Duration = Duration::from_millis(500);
+
+/// What is said then.
+const NO_CHOOSER: &str =
+    "No file chooser was found on this desktop (no file portal and no zenity): type the path.";
+
 /// At most one chooser at a time.
 #[derive(Default)]
 pub(crate) struct FileChooser {
-    pending: Option<(Purpose, Answer)>,
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    purpose: Purpose,
+    answer: Answer,
+    asked: Instant,
+}
+
+/// A path as people type and paste it: perhaps in quotes, perhaps from their home folder.
+pub(crate) fn typed_path(text: &str) -> PathBuf {
+    let text = text.trim();
+    let bare = ['"', '\'']
+        .iter()
+        .find_map(|&q| text.strip_prefix(q)?.strip_suffix(q))
+        .unwrap_or(text);
+    match (bare.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(bare),
+    }
 }
 
 struct Ring(egui::Context);
@@ -33,10 +95,13 @@ impl Wake for Ring {
 }
 
 impl FileChooser {
-    /// A video file.
-    pub(crate) fn ask_video(&mut self) {
+    /// A video file: to open it, or the one that a project is about.
+    pub(crate) fn ask_video(&mut self, purpose: Purpose) {
         let dialog = rfd::AsyncFileDialog::new()
-            .set_title("Open a video")
+            .set_title(match purpose {
+                Purpose::LocateVideo(_) => "Locate the video",
+                _ => "Open a video",
+            })
             .add_filter(
                 "Videos",
                 &[
@@ -45,7 +110,7 @@ impl FileChooser {
             )
             .add_filter("Images", &["png", "jpg", "jpeg"])
             .add_filter("All files", &["*"]);
-        self.ask(Purpose::Open, async move {
+        self.ask(purpose, async move {
             dialog.pick_file().await.map(PathBuf::from)
         });
     }
@@ -64,19 +129,24 @@ impl FileChooser {
     pub(crate) fn ask_folder(&mut self, purpose: Purpose) {
         let dialog = rfd::AsyncFileDialog::new().set_title(match purpose {
             Purpose::ExportFolder => "Export to a folder",
-            Purpose::Open | Purpose::SaveElsewhere => "Open a folder of images",
+            Purpose::LocateVideo(_) => "Locate the video",
+            _ => "Open a folder",
         });
         self.ask(purpose, async move {
             dialog.pick_folder().await.map(PathBuf::from)
         });
     }
 
-    /// Where to save a project; `name` is offered.
-    pub(crate) fn ask_project_place(&mut self, name: &str) {
-        let dialog = rfd::AsyncFileDialog::new()
+    /// Where to save a project; `place` is offered.
+    pub(crate) fn ask_project_place(&mut self, place: &Path) {
+        let name = place.file_name().unwrap_or_default();
+        let mut dialog = rfd::AsyncFileDialog::new()
             .set_title("Save the project elsewhere")
-            .set_file_name(name)
+            .set_file_name(name.to_string_lossy())
             .add_filter("Sparrow projects", &["sparrow"]);
+        if let Some(folder) = place.parent().filter(|f| f.is_absolute()) {
+            dialog = dialog.set_directory(folder);
+        }
         self.ask(Purpose::SaveElsewhere, async move {
             dialog.save_file().await.map(PathBuf::from)
         });
@@ -84,27 +154,103 @@ impl FileChooser {
 
     fn ask(&mut self, purpose: Purpose, answer: impl Future<Output = Option<PathBuf>> + 'static) {
         if self.pending.is_none() {
-            self.pending = Some((purpose, Box::pin(answer)));
+            self.pending = Some(Pending {
+                purpose,
+                answer: Box::pin(answer),
+                asked: Instant::now(),
+            });
         }
     }
 
     /// What is chosen where the project is to go is no answer any more: the document it was asked for is left.
     pub(crate) fn forget_project_place(&mut self) {
         self.pending
-            .take_if(|(purpose, _)| *purpose == Purpose::SaveElsewhere);
+            .take_if(|p| p.purpose == Purpose::SaveElsewhere);
     }
 
     /// The answer, once; `None` while there is none and after one that was called off.
-    pub(crate) fn poll(&mut self, ctx: &egui::Context) -> Option<(Purpose, PathBuf)> {
-        let (purpose, answer) = self.pending.as_mut()?;
-        let purpose = *purpose;
+    pub(crate) fn poll(&mut self, ctx: &egui::Context) -> Option<Chosen> {
+        let pending = self.pending.as_mut()?;
         let waker = Waker::from(Arc::new(Ring(ctx.clone())));
-        match answer.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending => None,
-            Poll::Ready(path) => {
-                self.pending = None;
-                path.map(|path| (purpose, path))
+        let Poll::Ready(path) = pending
+            .answer
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+        else {
+            return None;
+        };
+        let Pending { purpose, asked, .. } = self.pending.take()?;
+        match path {
+            Some(path) => Some(Chosen::Path(purpose, path)),
+            None if asked.elapsed() < SOONEST => Some(Chosen::NoChooser(purpose)),
+            None => None,
+        }
+    }
+}
+
+impl App {
+    /// Goes on with what the system's chooser said.
+    pub(super) fn take_chosen(&mut self, chosen: Chosen) {
+        match chosen {
+            Chosen::Path(purpose, path) => self.take_path(purpose, path),
+            // The field is there already: in the export's dialog, or in this one.
+            Chosen::NoChooser(_)
+                if matches!(self.state.dialog, Some(Dialog::Path(_) | Dialog::Export(_))) =>
+            {
+                self.say(Weight::Look, NO_CHOOSER);
             }
+            Chosen::NoChooser(purpose) => {
+                self.state.dialog = Some(Dialog::Path(PathForm {
+                    purpose,
+                    text: String::new(),
+                    note: Some(NO_CHOOSER.to_owned()),
+                    wants_folder: false,
+                }));
+            }
+        }
+    }
+
+    fn take_path(&mut self, purpose: Purpose, path: PathBuf) {
+        if matches!(self.state.dialog, Some(Dialog::Path(_))) {
+            self.state.dialog = None;
+        }
+        match purpose {
+            Purpose::Open => self.open(path),
+            Purpose::ExportFolder => self.set_export_folder(&path),
+            Purpose::SaveElsewhere => self.save_elsewhere(path),
+            Purpose::LocateVideo(project) => self.open_target(Target::Located {
+                project,
+                video: path,
+            }),
+        }
+    }
+
+    /// Goes on with the path that was typed.
+    pub(super) fn use_path(&mut self) {
+        let Some(Dialog::Path(form)) = &self.state.dialog else {
+            return;
+        };
+        if form.text.trim().is_empty() {
+            return;
+        }
+        let (purpose, mut path) = (form.purpose.clone(), typed_path(&form.text));
+        if purpose == Purpose::SaveElsewhere && form.text.trim().ends_with(['/', '\\']) {
+            path.push(self.project_name());
+        }
+        self.take_path(purpose, path);
+    }
+
+    /// Asks the system's chooser for what the path field is about.
+    pub(super) fn browse_path(&mut self) {
+        let Some(Dialog::Path(form)) = &self.state.dialog else {
+            return;
+        };
+        let chooser = &mut self.services.chooser;
+        match &form.purpose {
+            Purpose::SaveElsewhere => chooser.ask_project_place(&typed_path(&form.text)),
+            Purpose::ExportFolder => chooser.ask_folder(Purpose::ExportFolder),
+            purpose if form.wants_folder => chooser.ask_folder(purpose.clone()),
+            purpose => chooser.ask_video(purpose.clone()),
         }
     }
 }
@@ -112,6 +258,10 @@ impl FileChooser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        project::{Document, Size, Thresholds, VideoInfo},
+        store::{Existing, Store},
+    };
 
     #[test]
     fn a_place_that_was_asked_for_one_document_is_not_anothers() {
@@ -123,6 +273,112 @@ mod tests {
         assert_eq!(chooser.poll(&ctx), None);
         chooser.ask(Purpose::Open, at());
         chooser.forget_project_place();
-        assert_eq!(chooser.poll(&ctx), Some((Purpose::Open, "a".into())));
+        let chosen = Chosen::Path(Purpose::Open, "a".into());
+        assert_eq!(chooser.poll(&ctx), Some(chosen));
+    }
+
+    /// Asked `ago`; it said nothing at once.
+    fn silent(purpose: Purpose, ago: Duration) -> FileChooser {
+        let asked = Instant::now();
+        let asked = asked.checked_sub(ago).unwrap_or(asked);
+        let answer = Box::pin(async { None });
+        FileChooser {
+            pending: Some(Pending {
+                purpose,
+                answer,
+                asked,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_chooser_that_is_not_there_is_told_from_one_that_was_closed() {
+        let ctx = egui::Context::default();
+        let mut missing = silent(Purpose::Open, Duration::ZERO);
+        let pending = missing.pending.as_mut().unwrap();
+        // However slow this machine is.
+        pending.asked += Duration::from_secs(3600);
+        let told = Some(Chosen::NoChooser(Purpose::Open));
+        assert_eq!(missing.poll(&ctx), told);
+        assert_eq!(silent(Purpose::Open, 2 * SOONEST).poll(&ctx), None);
+    }
+
+    #[test]
+    fn where_there_is_no_chooser_a_path_is_typed() {
+        let ctx = egui::Context::default();
+        let mut app = App::without_model(&ctx);
+        app.take_chosen(Chosen::NoChooser(Purpose::Open));
+        let Some(Dialog::Path(form)) = &mut app.state.dialog else {
+            panic!("{:?}", app.state.dialog);
+        };
+        assert!(form.note.as_ref().unwrap().contains("No file chooser"));
+        app.use_path();
+        assert!(app.state.dialog.is_some(), "nothing was typed");
+        let Some(Dialog::Path(form)) = &mut app.state.dialog else {
+            panic!("{:?}", app.state.dialog);
+        };
+        form.text = " \"/nowhere/a b.mp4\" ".to_owned();
+        app.use_path();
+        assert_eq!(app.state.dialog, None);
+        assert_eq!(app.state.opening.as_deref(), Some("a b.mp4"));
+    }
+
+    /// Looks for the clip on its way in until there is something to see.
+    fn wait(app: &mut App, done: impl Fn(&App) -> bool) {
+        let start = Instant::now();
+        while !done(app) {
+            assert!(start.elapsed().as_secs() < 120, "{:?}", app.state.dialog);
+            app.poll_opening();
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_video_of_a_project_is_asked_for_and_kept_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorded = dir.path().join("gone").display().to_string();
+        // One of a dataset without images, and one whose video was moved.
+        for (name, recorded) in [("imported", String::new()), ("moved", recorded)] {
+            let video = VideoInfo {
+                path: recorded,
+                size: Size::new(4, 4),
+                frames: 1,
+                fps: 6.0,
+                hash: String::new(),
+            };
+            let doc = Document::new(video, "nano", Thresholds::default());
+            let project = dir.path().join(format!("{name}.sparrow"));
+            Store::create(&project, &doc, Existing::Refuse).unwrap();
+            let clip = dir.path().join(format!("{name} clip"));
+            std::fs::create_dir(&clip).unwrap();
+            image::RgbImage::new(4, 4).save(clip.join("1.png")).unwrap();
+            let mut app = App::without_model(&egui::Context::default());
+            app.open(project.clone());
+            wait(&mut app, |app| app.state.dialog.is_some());
+            let Some(Dialog::Path(form)) = &mut app.state.dialog else {
+                panic!("{:?}", app.state.dialog);
+            };
+            assert_eq!(form.purpose, Purpose::LocateVideo(project.clone()));
+            form.text = clip.display().to_string();
+            app.use_path();
+            wait(&mut app, |app| app.state.session.is_some());
+            // Dropping it waits for the disk.
+            app.state.session = None;
+            let kept = Store::open(&project).unwrap().load().unwrap().video;
+            assert_eq!(Path::new(&kept.path), clip);
+        }
+    }
+
+    #[test]
+    fn typed_paths_lose_their_quotes_and_nothing_else() {
+        for (typed, path) in [
+            ("/a/b.mp4", "/a/b.mp4"),
+            ("'/a/b c.mp4'", "/a/b c.mp4"),
+            ("\"/a\"", "/a"),
+            ("/it's", "/it's"),
+            ("\"", "\""),
+        ] {
+            assert_eq!(typed_path(typed), Path::new(path));
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -109,7 +110,8 @@ pub(super) fn first_form(doc: &Document, project: Option<&Path>) -> ExportForm {
         format: name.to_owned(),
         folder: folder.join(format!("{stem}-{name}")).display().to_string(),
         verified_only: false,
-        with_images: false,
+        // As on the command line: without them, only COCO leads back to the video.
+        with_images: true,
         replace: false,
         status: ExportStatus::Idle,
     }
@@ -161,6 +163,33 @@ impl App {
         }
     }
 
+    /// Shows a folder in the system's file manager.
+    pub(super) fn show_folder(&mut self, folder: &Path) {
+        let program = if cfg!(windows) {
+            "explorer"
+        } else if cfg!(target_os = "macos") {
+            "open"
+        } else {
+            "xdg-open"
+        };
+        let started = Command::new(program)
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let waited = started.and_then(|mut manager| {
+            let thread = std::thread::Builder::new().name("sparrow-folder".to_owned());
+            // How it ends is its own business, but somebody has to hear of it.
+            thread.spawn(move || manager.wait().ok()).map(drop)
+        });
+        if let Err(error) = waited {
+            tracing::debug!("{program}: {error}");
+            let text = format!("No file manager was found to show {}.", folder.display());
+            self.say(Weight::Look, text);
+        }
+    }
+
     pub(super) fn stop_export(&mut self) {
         if let Some(exporting) = &self.services.exporting {
             exporting.stop();
@@ -193,7 +222,7 @@ impl App {
         let lost = matches!(&status, ExportStatus::Done { lost_masks, .. } if *lost_masks);
         if lost || matches!(status, ExportStatus::Failed(_)) {
             // The window does not close over what nobody has read.
-            self.stay();
+            self.stay_open();
         }
         if let Some(Dialog::Export(form)) = &mut self.state.dialog {
             form.status = status;
@@ -290,6 +319,7 @@ impl Work {
                 report.masks,
                 report.path.display()
             ),
+            folder: report.path.clone(),
             lost_masks: report.losses.iter().any(Loss::takes_masks),
             losses: report.losses.iter().map(ToString::to_string).collect(),
         })
@@ -432,6 +462,13 @@ mod tests {
         );
         let told = "what every such export loses is told in its dialog";
         assert_eq!(app.state.leaving, Some(Leaving::Quit), "{told}");
+    }
+
+    /// Most formats lead back to no video without them.
+    #[test]
+    fn images_go_along_unless_somebody_says_no() {
+        let form = work(Path::new("out")).form;
+        assert!(form.with_images);
     }
 
     #[test]

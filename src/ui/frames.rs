@@ -1,17 +1,23 @@
 //! The clip's way in: opening, decoded frames, film strip, playing. Part of `logic`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use egui::{ColorImage, TextureOptions};
 
 use super::{
     app::{App, Hashing, Opening},
+    dialogs::{PathForm, Purpose},
     leaving::Leaving,
     opener::{self, Refusal, Resolved, Target},
     session::{Saving, Session},
-    state::{CanvasView, Clip, JobKind, Weight},
+    state::{CanvasView, Clip, Dialog, JobKind, Weight},
+    time_view::TimeView,
 };
 use crate::{
+    formats,
     project::{Document, Edit, FrameIndex, Size, VideoInfo},
     render::{FrameImage, PixelsRef},
     store::{VideoChange, compare_video},
@@ -23,6 +29,15 @@ use crate::{
 const CACHE_BYTES: usize = 512 << 20;
 /// Film strip pictures that become textures in one frame.
 const THUMBNAILS_PER_FRAME: usize = 4;
+
+/// The frames that playing goes round in, first and last, if a range of more than one is set.
+fn looped((start, end): (Option<u32>, Option<u32>), last: u32) -> Option<(u32, u32)> {
+    if start.is_none() && end.is_none() {
+        return None;
+    }
+    let (start, end) = (start.unwrap_or(0), end.unwrap_or(last).min(last));
+    (start < end).then_some((start, end))
+}
 
 /// A decoded frame, as the renderer wants it.
 pub(super) struct Shown(pub(super) Arc<Frame>);
@@ -56,6 +71,24 @@ impl FrameImage for Shown {
     }
 }
 
+/// Keeps where the project's video was found; a path that was not known came with a guess at the frame rate.
+fn note_place(session: &mut Session, video: &Path, info: &VideoInfo) {
+    let recorded = &session.doc.video;
+    let fps = if recorded.path.is_empty() {
+        info.fps
+    } else {
+        recorded.fps
+    };
+    let video = Box::new(VideoInfo {
+        path: video.display().to_string(),
+        fps,
+        ..recorded.clone()
+    });
+    if let Err(error) = session.note(Edit::SetVideo { video }) {
+        tracing::warn!("the video's place was not kept: {error}");
+    }
+}
+
 impl App {
     pub(super) fn open(&mut self, path: PathBuf) {
         self.open_target(Target::Path(path));
@@ -74,6 +107,8 @@ impl App {
                 |name| name.to_string_lossy().into_owned(),
             ),
             Target::Sample(_) => "the sample clip".to_owned(),
+            Target::Located { project, .. } => formats::file_name(project),
+            Target::Sequence { name, .. } => name.clone(),
         };
         self.start_opening(target, title);
     }
@@ -90,6 +125,8 @@ impl App {
         let closed = self.services.closed.clone();
         match opener::start(target, open, closed, self.services.wake.clone()) {
             Ok(answer) => {
+                // They were about what was open; what goes wrong from here on is about what will be.
+                self.forget_errors();
                 self.state.opening = Some(title);
                 self.services.opening = Some(Opening::Resolving(answer));
             }
@@ -127,6 +164,7 @@ impl App {
         state.frame = 0;
         state.playing = None;
         state.range = (None, None);
+        state.time_view = TimeView::default();
         state.selected = None;
         state.renaming = None;
         state.painting = None;
@@ -141,6 +179,8 @@ impl App {
         state.lanes_of = 0;
         state.rows.clear();
         state.hovered_proposal = None;
+        state.chosen_emission = None;
+        state.chosen_by_hand = None;
         state.dialog = None;
         state.told_trouble = false;
     }
@@ -167,6 +207,7 @@ impl App {
                     self.say(Weight::Info, "It is open already.");
                 }
                 Ok(Err(Refusal::Fault(why))) => self.opening_failed(&why),
+                Ok(Err(refusal)) => self.ask_about_opening(refusal),
                 Err(crossbeam_channel::TryRecvError::Empty) => {
                     self.services.opening = Some(Opening::Resolving(answer));
                 }
@@ -185,7 +226,8 @@ impl App {
                     ));
                 } else if decoder.info().is_some() && waits {
                     // What goes wrong on the way to the disk must be told while the document is still there, and then
-                    // it stays. A propagation would give the disk more to do with each frame.
+                    // it stays. A propagation would give the disk more to do with each frame, also one that comes due.
+                    self.drop_queued();
                     self.cancel_propagations();
                     self.services.opening = Some(Opening::Decoding { decoder, resolved });
                 } else if decoder.info().is_some() {
@@ -204,18 +246,40 @@ impl App {
         self.say(Weight::Error, why.to_owned());
     }
 
+    /// Asks what only a person knows.
+    fn ask_about_opening(&mut self, refusal: Refusal) {
+        self.state.opening = None;
+        self.state.dialog = match refusal {
+            Refusal::NoVideo {
+                project,
+                place,
+                why,
+            } => Some(Dialog::Path(PathForm {
+                purpose: Purpose::LocateVideo(project),
+                text: place,
+                note: Some(why),
+                wants_folder: false,
+            })),
+            Refusal::WhichSequence { dataset, names } => Some(Dialog::Sequences { dataset, names }),
+            Refusal::AlreadyOpen | Refusal::Fault(_) => None,
+        };
+    }
+
     fn opened(&mut self, decoder: Decoder, resolved: Resolved) {
         let Some(info) = decoder.info() else {
             return;
         };
         self.state.opening = None;
         // Asked before already, but much may have been done since.
-        let again = Leaving::Open(Target::Path(resolved.remember.clone()));
+        let again = Leaving::Open(resolved.again.clone());
         if self.asks_before_leaving(&again) {
             return;
         }
         // What the document before was to be left for is no wish about this one.
         self.state.leaving.take_if(|how| *how != Leaving::Quit);
+        // What does not come any more is said, as is what was kept.
+        self.drop_queued();
+        self.cancel_propagations();
         self.close_clip();
         for warning in decoder.warnings() {
             self.say(Weight::Look, warning);
@@ -243,10 +307,16 @@ impl App {
                     );
                     self.say(Weight::Look, text);
                 }
-                session = Some(match project.writer {
+                let can_note = project.writer.is_some();
+                let mut opened = match project.writer {
                     Some(writer) => Session::saved(project.doc, writer, project.path),
                     None => Session::read_only(project.doc, project.path),
-                });
+                };
+                opened.hold(project.claim);
+                if resolved.is_located && can_note {
+                    note_place(&mut opened, &resolved.video, &info);
+                }
+                session = Some(opened);
             }
         }
         places.retain(|p| p.file_name().is_some());
@@ -260,9 +330,9 @@ impl App {
             || info.path.clone(),
             |name| name.to_string_lossy().into_owned(),
         );
-        if let Some(last) = session.doc.emissions.last() {
-            self.state.phrase.clone_from(&last.phrase);
-        }
+        // What was typed for another clip says nothing of this one.
+        let last = session.doc.emissions.last();
+        self.state.phrase = last.map(|e| e.phrase.clone()).unwrap_or_default();
         self.state.selected = session.doc.objects.first().map(|o| o.id);
         self.state.settings.remember(&resolved.remember);
         self.services.settings.save(&self.state.settings);
@@ -350,6 +420,8 @@ impl App {
         self.end_paint();
         self.finish_prompt();
         self.state.frame = frame;
+        self.state.finished = None;
+        self.state.time_view = self.state.time_view.around(self.state.frames(), frame);
         self.state.hovered_proposal = None;
     }
 
@@ -357,17 +429,29 @@ impl App {
     pub(super) fn poll_frames(&mut self, ctx: &egui::Context) {
         let now = ctx.input(|i| i.time);
         if let (Some((since, from)), Some(session)) = (self.state.playing, &self.state.session) {
-            let (secs, last) = ((now - since).max(0.0), self.state.frames() - 1);
+            let secs = (now - since).max(0.0) * f64::from(self.state.speed);
+            let last = self.state.frames() - 1;
+            let fps = session.doc.video.fps.clamp(1.0, 240.0);
             let decoder = self.services.decoder.as_ref();
-            let timed = decoder.and_then(|d| d.frame_after(FrameIndex(from), secs));
-            let frame = match timed {
-                Some(frame) => frame.0,
-                None => {
-                    from.saturating_add((secs * session.doc.video.fps.clamp(1.0, 240.0)) as u32)
-                }
+            let after = |secs: f64| {
+                let timed = decoder.and_then(|d| d.frame_after(FrameIndex(from), secs));
+                timed.map_or_else(|| from.saturating_add((secs * fps) as u32), |f| f.0)
             };
-            self.seek(frame.min(last));
-            if frame >= last {
+            let frame = after(secs);
+            let range = looped(self.state.range, last).filter(|(_, end)| from <= *end);
+            // No frame comes after the clip's last one to end its time.
+            let over = |end: u32| {
+                let before = secs - 1.0 / fps;
+                frame > end || (frame >= last && before >= 0.0 && after(before) >= last)
+            };
+            if let Some((start, _)) = range.filter(|(_, end)| over(*end)) {
+                self.seek(start);
+                self.state.playing = Some((now, start));
+                ctx.request_repaint();
+            } else {
+                self.seek(frame.min(last));
+            }
+            if range.is_none() && frame >= last {
                 self.state.playing = None;
             } else {
                 ctx.request_repaint();
@@ -421,6 +505,15 @@ impl App {
         }
     }
 
+    /// Plays faster or slower, from the frame in view on.
+    pub(super) fn set_speed(&mut self, ctx: &egui::Context, speed: f32) {
+        self.state.speed = speed;
+        if self.state.playing.is_some() {
+            let now = ctx.input(|i| i.time);
+            self.state.playing = Some((now, self.state.frame));
+        }
+    }
+
     /// Passes the film strip's wishes on.
     pub(super) fn want_thumbnails(&mut self, frames: Vec<u32>, height: u32) {
         let (Some(decoder), Some(clip), Some(session)) = (
@@ -440,5 +533,96 @@ impl App {
         decoder.request_thumbnails(&indices, Size::new(width.max(1), height.max(1)));
         clip.thumbnails.retain(|frame, _| frames.contains(frame));
         clip.thumbnails_wanted = frames;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::Thresholds;
+    use std::time::Instant;
+
+    #[test]
+    fn what_was_typed_for_another_clip_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = App::without_model(&egui::Context::default());
+        for name in ["one", "two"] {
+            let clip = dir.path().join(name);
+            std::fs::create_dir(&clip).unwrap();
+            let picture = image::RgbImage::new(4, 4);
+            picture.save(clip.join("1.png")).unwrap();
+            app.open(clip);
+            let start = Instant::now();
+            while app.state.opening.is_some() {
+                assert!(start.elapsed().as_secs() < 120);
+                app.poll_opening();
+                std::thread::yield_now();
+            }
+            assert_eq!(app.state.clip.as_ref().unwrap().title, name);
+            assert_eq!(app.state.phrase, "");
+            app.state.phrase = "the red ball".to_owned();
+        }
+    }
+
+    /// A window on a clip of 100 frames at 25 a second, without a decoder, that has played for a second from frame 3.
+    fn playing(speed: f32, range: (Option<u32>, Option<u32>)) -> App {
+        let ctx = egui::Context::default();
+        let mut app = App::without_model(&ctx);
+        let video = VideoInfo {
+            path: "clip.mp4".into(),
+            size: Size::new(4, 4),
+            frames: 100,
+            fps: 25.0,
+            hash: String::new(),
+        };
+        let doc = Document::new(video, "nano", Thresholds::default());
+        app.state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        app.state.frame = 3;
+        app.state.speed = speed;
+        app.state.range = range;
+        app.state.playing = Some((ctx.input(|i| i.time) - 1.0, 3));
+        app.poll_frames(&ctx);
+        app
+    }
+
+    #[test]
+    fn a_clip_plays_slower_and_faster() {
+        for (speed, frame) in [(0.25, 9), (1.0, 28), (2.0, 53)] {
+            let app = playing(speed, (None, None));
+            assert_eq!(
+                (app.state.frame, app.state.playing.is_some()),
+                (frame, true)
+            );
+        }
+    }
+
+    #[test]
+    fn playing_goes_round_in_the_range() {
+        let app = playing(1.0, (Some(2), Some(10)));
+        assert_eq!(app.state.frame, 2);
+        assert_eq!(app.state.playing.map(|(_, from)| from), Some(2));
+        let app = playing(1.0, (Some(2), Some(40)));
+        assert_eq!(app.state.frame, 28);
+        // Begun behind the range, it ends with the clip.
+        let app = playing(8.0, (None, Some(1)));
+        assert_eq!((app.state.frame, app.state.playing), (99, None));
+        assert_eq!(looped((Some(7), Some(7)), 99), None);
+        assert_eq!(looped((Some(7), None), 99), Some((7, 99)));
+    }
+
+    #[test]
+    fn a_range_that_ends_with_the_clip_shows_its_last_frame_for_its_time() {
+        let ctx = egui::Context::default();
+        let mut app = playing(1.0, (Some(98), Some(99)));
+        let mut shown = |secs: f64| {
+            app.state.playing = Some((ctx.input(|i| i.time) - secs, 98));
+            app.poll_frames(&ctx);
+            let from = app.state.playing.map(|(_, from)| from);
+            (app.state.frame, from)
+        };
+        assert_eq!(shown(0.03), (98, Some(98)));
+        assert_eq!(shown(0.05), (99, Some(98)));
+        assert_eq!(shown(0.07), (99, Some(98)));
+        assert_eq!(shown(0.09), (98, Some(98)), "round again");
     }
 }

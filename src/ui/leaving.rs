@@ -1,10 +1,11 @@
 //! Leaving a document of which something could not be saved: nothing is lost unless a person says so. Part of `logic`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     actions::Action,
     app::App,
+    dialogs::{PathForm, Purpose},
     opener::Target,
     session::{Saving, Session},
     state::{Dialog, Weight},
@@ -58,12 +59,18 @@ impl App {
 
     /// Leaves the document whatever is lost.
     pub(super) fn leave_unsaved(&mut self, ctx: &egui::Context, how: Leaving) {
+        self.forget_errors();
         self.close_clip();
         match how {
             Leaving::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
             Leaving::Close => {}
             Leaving::Open(target) => self.open_target(target),
         }
+    }
+
+    /// Errors of a document that is left are nobody's any more; nothing else would take them away.
+    pub(super) fn forget_errors(&mut self) {
+        self.state.toasts.retain(|t| t.weight != Weight::Error);
     }
 
     /// Keeps the window open when it is to be closed and something is not saved, or not yet, or an export runs.
@@ -95,31 +102,71 @@ impl App {
         self.state.leaving == Some(Leaving::Quit)
     }
 
-    /// Calls off the closing of the window that waits for an export or the disk; says whether it was to close.
+    /// Calls off that this document is left, for whatever it was to be; says whether it was.
     pub(super) fn stay(&mut self) -> bool {
-        let quits = |how: &mut Leaving| *how == Leaving::Quit;
-        self.state.leaving.take_if(quits).is_some()
+        let left = self.state.leaving.take().is_some();
+        self.call_off_opening() || left
     }
 
-    /// Whoever goes on working, the document being at `before` so far, does not want the window to close over it.
+    /// Calls off the closing of the window alone.
+    pub(super) fn stay_open(&mut self) {
+        self.state.leaving.take_if(|how| *how == Leaving::Quit);
+    }
+
+    /// Another clip on its way in would take the place of the one that is worked on.
+    fn call_off_opening(&mut self) -> bool {
+        if self.state.session.is_none() {
+            return false;
+        }
+        let Some(name) = self.state.opening.take() else {
+            return false;
+        };
+        self.services.opening = None;
+        let text = format!("{name} is not opened, since you went on working here.");
+        self.say(Weight::Info, text);
+        true
+    }
+
+    /// Whoever goes on working, the document being at `before` so far, does not want to leave it.
     pub(super) fn stay_if_edited(&mut self, before: u64) {
         if self.revision() > before {
             self.stay();
         }
     }
 
-    /// Asks for a place for the whole project.
+    /// Asks for a place for the whole project: in a field of our own, since not every desktop has a chooser.
     pub(super) fn ask_where_to_save(&mut self) {
-        let Some(session) = &self.state.session else {
+        if self.state.session.is_none() {
             return;
-        };
-        let name = session.path().and_then(|p| p.file_name());
-        let name = name.map(|n| n.to_string_lossy().into_owned());
-        let name = name.unwrap_or_else(|| "project.sparrow".into());
-        self.services.chooser.ask_project_place(&name);
+        }
+        let place = self.project_folder().join(self.project_name());
+        let text = place.display().to_string();
+        self.state.dialog = Some(Dialog::Path(PathForm {
+            purpose: Purpose::SaveElsewhere,
+            text,
+            note: None,
+            wants_folder: false,
+        }));
     }
 
-    /// Goes on in a new file at `place`; one that is there already is left alone.
+    /// Where the project's file is, or would be; empty if nothing tells.
+    fn project_folder(&self) -> &Path {
+        let session = self.state.session.as_ref();
+        let beside = session
+            .and_then(Session::path)
+            .or_else(|| self.state.clip.as_ref().map(|clip| clip.path.as_path()));
+        beside.and_then(Path::parent).unwrap_or(Path::new(""))
+    }
+
+    /// What the project's file is called, or would be.
+    pub(super) fn project_name(&self) -> PathBuf {
+        let session = self.state.session.as_ref();
+        let name = session.and_then(Session::path).and_then(Path::file_name);
+        name.map_or_else(|| PathBuf::from("project.sparrow"), PathBuf::from)
+    }
+
+    /// Goes on in a new file at `place`, which may be relative to the project's folder; one that is there already is left
+    /// alone.
     pub(super) fn save_elsewhere(&mut self, place: PathBuf) {
         let wake = self.services.wake.clone();
         let is_named = place.extension().is_some_and(|e| e == "sparrow");
@@ -131,6 +178,9 @@ impl App {
             }
             _ => place,
         };
+        // It is opened from the list of recent ones, wherever the program is started then.
+        let place = self.project_folder().join(place);
+        let place = std::path::absolute(&place).unwrap_or(place);
         if let Some(session) = &mut self.state.session {
             session.save_elsewhere(place, wake);
         }
@@ -170,7 +220,7 @@ impl App {
         let key = self.state.keymap.in_brackets(Action::SaveElsewhere);
         let can_retry = self.state.session.as_ref().is_some_and(Session::can_retry);
         let help = if can_retry {
-            "free some space and try again from the status line, or save elsewhere"
+            "try again from the status line, or save elsewhere"
         } else {
             "save elsewhere"
         };
@@ -256,7 +306,7 @@ mod tests {
         let mut app = in_trouble(dir.path());
         let told = |app: &App| {
             let said = app.state.toasts.iter();
-            said.filter(|t| t.text.contains("free some space")).count()
+            said.filter(|t| t.text.contains("Not saved:")).count()
         };
         app.poll_saving();
         assert_eq!(told(&app), 1);
@@ -279,6 +329,73 @@ mod tests {
         app.poll_saving();
         let said = &app.state.toasts.last().unwrap().text;
         assert!(said.contains("write-protected") && !said.contains("try again"));
+    }
+
+    /// "Free some space and try again", and opening it again would have lost the work.
+    #[test]
+    fn a_project_that_another_window_has_changed_is_to_be_saved_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        let doc = app.state.session.take().unwrap().doc.clone();
+        let id = doc.objects[0].id;
+        let rename = |name: &str| Edit::Rename {
+            id,
+            name: name.to_owned(),
+        };
+        let place = dir.path().join("clip.sparrow");
+        let mut other = Store::create(&place, &doc, crate::store::Existing::Refuse).unwrap();
+        let wake = app.services.wake.clone();
+        let writer =
+            crate::store::Writer::start(Store::open(&place).unwrap(), move || wake()).unwrap();
+        let mut session = Session::saved(doc, writer, place);
+        other.commit(&rename("Ada")).unwrap();
+        session.edit(rename("Bella"), "rename").unwrap();
+        app.state.session = Some(session);
+        wait(&mut app, |s| matches!(s, Saving::Trouble(_)));
+        assert!(!app.state.session.as_ref().unwrap().can_retry());
+        app.state.told_trouble = false;
+        app.poll_saving();
+        let said = &app.state.toasts.last().unwrap().text;
+        assert!(
+            said.contains("another window") && said.contains("save elsewhere"),
+            "{said}"
+        );
+        assert!(!said.contains("space") && !said.contains("again"), "{said}");
+        app.save_elsewhere(dir.path().join("mine.sparrow"));
+        wait(&mut app, |s| *s == Saving::Saved);
+    }
+
+    /// Without a file chooser nothing happened at all.
+    #[test]
+    fn a_project_is_saved_elsewhere_without_any_chooser() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        let ctx = egui::Context::default();
+        app.act(&ctx, Action::SaveElsewhere);
+        let Some(Dialog::Path(form)) = &mut app.state.dialog else {
+            panic!("{:?}", app.state.dialog);
+        };
+        assert_eq!(form.purpose, Purpose::SaveElsewhere);
+        // A folder: the project keeps its name.
+        form.text = format!("{}/", dir.path().display());
+        app.use_path();
+        assert_eq!(app.state.dialog, None);
+        wait_for_words(&mut app, "is saved in");
+        let place = dir.path().join("project.sparrow");
+        assert_eq!(app.state.session.as_ref().unwrap().path(), Some(&*place));
+    }
+
+    #[test]
+    fn a_relative_place_is_beside_the_project() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        app.save_elsewhere(dir.path().join("one.sparrow"));
+        wait_for_words(&mut app, "one.sparrow");
+        app.save_elsewhere("two".into());
+        wait_for_words(&mut app, "two.sparrow");
+        let place = dir.path().join("two.sparrow");
+        assert_eq!(app.state.session.as_ref().unwrap().path(), Some(&*place));
+        assert!(place.exists());
     }
 
     #[test]
@@ -327,6 +444,23 @@ mod tests {
         assert!(app.state.session.is_none());
     }
 
+    #[test]
+    fn errors_go_with_the_clip_that_they_were_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        let ctx = egui::Context::default();
+        let errors = |app: &App| {
+            let toasts = app.state.toasts.iter();
+            toasts.filter(|t| t.weight == Weight::Error).count()
+        };
+        app.say(Weight::Error, "Frame 3 cannot be shown.");
+        app.leave_unsaved(&ctx, Leaving::Close);
+        assert_eq!(errors(&app), 0);
+        app.say(Weight::Error, "Cannot open x.");
+        app.open(dir.path().join("other.mp4"));
+        assert_eq!(errors(&app), 0);
+    }
+
     /// What failed while the old document was being closed was told to nobody.
     #[test]
     fn another_clip_waits_until_this_one_is_on_the_disk() {
@@ -339,6 +473,30 @@ mod tests {
         app.poll_opening();
         assert!(app.state.session.is_some());
         assert!(matches!(app.state.dialog, Some(Dialog::Unsaved(_))));
+    }
+
+    /// Who then left all the same was asked for the video a second time.
+    #[test]
+    fn a_video_that_was_located_is_not_forgotten_where_leaving_is_asked_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        let project = dir.path().join("moved.sparrow");
+        let info = VideoInfo {
+            path: dir.path().join("gone").display().to_string(),
+            size: Size::new(4, 4),
+            frames: 1,
+            fps: 6.0,
+            hash: String::new(),
+        };
+        let doc = Document::new(info, "nano", Thresholds::default());
+        Store::create(&project, &doc, crate::store::Existing::Refuse).unwrap();
+        let video = other_clip(dir.path());
+        let located = Target::Located { project, video };
+        open_while_saving(&mut app, located.clone());
+        wait(&mut app, |s| matches!(s, Saving::Trouble(_)));
+        app.poll_opening();
+        let asked = Dialog::Unsaved(Leaving::Open(located));
+        assert_eq!(app.state.dialog, Some(asked));
     }
 
     /// The document may stay: the model was left without its clip.
@@ -373,6 +531,55 @@ mod tests {
         ));
     }
 
+    fn queued(app: &App) -> crate::ui::state::QueuedPropagation {
+        crate::ui::state::QueuedPropagation {
+            direction: crate::task::PropagateDirection::Both,
+            from: app.state.here(),
+            only: None,
+            depth: 0,
+        }
+    }
+
+    #[test]
+    fn a_propagation_that_waited_is_not_lost_without_a_word_when_another_clip_opens() {
+        for saves in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut app = in_trouble(dir.path());
+            open_another_while_saving(&mut app, dir.path());
+            if !saves {
+                let doc = app.state.session.take().unwrap().doc.clone();
+                let session = Session::unsaved(doc, Vec::new(), Arc::new(|| {}));
+                app.state.session = Some(session);
+            }
+            let waits = queued(&app);
+            app.state.queued.push(waits);
+            app.state.toasts.clear();
+            app.poll_opening();
+            assert_eq!(app.state.clip.is_none(), saves, "it waits for the disk");
+            assert!(app.state.queued.is_empty());
+            let said = app.state.toasts.iter();
+            assert_eq!(said.filter(|t| t.text.contains("was dropped")).count(), 1);
+        }
+    }
+
+    #[test]
+    fn opening_another_clip_is_called_off_by_further_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut app = in_trouble(dir.path());
+        open_another_while_saving(&mut app, dir.path());
+        let before = app.revision();
+        app.stay_if_edited(before);
+        assert!(app.state.opening.is_some(), "nothing was changed");
+        let id = app.document().unwrap().objects[0].id;
+        let name = "Bella".to_owned();
+        assert!(app.edit(Edit::Rename { id, name }, "rename"));
+        app.stay_if_edited(before);
+        assert!(app.state.opening.is_none() && app.services.opening.is_none());
+        assert!(app.state.session.is_some());
+        let said = &app.state.toasts.last().unwrap().text;
+        assert!(said.contains("is not opened"), "{said}");
+    }
+
     #[test]
     fn a_newly_opened_clip_is_not_left_for_what_was_wished_before() {
         for (wish, left) in [(Leaving::Close, None), (Leaving::Quit, Some(Leaving::Quit))] {
@@ -394,18 +601,28 @@ mod tests {
         }
     }
 
-    /// Opens another clip until all but the disk is ready for it.
-    fn open_another_while_saving(app: &mut App, dir: &std::path::Path) {
+    /// A folder of one image.
+    fn other_clip(dir: &std::path::Path) -> PathBuf {
         let other = dir.join("other");
         std::fs::create_dir(&other).unwrap();
         image::RgbImage::new(4, 4)
             .save(other.join("1.png"))
             .unwrap();
+        other
+    }
+
+    /// Opens another clip until all but the disk is ready for it.
+    fn open_another_while_saving(app: &mut App, dir: &std::path::Path) {
+        let other = other_clip(dir);
+        open_while_saving(app, Target::Path(other));
+    }
+
+    fn open_while_saving(app: &mut App, target: Target) {
         let session = app.state.session.as_mut().unwrap();
         // Its file is tried again, and until somebody looks it is on its way.
         session.retry();
         assert_eq!(session.saving(), Saving::Waiting);
-        app.open(other);
+        app.open_target(target);
         let start = std::time::Instant::now();
         while !is_decoded(app) {
             assert!(start.elapsed().as_secs() < 120);

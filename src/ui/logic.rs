@@ -10,12 +10,15 @@ use super::{
     dialogs::Purpose,
     lanes::Lane,
     leaving::Leaving,
+    opener::Target,
+    panels::top_bar::phrase_id,
     session::{Collecting, Saving},
     settings::ThemeWish,
     state::{BoxUse, CanvasView, Dialog, Sort, State, Toast, Tool, Weight},
+    time_view::TimeView,
 };
 use crate::{
-    project::{Choosing, Edit, EditError, FrameIndex, ObjectId, select},
+    project::{Edit, EditError, FrameIndex, ObjectId, Touched},
     task::PropagateDirection,
 };
 
@@ -66,7 +69,8 @@ impl App {
         self.refused(result)
     }
 
-    fn refused(&mut self, result: Result<(), EditError>) -> bool {
+    /// Says why a change was refused, if it was; whether it was made.
+    pub(super) fn refused(&mut self, result: Result<(), EditError>) -> bool {
         match result {
             Ok(()) => true,
             Err(error) => {
@@ -91,12 +95,8 @@ impl App {
             self.take(update);
             ctx.request_repaint();
         }
-        if let Some((purpose, path)) = self.services.chooser.poll(ctx) {
-            match purpose {
-                Purpose::Open => self.open(path),
-                Purpose::ExportFolder => self.set_export_folder(&path),
-                Purpose::SaveElsewhere => self.save_elsewhere(path),
-            }
+        if let Some(chosen) = self.services.chooser.poll(ctx) {
+            self.take_chosen(chosen);
         }
         self.poll_export();
         self.poll_hash();
@@ -133,6 +133,10 @@ impl App {
             Command::Do(action) => self.act(ctx, action),
             Command::Open(path) => self.open(path),
             Command::OpenSample => self.open_sample(),
+            Command::OpenSequence(dataset, name) => {
+                self.state.dialog = None;
+                self.open_target(Target::Sequence { dataset, name });
+            }
             Command::LoadModel(id) => self.load_model(id),
             Command::Seek(frame) => {
                 self.state.playing = None;
@@ -142,13 +146,22 @@ impl App {
             Command::SetPhrase(text) => self.state.phrase = text,
             Command::PhraseFocused => self.state.focus_phrase = false,
             Command::SetThresholds { thresholds, done } => self.set_thresholds(thresholds, done),
-            Command::ToggleProposal(i) => self.toggle_proposal(i),
-            Command::UseProposal(i) => self.use_proposal(i),
+            Command::ToggleProposal(i) => {
+                self.stay();
+                self.toggle_proposal(i);
+            }
+            Command::UseProposal(i) => {
+                self.stay();
+                self.use_proposal(i);
+            }
             Command::HoverProposal(i) => {
                 let changed = self.state.hovered_proposal != i;
                 self.state.hovered_proposal = i;
                 return changed;
             }
+            Command::SetTimeView(view) => self.state.time_view = view,
+            Command::SetSpeed(speed) => self.set_speed(ctx, speed),
+            Command::ChooseEmission(phrase) => self.state.choose_emission(phrase),
             Command::SortProposals(sort) => self.state.sort = sort,
             Command::SelectObject(id) => self.select_object(id),
             Command::ShowObject(id, visible) => {
@@ -156,6 +169,9 @@ impl App {
             }
             Command::LockObject(id, locked) => {
                 self.edit(Edit::SetLocked { id, locked }, "lock or unlock");
+            }
+            Command::SetColour(id, colour) => {
+                self.edit(Edit::SetColour { id, colour }, "colour");
             }
             Command::AskDelete(id) => self.state.dialog = Some(Dialog::DeleteObject(id)),
             Command::DeleteObject(id) => self.delete_object(id),
@@ -206,7 +222,10 @@ impl App {
             }
             Command::RunExport => self.run_export(),
             Command::StopExport => self.stop_export(),
+            Command::ShowFolder(folder) => self.show_folder(&folder),
             Command::PickExportFolder => self.services.chooser.ask_folder(Purpose::ExportFolder),
+            Command::UsePath => self.use_path(),
+            Command::BrowsePath => self.browse_path(),
             Command::DismissToast(key) => self.state.toasts.retain(|t| t.key != key),
             Command::RetrySave => {
                 if let Some(session) = &mut self.state.session {
@@ -240,6 +259,8 @@ impl App {
     }
 
     pub(super) fn select_object(&mut self, id: Option<ObjectId>) {
+        // Chosen once more, a finished object is worked on again.
+        self.state.finished = None;
         if self.state.selected != id {
             self.end_paint();
             self.finish_prompt();
@@ -252,6 +273,7 @@ impl App {
         // What is still being made of it would bring it back.
         self.forget_prompts(id, None);
         self.state.painting.take_if(|p| p.object == id);
+        self.stay();
         self.about_to_edit_masks();
         self.edit(Edit::RemoveObject { id }, "delete object");
         self.mend_selection();
@@ -259,9 +281,12 @@ impl App {
 
     pub(super) fn act(&mut self, ctx: &egui::Context, action: Action) {
         match action {
-            Action::OpenVideo => self.services.chooser.ask_video(),
+            Action::OpenVideo => self.services.chooser.ask_video(Purpose::Open),
             Action::OpenProject => self.services.chooser.ask_project(),
-            Action::OpenFolder => self.services.chooser.ask_folder(Purpose::Open),
+            // What a folder is, a clip or a dataset, is seen when it is opened.
+            Action::OpenFolder | Action::ImportDataset => {
+                self.services.chooser.ask_folder(Purpose::Open);
+            }
             Action::CloseVideo => self.leave(ctx, Leaving::Close),
             Action::Export => self.show_export(),
             Action::SaveNow => self.say_saved(),
@@ -294,7 +319,7 @@ impl App {
             Action::ToggleTheme => self.toggle_theme(ctx),
             Action::FocusPhrase => self.state.focus_phrase = true,
             Action::DebugOverlay => self.state.show_times = !self.state.show_times,
-            Action::Stop => self.stop(),
+            Action::Stop => self.stop(ctx),
             _ if self.state.session.is_some() => self.act_on_clip(ctx, action),
             _ => {}
         }
@@ -317,7 +342,10 @@ impl App {
             Action::LastFrame => self.step(i64::MAX / 2),
             Action::NextAnchor => self.next_anchor(true),
             Action::PreviousAnchor => self.next_anchor(false),
-            Action::NextLook => self.next_look(),
+            Action::NextLook => self.next_look(true),
+            Action::PreviousLook => self.next_look(false),
+            Action::WorstLook => self.worst_look(),
+            Action::WholeClip => self.state.time_view = TimeView::default(),
             Action::RangeStart => self.state.range.0 = Some(self.state.frame),
             Action::RangeEnd => self.state.range.1 = Some(self.state.frame),
             Action::ClearRange => self.state.range = (None, None),
@@ -424,7 +452,7 @@ impl App {
     fn play_or_pause(&mut self, ctx: &egui::Context) {
         if self.state.playing.take().is_none() {
             if self.state.frame + 1 >= self.state.frames() {
-                self.seek(0);
+                self.seek(self.state.range.0.unwrap_or(0));
             }
             let now = ctx.input(|i| i.time);
             self.state.playing = Some((now, self.state.frame));
@@ -450,29 +478,6 @@ impl App {
         match next {
             Some(frame) => self.step(i64::from(frame.0) - i64::from(here.0)),
             None => self.say(Weight::Info, "No further anchor that way."),
-        }
-    }
-
-    fn next_look(&mut self) {
-        let Some(session) = &self.state.session else {
-            return;
-        };
-        let mut places: Vec<(FrameIndex, ObjectId)> = Vec::new();
-        for object in &session.doc.objects {
-            let masks = object.frames.iter();
-            let worth = masks.filter(|(_, m)| m.is_worth_a_look());
-            places.extend(worth.map(|(frame, _)| (*frame, object.id)));
-        }
-        let seen = (self.state.here(), self.state.selected);
-        let further = places.iter().filter(|(f, id)| (*f, Some(*id)) > seen).min();
-        // Past the end, from the start again.
-        match further.or_else(|| places.iter().min()).copied() {
-            Some((frame, id)) => {
-                self.select_object(Some(id));
-                self.state.playing = None;
-                self.seek(frame.0);
-            }
-            None => self.say(Weight::Info, "No frame asks for a look."),
         }
     }
 
@@ -505,16 +510,29 @@ impl App {
 
     /// The last step of the history back, or the last undone one again.
     pub(super) fn step_history(&mut self, undo: bool) {
-        self.finish_prompt();
+        let goes_on = !undo && self.redo_goes_on();
+        let session = self.state.session.as_ref();
+        let next = session.and_then(|s| if undo { s.undo_id() } else { s.redo_id() });
+        if next.is_some() && !goes_on {
+            self.finish_prompt();
+        }
         self.drop_propagations();
+        self.state.finished = None;
         let Some(session) = &mut self.state.session else {
             return;
         };
+        session.finish();
+        let next = session.next_edit(undo);
+        let touched = next.map(|e| e.touched(&session.doc)).unwrap_or_default();
         let result = if undo { session.undo() } else { session.redo() };
         match result {
             Ok(Some(label)) => {
                 let verb = if undo { "Undone" } else { "Done again" };
-                self.say(Weight::Info, format!("{verb}: {label}"));
+                let at = self.show_change(&touched);
+                if goes_on {
+                    self.mark_made_again();
+                }
+                self.say(Weight::Info, format!("{verb}: {label}{at}"));
             }
             Ok(None) => {
                 let what = if undo { "undo" } else { "redo" };
@@ -525,11 +543,41 @@ impl App {
         self.mend_selection();
     }
 
+    /// Goes to what has changed, if nothing of it is in view, and selects the object; what a message says of the place.
+    fn show_change(&mut self, touched: &Touched) -> String {
+        let here = self.state.here();
+        let frames = touched.frames.iter().copied();
+        let Some(nearest) = frames.min_by_key(|f| f.0.abs_diff(here.0)) else {
+            return String::new();
+        };
+        let at = self.go_to(nearest);
+        let mut objects = touched.objects.iter();
+        if let (false, Some(object), None) = (at.is_empty(), objects.next(), objects.next()) {
+            self.select_object(Some(*object));
+        }
+        at
+    }
+
+    /// Shows a frame on which something has changed; what a message says of it if it was not in view.
+    pub(super) fn go_to(&mut self, frame: FrameIndex) -> String {
+        if frame == self.state.here() {
+            return String::new();
+        }
+        self.state.playing = None;
+        self.seek(frame.0);
+        format!(", on frame {}", frame.0)
+    }
+
     /// Esc: the nearest thing that can be stopped.
-    fn stop(&mut self) {
+    fn stop(&mut self, ctx: &egui::Context) {
+        // egui takes the keyboard from the field before anybody else hears of the key.
+        let in_phrase =
+            ctx.memory(|m| m.had_focus_last_frame(phrase_id()) && m.focused().is_none());
         if self.state.dialog.take().is_some() {
         } else if self.state.renaming.is_some() {
             self.end_rename(false);
+        } else if in_phrase {
+            self.state.focus_phrase = false;
         } else if self.stay()
             || self.drop_paint()
             || self.state.outline.take().is_some()
@@ -560,36 +608,6 @@ impl App {
         self.state.rows = sorted_rows(&self.state);
         self.refresh_heat();
     }
-
-    fn set_thresholds(&mut self, thresholds: crate::project::Thresholds, done: bool) {
-        let at = self.state.emission_here().map(|(at, e)| {
-            // Where nothing matched, the best of too few does not stand in for a match; emissions of older projects do
-            // not say whether their model could have said so.
-            let choosing = Choosing {
-                may_be_none: e.choosing.may_be_none || e.objects.is_empty(),
-                ..e.choosing
-            };
-            let flags = select(&e.proposals, &thresholds, choosing);
-            let changed = flags
-                .iter()
-                .zip(&e.proposals)
-                .any(|(f, p)| *f != p.selected);
-            (at, flags, changed)
-        });
-        let Some(session) = &self.state.session else {
-            return;
-        };
-        if session.doc.thresholds != thresholds {
-            let mut edits = vec![Edit::SetThresholds { thresholds }];
-            if let Some((at, selected, true)) = at {
-                edits.push(Edit::SetSelection { at, selected });
-            }
-            self.collect(Collecting::Thresholds, Edit::Group(edits), "thresholds");
-        }
-        if done && let Some(session) = &mut self.state.session {
-            session.finish_thresholds();
-        }
-    }
 }
 
 /// A message of another room as a sentence: its first letter large.
@@ -599,6 +617,15 @@ pub(super) fn sentence(text: &str) -> String {
         Some(first) => first.to_uppercase().chain(letters).collect(),
         None => String::new(),
     }
+}
+
+/// The first `most` characters of a text, the last of them an ellipsis if there are more.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() {
+        return text.to_owned();
+    }
+    let front: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", front.trim_end())
 }
 
 /// Rows of the proposals table in the order asked for.

@@ -3,30 +3,59 @@
 use super::{
     actions::Action,
     app::App,
-    session::Collecting,
-    state::{BoxUse, Job, JobKind, Prompting, Weight},
+    logic::cut,
+    prompting::{CHOOSE_ONE, Mark, Prompting},
+    state::{State, Weight},
 };
-use crate::{
-    project::{
-        Author, BoxPx, DriftSignal, Edit, FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle,
-    },
-    task::{JobId, Prompt, Request},
-};
+use crate::project::{Author, BoxPx, Edit, FrameIndex, FrameMask, ObjectId, PointPx, Provenance};
 
-/// Anchors that a correction learns an object's colours from.
-const VOUCHED: usize = 2;
-
-/// Labels of steps.
+/// What the step is called that changes which proposals are kept.
 const CHOOSE: &str = "choose proposals";
-const CHOOSE_ONE: &str = "choose a proposal";
 
-/// What a prompt's step is called.
-fn label(prompting: &Prompting) -> &'static str {
-    if prompting.by_hand {
-        "clicks"
-    } else {
-        CHOOSE_ONE
+/// A box that overlaps the box of a mask by less than this (IoU) lies elsewhere.
+const ELSEWHERE: f32 = 0.3;
+
+/// Whether a drawn box lies elsewhere than what a person has made, or asked for, of the selected object on the frame in view.
+fn lies_elsewhere(state: &State, area: BoxPx) -> bool {
+    let Some(selected) = state.selected else {
+        return false;
+    };
+    let here = state.here();
+    let mut asked = state.prompts().filter(|p| p.by_hand && p.is_pending());
+    if let Some(asked) = asked.find(|p| p.object == selected && p.frame == here) {
+        let holds = |(at, on): (PointPx, bool)| {
+            on && (area.x1..area.x2).contains(&at.x) && (area.y1..area.y2).contains(&at.y)
+        };
+        return match asked.box_px() {
+            Some(before) => area.iou(before) < ELSEWHERE,
+            None => !asked.points().any(holds),
+        };
     }
+    let doc = state.session.as_ref().map(|s| &s.doc);
+    let anchor = doc
+        .and_then(|d| d.mask(selected, here))
+        .filter(|m| m.anchor);
+    let there = anchor.and_then(|m| m.rle.bounding_box());
+    there.is_some_and(|there| area.iou(there) < ELSEWHERE)
+}
+
+/// What the next box does that becomes a mask, or the next click on an object.
+pub(super) fn next_mark(state: &State, is_box: bool) -> String {
+    let selected = state.selected_object().filter(|_| !state.is_finished());
+    let Some(object) = selected else {
+        return "begins a new object".to_owned();
+    };
+    let name = cut(&object.name, 24);
+    let anchor = object.frames.get(&state.here()).is_some_and(|m| m.anchor);
+    let new = state.keymap.shown(Action::NewObject);
+    let elsewhere = if is_box && anchor {
+        "elsewhere a new object".to_owned()
+    } else if new.is_empty() {
+        return format!("corrects “{name}”");
+    } else {
+        format!("{new} for a new one")
+    };
+    format!("corrects “{name}” · {elsewhere}")
 }
 
 impl App {
@@ -41,8 +70,17 @@ impl App {
         }
     }
 
+    /// The object that a drawn box is for: one that a person has made here already is not overwritten by a box that lies
+    /// elsewhere.
+    fn box_target(&mut self, area: BoxPx) -> Option<ObjectId> {
+        if self.state.is_finished() || lies_elsewhere(&self.state, area) {
+            return self.state.free_id();
+        }
+        self.target()
+    }
+
     /// Whether an object is locked; says so if it is.
-    fn says_locked(&mut self, id: ObjectId) -> bool {
+    pub(super) fn says_locked(&mut self, id: ObjectId) -> bool {
         let object = self.state.session.as_ref().and_then(|s| s.doc.object(id));
         let Some(object) = object.filter(|o| o.locked) else {
             return false;
@@ -80,7 +118,6 @@ impl App {
 
     /// A person changes masks: a running propagation would fight with that, so it ends with what it has.
     pub(super) fn about_to_edit_masks(&mut self) {
-        self.stay();
         self.drop_queued();
         if self.state.propagation().is_some() {
             self.cancel_propagations();
@@ -88,7 +125,7 @@ impl App {
     }
 
     /// Propagations that wait for masks do not come any more; says so if there were any.
-    fn drop_queued(&mut self) {
+    pub(super) fn drop_queued(&mut self) {
         if !std::mem::take(&mut self.state.queued).is_empty() {
             let text = "The propagation that waited for a mask was dropped.";
             self.say(Weight::Info, text);
@@ -116,7 +153,7 @@ impl App {
 
     /// [`App::put_mask`] for an object that answers to a phrase: made now if it is not there yet, it is listed in the
     /// phrase's emission, in place of any that are gone.
-    fn put_referent(
+    pub(super) fn put_referent(
         &mut self,
         id: ObjectId,
         frame: FrameIndex,
@@ -149,116 +186,37 @@ impl App {
 
     // Clicks and boxes.
 
-    fn prompt(&mut self, object: ObjectId, by_hand: bool) -> &mut Prompting {
-        let frame = self.state.here();
-        let fits = self
-            .state
-            .prompting
-            .as_ref()
-            .is_some_and(|p| p.object == object && p.frame == frame && p.by_hand == by_hand);
-        if !fits {
-            self.finish_prompt();
-        }
-        let step = self.state.fresh_key();
-        let depth = self.depth();
-        let selected_before = self.state.selected.replace(object);
-        self.state.prompting.get_or_insert(Prompting {
-            object,
-            frame,
-            points: Vec::new(),
-            box_px: None,
-            before: None,
-            job: None,
-            by_hand,
-            phrase: None,
-            answered: false,
-            step,
-            depth,
-            selected_before,
-            due: false,
-            existed: false,
-            accepted: false,
-        })
-    }
-
-    fn send_prompt(&mut self) {
-        let depth = self.depth();
-        if let Some(prompting) = &mut self.state.prompting {
-            prompting.due = true;
-            prompting.depth = depth;
-        }
-        self.send_due();
-    }
-
-    /// Asks for the oldest mask that is due. A further prompt would replace one that the inference thread has, so only
-    /// the open one may be sent anew.
-    pub(super) fn send_due(&mut self) {
-        let state = &mut self.state;
-        if state.finishing.iter().any(|p| p.job.is_some()) {
-            return;
-        }
-        let mut waiting = state.finishing.iter_mut().chain(&mut state.prompting);
-        let Some(prompting) = waiting.find(|p| p.due) else {
-            return;
-        };
-        prompting.due = false;
-        let doc = state.session.as_ref().map(|s| &s.doc);
-        let object = doc.and_then(|d| d.object(prompting.object));
-        prompting.existed = object.is_some();
-        let is_first = !prompting.answered && prompting.job.is_none();
-        if is_first && prompting.by_hand && prompting.box_px.is_none() {
-            let mask = object.and_then(|o| o.frames.get(&prompting.frame));
-            prompting.before = mask.map(|m| m.rle.clone());
-        }
-        let prompting = prompting.clone();
-        let step = prompting.step;
-        let request = Request::Segment {
-            frame: prompting.frame,
-            object: prompting.object,
-            prompt: Prompt {
-                box_px: prompting.box_px,
-                points: prompting.points.clone(),
-                mask: prompting.before.clone(),
-                known: self.vouched_for(prompting.object, prompting.frame),
-            },
-        };
-        let frame = prompting.frame;
-        let job = self.submit(request, JobKind::Segment { frame });
-        if let Some(prompting) = self.state.prompt_mut(step) {
-            prompting.job = job;
-        }
-    }
-
-    /// The object's anchors nearest to a frame, but for that frame's own: what it looks like.
-    fn vouched_for(&self, object: ObjectId, frame: FrameIndex) -> Vec<(FrameIndex, Rle)> {
-        let doc = self.state.session.as_ref().map(|s| &s.doc);
-        let Some(object) = doc.and_then(|d| d.object(object)) else {
-            return Vec::new();
-        };
-        let anchors = object
-            .frames
-            .iter()
-            .filter(|(f, m)| m.anchor && **f != frame);
-        let mut nearest: Vec<_> = anchors.map(|(f, m)| (*f, m)).collect();
-        nearest.sort_by_key(|(f, _)| f.0.abs_diff(frame.0));
-        nearest.truncate(VOUCHED);
-        nearest
-            .into_iter()
-            .map(|(f, m)| (f, m.rle.clone()))
-            .collect()
-    }
-
     pub(super) fn click(&mut self, point: PointPx, on: bool) {
+        self.stay();
         self.state.playing = None;
-        let Some(object) = self.target() else {
+        let target = if self.state.is_finished() {
+            self.state.free_id()
+        } else {
+            self.target()
+        };
+        let Some(object) = target else {
             return;
         };
+        if !on && !self.has_start(object) {
+            self.say(Weight::Info, "Click what belongs to it first.");
+            return;
+        }
         self.about_to_edit_masks();
-        self.prompt(object, true).points.push((point, on));
-        self.send_prompt();
+        self.give(object, Mark::Point(point, on));
+    }
+
+    /// Whether there is something on this frame that a click can take away from: a mask, or what was given for one.
+    fn has_start(&self, object: ObjectId) -> bool {
+        let frame = self.state.here();
+        let doc = self.state.session.as_ref().map(|s| &s.doc);
+        let mask = doc.and_then(|d| d.mask(object, frame));
+        let mut prompts = self.state.prompts();
+        mask.is_some_and(|m| !m.rle.is_empty())
+            || prompts.any(|p| p.object == object && p.frame == frame && p.has_start())
     }
 
     pub(super) fn draw_box(&mut self, area: BoxPx) {
+        self.stay();
         self.state.playing = None;
         let Some(session) = &self.state.session else {
             return;
@@ -267,272 +225,12 @@ impl App {
         if area.width() < 2.0 || area.height() < 2.0 {
             return;
         }
-        let emitted = self.state.emission_here().map(|(_, e)| e.phrase.clone());
-        let typed = self.state.phrase.trim().to_owned();
-        let phrase = emitted.or((!typed.is_empty()).then_some(typed));
-        match (self.state.box_use, phrase) {
-            (BoxUse::Proposal, Some(phrase)) => {
-                self.ground_phrase(phrase, false, Some(area));
-            }
-            _ => {
-                let Some(object) = self.target() else {
-                    return;
-                };
-                self.about_to_edit_masks();
-                let prompting = self.prompt(object, true);
-                prompting.box_px = Some(area);
-                prompting.before = None;
-                self.send_prompt();
-            }
+        if let Some(phrase) = self.state.box_phrase() {
+            self.ground_phrase(phrase, false, Some(area));
+        } else if let Some(object) = self.box_target(area) {
+            self.about_to_edit_masks();
+            self.give(object, Mark::Box(area));
         }
-    }
-
-    pub(super) fn segmented(
-        &mut self,
-        job: JobId,
-        object: ObjectId,
-        frame: FrameIndex,
-        mut mask: FrameMask,
-    ) {
-        let asked = |p: &&Prompting| p.job == Some(job) && p.object == object && p.frame == frame;
-        let Some(prompting) = self.state.prompts().find(asked).cloned() else {
-            return;
-        };
-        let doc = self.state.session.as_ref().map(|s| &s.doc);
-        let there = doc.and_then(|d| d.object(object));
-        if prompting.existed && there.is_none() {
-            return;
-        }
-        let is_anchor = there.is_some_and(|o| o.frames.get(&frame).is_some_and(|m| m.anchor));
-        let by_person = prompting.by_hand || prompting.accepted;
-        if self.says_locked(object) || (is_anchor && !by_person) {
-            return;
-        }
-        if mask.rle.counts.len() < 2 {
-            self.say(
-                Weight::Look,
-                "The model sees nothing there. Add a click on the object, or use the brush.",
-            );
-            self.prompt_ended(job, false);
-            return;
-        }
-        mask.anchor = by_person;
-        mask.provenance = if by_person {
-            Provenance::Human
-        } else {
-            Provenance::Model
-        };
-        mask.drift = DriftSignal::default();
-        let edit = match &prompting.phrase {
-            Some(phrase) => self.put_referent(object, frame, mask, phrase),
-            None => self.put_mask(object, frame, mask),
-        };
-        let Some(edit) = edit else {
-            return;
-        };
-        let edit = self.with_model(edit);
-        // It belongs to the click that chose the proposal.
-        let revision = self.revision();
-        let (step, label) = (prompting.step, label(&prompting));
-        if self.own_step(|app| app.collect_prompt(step, edit, label)) {
-            let now = self.revision();
-            if let Some((_, since)) = self.state.toggled.as_mut().filter(|t| t.1 == revision) {
-                *since = now;
-            }
-            if let Some(prompting) = self.state.prompt_mut(prompting.step) {
-                prompting.answered = true;
-            }
-        }
-        self.prompt_ended(job, true);
-        let open = self.state.prompting.as_ref().map(|p| p.step);
-        if !prompting.by_hand && open == Some(prompting.step) {
-            self.finish_prompt();
-        }
-    }
-
-    /// Grows with each change of the document; 0 without one.
-    pub(super) fn revision(&self) -> u64 {
-        self.state.session.as_ref().map_or(0, |s| s.revision)
-    }
-
-    /// Number of steps that can be undone.
-    pub(super) fn depth(&self) -> usize {
-        self.state.session.as_ref().map_or(0, |s| s.depth())
-    }
-
-    /// Makes a change of a prompt's own: to prompts that were asked last it is no newer step.
-    fn own_step<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.depth();
-        let changed = change(self);
-        let now = self.depth();
-        let prompts = self.state.finishing.iter_mut();
-        let prompts = prompts.chain(&mut self.state.prompting);
-        for prompting in prompts.filter(|p| p.depth == before) {
-            prompting.depth = now;
-        }
-        changed
-    }
-
-    /// Makes a change as part of a prompt's step; beside a propagation as a step of its own.
-    fn collect_prompt(&mut self, step: u64, edit: Edit, label: &str) -> bool {
-        let collecting = self.state.session.as_ref().and_then(|s| s.collecting());
-        if collecting == Some(Collecting::Propagation) {
-            self.edit(edit, label)
-        } else {
-            self.collect(Collecting::Prompt(step), edit, label)
-        }
-    }
-
-    /// Ends a prompt's step, if it is still open.
-    fn end_step(&mut self, step: u64) {
-        if let Some(session) = &mut self.state.session
-            && session.collecting() == Some(Collecting::Prompt(step))
-        {
-            session.finish();
-        }
-    }
-
-    /// Ends the clicks and keeps their mask, also one that is still to come.
-    pub(super) fn finish_prompt(&mut self) {
-        let Some(prompting) = self.state.prompting.take() else {
-            return;
-        };
-        if prompting.is_pending() {
-            self.state.finishing.push(prompting);
-        } else {
-            self.end_step(prompting.step);
-        }
-        self.mend_selection();
-    }
-
-    /// A prompt's job has ended: what waited for it goes on, if it ended well.
-    pub(super) fn prompt_ended(&mut self, job: JobId, well: bool) {
-        let selected = self.state.selected;
-        let of_job = |p: &&Prompting| p.job == Some(job) && !well;
-        let failed = (self.state.prompts().find(of_job)).map(|p| (p.object, p.selected_before));
-        if let Some(prompting) = &mut self.state.prompting
-            && prompting.job == Some(job)
-        {
-            prompting.job = None;
-            // Clicks may go on; a proposal has had its answer.
-            if !well && !prompting.by_hand && !prompting.due {
-                self.finish_prompt();
-            }
-        }
-        let finishing = &mut self.state.finishing;
-        if let Some(at) = finishing.iter().position(|p| p.job == Some(job)) {
-            let prompting = finishing.remove(at);
-            self.end_step(prompting.step);
-            if !well {
-                self.drop_queued();
-                if prompting.accepted {
-                    self.accept_old_mask(prompting.object, prompting.frame);
-                }
-            }
-        }
-        self.mend_selection();
-        if let Some((object, before)) = failed
-            && selected == Some(object)
-            && self.state.selected.is_none()
-        {
-            self.state.selected = before;
-            self.mend_selection();
-        }
-        self.send_due();
-        if self.state.finishing.is_empty() {
-            for queued in std::mem::take(&mut self.state.queued) {
-                self.propagate_from(queued);
-            }
-        }
-    }
-
-    /// The mask that was to replace this one does not come: what was accepted is this one.
-    fn accept_old_mask(&mut self, id: ObjectId, frame: FrameIndex) {
-        let doc = self.state.session.as_ref().map(|s| &s.doc);
-        let mask = doc.and_then(|d| d.mask(id, frame));
-        if mask.is_some_and(|m| !m.anchor) {
-            let anchor = true;
-            self.edit(Edit::SetAnchor { id, frame, anchor }, "accept frame");
-        }
-    }
-
-    /// Ends the clicks, or the newest that were left before their mask came, and takes their mask back. Says whether
-    /// there were any.
-    pub(super) fn drop_prompt(&mut self) -> bool {
-        let open = self.state.prompting.take();
-        let Some(prompting) = open.or_else(|| self.state.finishing.pop()) else {
-            return false;
-        };
-        self.drop_queued();
-        self.cancel_job(prompting.job);
-        let collecting = self.state.session.as_ref().and_then(|s| s.collecting());
-        if prompting.answered
-            && collecting == Some(Collecting::Prompt(prompting.step))
-            && let Some(Err(error)) =
-                self.own_step(|app| app.state.session.as_mut().map(|s| s.undo()))
-        {
-            self.say(Weight::Error, format!("Nothing was changed: {error}."));
-        }
-        self.mend_selection();
-        self.send_due();
-        true
-    }
-
-    /// Ends the prompts of an object, on one frame or on all: what is still to come of them does not come any more.
-    pub(super) fn forget_prompts(&mut self, object: ObjectId, frame: Option<FrameIndex>) {
-        let is_of = |p: &Prompting| p.object == object && frame.is_none_or(|f| f == p.frame);
-        let state = &mut self.state;
-        let mut gone: Vec<Prompting> = state.finishing.extract_if(.., |p| is_of(p)).collect();
-        gone.extend(state.prompting.take_if(|p| is_of(p)));
-        if !gone.is_empty() {
-            self.drop_queued();
-        }
-        for prompting in gone {
-            self.cancel_job(prompting.job);
-        }
-        self.send_due();
-    }
-
-    /// Takes back what was asked for and has no answer yet, and clicks that are still open. A prompt since which another
-    /// step has come has to wait until that is undone. Says whether something was taken back.
-    pub(super) fn take_back_asked(&mut self) -> bool {
-        let collecting = self.state.session.as_ref().and_then(|s| s.collecting());
-        let carrying = collecting == Some(Collecting::Propagation);
-        let is_idle = |job: &&Job| match &job.kind {
-            JobKind::Propagate { frames, .. } => frames.is_empty() || !carrying,
-            _ => false,
-        };
-        let newest = self.state.prompting.as_ref();
-        let newest = newest.or_else(|| self.state.finishing.last());
-        let depth = self.depth();
-        let queued = self.state.queued.pop_if(|q| depth <= q.depth);
-        let what = if queued.is_some() {
-            "propagate".to_owned()
-        } else if let Some(prompting) = newest {
-            let is_open = collecting == Some(Collecting::Prompt(prompting.step));
-            let is_newest = is_open || self.depth() <= prompting.depth;
-            if !is_newest || (prompting.answered && !is_open && !prompting.is_pending()) {
-                return false;
-            }
-            let what = label(prompting).to_owned();
-            let history = self.state.session.as_ref().and_then(|s| s.undo_label());
-            // What is kept became a step of its own meanwhile, which is left to the history.
-            let is_divided = prompting.answered && !is_open && history == Some(CHOOSE_ONE);
-            self.drop_prompt();
-            if is_divided {
-                return false;
-            }
-            what
-        } else if let Some(job) = self.state.jobs.iter().rev().find(is_idle) {
-            let (id, what) = (job.id, job.title());
-            self.cancel_job(Some(id));
-            self.state.jobs.retain(|j| j.id != id);
-            what
-        } else {
-            return false;
-        };
-        self.say(Weight::Info, format!("Undone: {what}"));
-        true
     }
 
     // Proposals.
@@ -551,6 +249,9 @@ impl App {
             [only] => self.segment_proposal(*only, selected.clone()),
             _ => false,
         };
+        if !made {
+            self.note_choices(&selected);
+        }
         if made || self.edit(Edit::SetSelection { at, selected }, CHOOSE) {
             self.state.toggled = Some((index, self.revision()));
         }
@@ -563,10 +264,12 @@ impl App {
         if toggled && let Some(session) = &mut self.state.session {
             // Beside a propagation the last step is another one.
             let label = session.undo_label();
-            if label.is_some_and(|l| l == CHOOSE || l == CHOOSE_ONE)
-                && let Err(error) = session.retract()
-            {
-                tracing::warn!("the first click stays: {error}");
+            if label.is_some_and(|l| l == CHOOSE || l == CHOOSE_ONE) {
+                let first = session.undo_id();
+                match session.retract() {
+                    Ok(()) => self.forget_step(first),
+                    Err(error) => tracing::warn!("the first click stays: {error}"),
+                }
             }
             self.mend_selection();
         }
@@ -632,19 +335,10 @@ impl App {
             return false;
         }
         self.about_to_edit_masks();
-        let prompting = self.prompt(object, false);
-        prompting.box_px = Some(area);
-        prompting.phrase = chosen.is_none().then_some(phrase);
-        let step = prompting.step;
-        if changes {
-            let edit = Edit::SetSelection { at, selected };
-            let kind = Collecting::Prompt(step);
-            let done = self.own_step(|app| app.collect(kind, edit, CHOOSE_ONE));
-            if let Some(prompting) = self.state.prompt_mut(step).filter(|_| done) {
-                prompting.answered = true;
-            }
-        }
-        self.send_prompt();
+        let phrase = chosen.is_none().then_some(phrase);
+        self.note_choices(&selected);
+        let selection = changes.then_some(Edit::SetSelection { at, selected });
+        self.give_proposal(object, area, phrase, selection);
         true
     }
 
@@ -655,7 +349,7 @@ impl App {
         let selected = self.state.selected;
         let is_here = |p: &Prompting| Some(p.object) == selected && p.frame == frame;
         let open = self.state.prompting.as_ref();
-        let ends_clicks = open.is_some_and(|p| is_here(p) && p.by_hand && p.answered);
+        let ends_clicks = open.is_some_and(|p| is_here(p) && p.by_hand && p.stands());
         self.finish_prompt();
         let mut awaited = self.state.finishing.iter_mut().rev();
         if let Some(prompting) = awaited.find(|p| is_here(p)) {
@@ -709,7 +403,11 @@ impl App {
             if self.says_locked(id) {
                 return;
             }
-            if self.state.prompting.is_some() {
+            self.stay();
+            // Clicks that stand are steps: taking them back would lose their mask for good once the next step is made.
+            if self.state.prompting.as_ref().is_some_and(Prompting::stands) {
+                self.finish_prompt();
+            } else if self.state.prompting.is_some() {
                 self.drop_prompt();
             }
             self.forget_prompts(id, Some(frame));
@@ -727,4 +425,4 @@ impl App {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

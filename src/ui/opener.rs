@@ -10,13 +10,15 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::{
     Sample,
+    claim::{Claim, Claimed},
+    importer,
     saver::{NAMES, numbered},
     session::Wake,
     settings,
 };
 use crate::{
-    project::Document,
-    store::{Store, VideoChange, VideoPlace, Writer, compare_video, find_video},
+    project::{Document, VideoInfo},
+    store::{Store, VideoChange, VideoPlace, Writer, compare_video, find_video, videos_named_like},
 };
 
 /// What stands behind a path.
@@ -29,8 +31,12 @@ pub(crate) struct Resolved {
     pub(crate) places: Vec<PathBuf>,
     /// What to open the next time: the project if that was named, else the video.
     pub(crate) remember: PathBuf,
+    /// What finds all of this once more.
+    pub(crate) again: Target,
     /// Something to say about what was found, one sentence.
     pub(crate) notice: Option<String>,
+    /// The project does not know yet that this is its video.
+    pub(crate) is_located: bool,
 }
 
 /// A project on disk.
@@ -39,6 +45,8 @@ pub(crate) struct Project {
     pub(crate) path: PathBuf,
     /// `None` if the file may only be read.
     pub(crate) writer: Option<Writer>,
+    /// Says to other windows that it is open here.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// What is to be opened.
@@ -46,6 +54,16 @@ pub(crate) struct Project {
 pub(crate) enum Target {
     Path(PathBuf),
     Sample(Sample),
+    /// A project, and where its video is.
+    Located {
+        project: PathBuf,
+        video: PathBuf,
+    },
+    /// One sequence of a dataset.
+    Sequence {
+        dataset: PathBuf,
+        name: String,
+    },
 }
 
 /// What is open now: its project must not be read while it is still being written.
@@ -63,6 +81,19 @@ pub(crate) type Closed = Receiver<std::convert::Infallible>;
 pub(crate) enum Refusal {
     /// It is open; there is nothing to do.
     AlreadyOpen,
+    /// A person has to say where the video of this project is.
+    NoVideo {
+        project: PathBuf,
+        /// Where it was, or the place that was tried, as text; empty if that is not known.
+        place: String,
+        /// In sentences.
+        why: String,
+    },
+    /// A person has to choose.
+    WhichSequence {
+        dataset: PathBuf,
+        names: Vec<String>,
+    },
     /// One sentence.
     Fault(String),
 }
@@ -104,8 +135,19 @@ pub(crate) fn wait_for(closed: &[Closed]) {
 
 fn resolve(target: Target, open: Option<&Open>, wake: &Wake) -> Result<Resolved, Refusal> {
     match target {
-        Target::Path(path) if is_project(&path) => open_project(path, open, wake),
-        Target::Path(path) => open_video(path, open, wake),
+        Target::Path(path) if is_project(&path) => open_project(path, None, open, wake),
+        Target::Path(path) => match importer::dataset(&path) {
+            Some(format) => import(path, format, None, open, wake),
+            None => open_video(path, open, wake),
+        },
+        Target::Located { project, video } => open_project(project, Some(video), open, wake),
+        Target::Sequence { dataset, name } => match importer::dataset(&dataset) {
+            Some(format) => import(dataset, format, Some(&name), open, wake),
+            None => Err(Refusal::Fault(format!(
+                "{} is no dataset any more",
+                dataset.display()
+            ))),
+        },
         Target::Sample(Sample::Path(path)) => open_video(path, open, wake),
         Target::Sample(Sample::Bytes { name, bytes }) => {
             open_video(unpack_sample(name, bytes)?, open, wake)
@@ -144,31 +186,72 @@ fn unpack_sample(name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-fn open_project(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolved, Refusal> {
+fn open_project(
+    path: PathBuf,
+    located: Option<PathBuf>,
+    open: Option<&Open>,
+    wake: &Wake,
+) -> Result<Resolved, Refusal> {
     let path = std::path::absolute(&path).unwrap_or(path);
     let is_open = open.and_then(|o| o.project.as_deref());
     if is_open.is_some_and(|p| whole(p) == whole(&path)) {
         return Err(Refusal::AlreadyOpen);
     }
     let found = read(&path)?;
-    let video = match find_video(&path, &found.doc.video) {
-        VideoPlace::AsRecorded(at) | VideoPlace::BesideProject(at) => at,
-        VideoPlace::Missing(recorded) => {
-            return Err(Refusal::Fault(format!(
-                "the video of this project, {}, is not there; put it beside {} and open the project again",
-                recorded.display(),
-                path.display()
-            )));
+    let is_located = located.is_some() || found.doc.video.path.is_empty();
+    let (video, again) = match located {
+        Some(video) => {
+            let video = found.located(video)?;
+            let again = Target::Located {
+                project: path.clone(),
+                video: video.clone(),
+            };
+            (video, again)
         }
+        None => (found.video()?, Target::Path(path.clone())),
     };
+    let (project, notice) = found.into_project(wake)?;
     Ok(Resolved {
         // For the case that the project does not fit what the video is now.
         places: places_for(&video),
         video,
-        project: Some(found.into_project(wake)?),
+        project: Some(project),
         remember: path,
-        notice: None,
+        again,
+        notice,
+        is_located,
     })
+}
+
+/// Makes a project of a dataset's sequence and opens it.
+fn import(
+    dataset: PathBuf,
+    format: &'static dyn crate::formats::Format,
+    sequence: Option<&str>,
+    open: Option<&Open>,
+    wake: &Wake,
+) -> Result<Resolved, Refusal> {
+    let dataset = std::path::absolute(&dataset).unwrap_or(dataset);
+    let imported = importer::import(&dataset, format, sequence)?;
+    let mut resolved = match open_project(imported.project, None, open, wake) {
+        Err(Refusal::NoVideo {
+            project,
+            place,
+            why,
+        }) => {
+            return Err(Refusal::NoVideo {
+                project,
+                place,
+                // It was imported all the same, and is not said to be another time.
+                why: format!("{} {why}", imported.notice),
+            });
+        }
+        other => other?,
+    };
+    let notices = [Some(imported.notice), resolved.notice];
+    let notices: Vec<String> = notices.into_iter().flatten().collect();
+    resolved.notice = Some(notices.join(" "));
+    Ok(resolved)
 }
 
 /// A project that was read and is not written to yet.
@@ -189,22 +272,89 @@ fn read(path: &Path) -> Result<Found, String> {
 }
 
 impl Found {
-    fn into_project(self, wake: &Wake) -> Result<Project, String> {
+    /// Where its video is, if anybody knows.
+    fn video(&self) -> Result<PathBuf, Refusal> {
+        if self.doc.video.path.is_empty() {
+            let is_same = |b: &PathBuf| change_of(b, &self.doc.video).is_ok_and(|c| c.is_empty());
+            let same = videos_named_like(&self.path).into_iter().find(is_same);
+            return same.ok_or_else(|| {
+                self.no_video(
+                    Path::new(""),
+                    "The project came from a dataset without images and does not know its video."
+                        .to_owned(),
+                )
+            });
+        }
+        match find_video(&self.path, &self.doc.video) {
+            VideoPlace::AsRecorded(at) | VideoPlace::BesideProject(at) => Ok(at),
+            VideoPlace::Missing(at) => {
+                let why = format!(
+                    "The video of this project, {}, is not there any more.",
+                    at.display()
+                );
+                Err(self.no_video(Path::new(&self.doc.video.path), why))
+            }
+        }
+    }
+
+    /// The video that a person has named, if the masks fit it.
+    fn located(&self, video: PathBuf) -> Result<PathBuf, Refusal> {
+        let video = std::path::absolute(&video).unwrap_or(video);
+        let changes =
+            change_of(&video, &self.doc.video).map_err(|why| self.no_video(&video, why))?;
+        match changes.iter().find(|c| c.is_fatal()) {
+            None => Ok(video),
+            Some(change) => {
+                let why = format!(
+                    "{} is not the video of this project: {change}.",
+                    video.display()
+                );
+                Err(self.no_video(&video, why))
+            }
+        }
+    }
+
+    fn no_video(&self, place: &Path, why: String) -> Refusal {
+        Refusal::NoVideo {
+            project: self.path.clone(),
+            place: place.display().to_string(),
+            why,
+        }
+    }
+
+    /// The project, and what is to be said about its being open elsewhere.
+    fn into_project(self, wake: &Wake) -> Result<(Project, Option<String>), String> {
+        let (claim, notice) = match Claim::of(&self.path) {
+            Claimed::Here(claim) => (Some(claim), None),
+            Claimed::Unknown => (None, None),
+            Claimed::Elsewhere => {
+                let text = format!(
+                    "{} is open in another window, too, and only one of them can save. Close one of them, or save elsewhere.",
+                    self.path.display()
+                );
+                (None, Some(text))
+            }
+        };
         let writer = if self.store.is_read_only() {
             None
         } else {
             let wake = wake.clone();
             Some(Writer::start(self.store, move || wake()).map_err(|e| e.to_string())?)
         };
-        Ok(Project {
+        let project = Project {
             doc: self.doc,
             path: self.path,
             writer,
-        })
+            claim,
+        };
+        Ok((project, notice))
     }
 
     /// Whether it is a project of this video: the one that it would be opened with.
     fn is_of(&self, video: &Path) -> bool {
+        if self.doc.video.path.is_empty() {
+            return change_of(video, &self.doc.video).is_ok_and(|c| c.is_empty());
+        }
         match find_video(&self.path, &self.doc.video) {
             VideoPlace::AsRecorded(at) | VideoPlace::BesideProject(at) => {
                 whole(&at) == whole(video)
@@ -212,6 +362,12 @@ impl Found {
             VideoPlace::Missing(_) => false,
         }
     }
+}
+
+/// How a video differs from what is recorded of it, or why it cannot be opened.
+pub(super) fn change_of(video: &Path, recorded: &VideoInfo) -> Result<Vec<VideoChange>, String> {
+    let source = crate::video::open(video).map_err(|e| e.to_string())?;
+    Ok(compare_video(recorded, source.info()))
 }
 
 fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolved, Refusal> {
@@ -228,12 +384,17 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     if open.is_some_and(same) {
         return Err(Refusal::AlreadyOpen);
     }
+    let is_located = found.as_ref().is_some_and(|f| f.doc.video.path.is_empty());
+    let found = found.map(|f| f.into_project(wake)).transpose()?;
+    let (project, elsewhere) = found.unzip();
     Ok(Resolved {
-        project: found.map(|f| f.into_project(wake)).transpose()?,
+        project,
         remember: path.clone(),
+        again: Target::Path(path.clone()),
         video: path,
         places,
-        notice,
+        notice: notice.or(elsewhere.flatten()),
+        is_located,
     })
 }
 
@@ -276,7 +437,7 @@ fn find_project(video: &Path, places: &[PathBuf]) -> (Option<Found>, Option<Stri
 }
 
 /// Beside the video, or in the user's data folder if that may not be written to.
-fn places_for(video: &Path) -> Vec<PathBuf> {
+pub(super) fn places_for(video: &Path) -> Vec<PathBuf> {
     // A folder has no ending: "shot.01" and "shot.02" are two names.
     let stem = if video.is_dir() {
         video.file_name()
@@ -303,7 +464,8 @@ fn places_for(video: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
     use crate::{
-        project::{Size, Thresholds, VideoInfo},
+        formats::{Davis, ExportOptions, export},
+        project::{FrameIndex, FrameMask, Rle, Size, Thresholds, VideoInfo},
         store::Existing,
     };
     use std::sync::Arc;
@@ -336,7 +498,7 @@ mod tests {
         Store::create(&place, &project_for(&video), Existing::Refuse).unwrap();
         let found = open_video(video.clone(), None, &wake).ok().unwrap();
         assert_eq!(found.project.unwrap().path, place);
-        let found = open_project(place, None, &wake).ok().unwrap();
+        let found = open_project(place, None, None, &wake).ok().unwrap();
         assert_eq!(found.video, video);
     }
 
@@ -375,7 +537,7 @@ mod tests {
         let wake: Wake = Arc::new(|| {});
         let found = open_video(two.join("dog.mp4"), None, &wake).ok().unwrap();
         assert_eq!(found.project.unwrap().path, two.join("dog.sparrow"));
-        let found = open_project(two.join("dog.sparrow"), None, &wake);
+        let found = open_project(two.join("dog.sparrow"), None, None, &wake);
         assert_eq!(found.ok().unwrap().video, two.join("dog.mp4"));
     }
 
@@ -441,7 +603,7 @@ mod tests {
         Store::create(&place, &project_for(&video), Existing::Refuse).unwrap();
         open.project = Some(place.clone());
         assert_eq!(again(&open), Some(Refusal::AlreadyOpen));
-        let by_name = open_project(place, Some(&open), &wake).err();
+        let by_name = open_project(place, None, Some(&open), &wake).err();
         assert_eq!(by_name, Some(Refusal::AlreadyOpen));
         // Work on it that was saved elsewhere is another project.
         open.project = Some(dir.path().join("work.sparrow"));
@@ -455,10 +617,109 @@ mod tests {
         let doc = project_for(&dir.path().join("gone.mp4"));
         Store::create(&place, &doc, Existing::Refuse).unwrap();
         let wake: Wake = Arc::new(|| {});
-        let Some(Refusal::Fault(why)) = open_project(place, None, &wake).err() else {
+        let Some(Refusal::NoVideo { why, .. }) = open_project(place, None, None, &wake).err()
+        else {
             panic!("it has no video");
         };
-        assert!(why.contains("gone.mp4") && why.contains("beside"), "{why}");
+        assert!(why.contains("gone.mp4"), "{why}");
+    }
+
+    /// A folder of `frames` images of 4 × 4 pixels.
+    fn clip(at: &Path, frames: u32) {
+        std::fs::create_dir(at).unwrap();
+        for frame in 0..frames {
+            let name = format!("{frame}.png");
+            image::RgbImage::new(4, 4).save(at.join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_video_that_was_located_is_opened_if_the_masks_fit_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("dog.sparrow");
+        let doc = project_for(&dir.path().join("gone.mp4"));
+        Store::create(&place, &doc, Existing::Refuse).unwrap();
+        let (moved, other) = (dir.path().join("moved"), dir.path().join("other"));
+        clip(&moved, 1);
+        std::fs::create_dir(&other).unwrap();
+        image::RgbImage::new(8, 8)
+            .save(other.join("1.png"))
+            .unwrap();
+        let wake: Wake = Arc::new(|| {});
+        let locate = |video: &Path| open_project(place.clone(), Some(video.into()), None, &wake);
+        let found = locate(&moved).ok().unwrap();
+        assert!(found.is_located && found.video == moved);
+        for wrong in [other, dir.path().join("nowhere.mp4")] {
+            let Some(Refusal::NoVideo { place, .. }) = locate(&wrong).err() else {
+                panic!("{} is not its video", wrong.display());
+            };
+            // A slip in what was typed is mended, not typed anew.
+            assert_eq!(Path::new(&place), wrong);
+        }
+    }
+
+    /// As after an import of a dataset without images.
+    #[test]
+    fn a_project_that_knows_no_video_takes_the_one_of_its_name_and_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("dog.sparrow");
+        let doc = project_for(Path::new(""));
+        Store::create(&place, &doc, Existing::Refuse).unwrap();
+        let wake: Wake = Arc::new(|| {});
+        let open = || open_project(place.clone(), None, None, &wake);
+        let is_asked = |refused: Option<Refusal>| matches!(refused, Some(Refusal::NoVideo { place, .. }) if place.is_empty());
+        assert!(is_asked(open().err()));
+        let video = dir.path().join("dog");
+        clip(&video, 2);
+        assert!(is_asked(open().err()), "it is longer");
+        std::fs::remove_file(video.join("1.png")).unwrap();
+        let found = open().ok().unwrap();
+        assert!(found.is_located && found.video == video);
+        drop(found);
+        let found = open_video(video.clone(), None, &wake).ok().unwrap();
+        assert!(found.is_located && found.project.unwrap().path == place);
+    }
+
+    #[test]
+    fn an_import_whose_video_must_be_asked_for_says_what_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("out");
+        let mut doc = project_for(Path::new(""));
+        let mut object = doc.new_object("the box");
+        let rle = Rle::new(doc.video.size, vec![4, 4, 8]).unwrap();
+        object.frames.insert(FrameIndex(0), FrameMask::by_hand(rle));
+        doc.objects.push(object);
+        let options = ExportOptions {
+            sequence: Some("shot".to_owned()),
+            ..ExportOptions::default()
+        };
+        export(&doc, &Davis, &at, &options, None, &mut |_, _| true).unwrap();
+        let wake: Wake = Arc::new(|| {});
+        let refused = import(at, &Davis, None, None, &wake).err();
+        let Some(Refusal::NoVideo { why, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(
+            why.contains("were imported to") && why.contains("does not know its video"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_project_that_is_open_elsewhere_is_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let video = dir.path().join("dog.mp4");
+        std::fs::write(&video, "v").unwrap();
+        let place = dir.path().join("dog.sparrow");
+        Store::create(&place, &project_for(&video), Existing::Refuse).unwrap();
+        let wake: Wake = Arc::new(|| {});
+        let open = || open_video(video.clone(), None, &wake).ok().unwrap();
+        let first = open();
+        assert_eq!(first.notice, None);
+        let said = open().notice.unwrap();
+        assert!(said.contains("another window"), "{said}");
+        drop(first);
+        assert_eq!(open().notice, None);
     }
 
     #[test]

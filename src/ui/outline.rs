@@ -55,6 +55,7 @@ impl App {
                 return;
             }
             self.finish_prompt();
+            self.stay();
             self.about_to_edit_masks();
             self.state.outline = Some(Outline {
                 frame,
@@ -69,7 +70,7 @@ impl App {
     /// Closes a polygon that is being drawn, or ends the clicks.
     pub(super) fn finish_what_is_drawn(&mut self) {
         if !self.close_outline() {
-            self.finish_prompt();
+            self.finish_object();
         }
     }
 
@@ -115,6 +116,7 @@ impl App {
             self.state.outline = Some(outline);
             return true;
         };
+        self.stay();
         self.about_to_edit_masks();
         let Some(session) = &self.state.session else {
             return true;

@@ -43,6 +43,7 @@ const CVAT: &[(Action, &[(Modifiers, Key)])] = &[
     (Action::ToolBox, &[(SHIFT, Key::R)]),
     (Action::ToolSelect, &[(SHIFT, Key::S)]),
     (Action::NextLook, &[(SHIFT, Key::N)]),
+    (Action::PreviousLook, &[(ALT, Key::N)]),
 ];
 
 const ANY_LABELING: &[(Action, &[(Modifiers, Key)])] = &[
@@ -55,6 +56,7 @@ const ANY_LABELING: &[(Action, &[(Modifiers, Key)])] = &[
         &[(NONE, Key::A), (NONE, Key::ArrowLeft)],
     ),
     (Action::NextLook, &[(CTRL_SHIFT, Key::D)]),
+    (Action::PreviousLook, &[(CTRL_SHIFT, Key::A)]),
     (Action::ToolBox, &[(NONE, Key::R)]),
     (Action::ToolPolygon, &[(NONE, Key::P)]),
     (Action::ToolPoints, &[(NONE, Key::Q)]),

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use super::session::{Saving, Wake};
+use super::{
+    claim::{Claim, Claimed},
+    session::{Saving, Wake},
+};
 use crate::{
     project::{Document, Edit},
     store::{Existing, Store, StoreError, Writer},
@@ -18,6 +21,15 @@ pub(crate) const NAMES: u32 = 100;
 pub(super) struct Saver {
     pub(super) path: Option<PathBuf>,
     pub(super) stage: Stage,
+    /// Says to other windows that the file is open here.
+    pub(super) claim: Option<Claim>,
+}
+
+/// A file that was made.
+pub(super) struct Made {
+    path: PathBuf,
+    writer: Writer,
+    claim: Option<Claim>,
 }
 
 /// How far the file is.
@@ -29,7 +41,7 @@ pub(super) enum Stage {
     },
     /// The file is being made, with everything up to now in it; what came since waits.
     Making {
-        answer: Receiver<Result<(PathBuf, Writer), String>>,
+        answer: Receiver<Result<Made, String>>,
         waiting: Vec<Edit>,
         places: Vec<PathBuf>,
         wake: Wake,
@@ -54,6 +66,7 @@ impl Saver {
         Self {
             path: None,
             stage: Stage::Nothing { places, wake },
+            claim: None,
         }
     }
 
@@ -115,12 +128,13 @@ impl Saver {
                     }
                 };
                 match made {
-                    Ok((path, mut writer)) => {
+                    Ok(mut made) => {
                         for edit in waiting.drain(..) {
-                            writer.commit(edit);
+                            made.writer.commit(edit);
                         }
-                        self.path = Some(path);
-                        self.stage = Stage::Writing(writer);
+                        self.path = Some(made.path);
+                        self.claim = made.claim;
+                        self.stage = Stage::Writing(made.writer);
                     }
                     Err(why) => {
                         self.stage = Stage::Failed {
@@ -166,17 +180,33 @@ impl Drop for Saver {
         if let Stage::Making {
             answer, waiting, ..
         } = &mut self.stage
-            && let Ok(Ok((_, mut writer))) = answer.recv()
+            && let Ok(Ok(mut made)) = answer.recv()
         {
             for edit in waiting.drain(..) {
-                writer.commit(edit);
+                made.writer.commit(edit);
             }
         }
     }
 }
 
+/// Makes the file and its writer, and claims it for this window.
+fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<Made, String> {
+    let (path, store) = create_file(places, doc)?;
+    let wake = wake.clone();
+    let writer = Writer::start(store, move || wake()).map_err(|e| e.to_string())?;
+    let claim = match Claim::of(&path) {
+        Claimed::Here(claim) => Some(claim),
+        Claimed::Elsewhere | Claimed::Unknown => None,
+    };
+    Ok(Made {
+        path,
+        writer,
+        claim,
+    })
+}
+
 /// Makes the file at the first place that takes it. A name that is taken is left alone: a number is added.
-fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<(PathBuf, Writer), String> {
+pub(super) fn create_file(places: &[PathBuf], doc: &Document) -> Result<(PathBuf, Store), String> {
     let mut why = "there is no folder to save in".to_owned();
     for place in places {
         if let Some(folder) = place.parent() {
@@ -186,12 +216,7 @@ fn create(places: &[PathBuf], doc: &Document, wake: &Wake) -> Result<(PathBuf, W
         for number in 1..NAMES {
             let path = numbered(place, number);
             match Store::create(&path, doc, Existing::Refuse) {
-                Ok(store) => {
-                    let wake = wake.clone();
-                    return Writer::start(store, move || wake())
-                        .map(|writer| (path, writer))
-                        .map_err(|e| e.to_string());
-                }
+                Ok(store) => return Ok((path, store)),
                 Err(_) if path.exists() => {}
                 Err(error) => {
                     why = StoreError::to_string(&error);

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{
+    claim::Claim,
     review::Review,
     saver::{Saver, Stage},
 };
 use crate::{
-    project::{Document, Edit, EditError, History, apply},
+    project::{Document, Edit, EditError, History, StepId, apply},
     store::Writer,
 };
 
@@ -56,8 +57,14 @@ impl Session {
             Saver {
                 path: Some(path),
                 stage: Stage::Writing(writer),
+                claim: None,
             },
         )
+    }
+
+    /// Says to other windows that the document's file is open here.
+    pub(crate) fn hold(&mut self, claim: Option<Claim>) {
+        self.saver.claim = claim;
     }
 
     /// A document whose file may only be read.
@@ -68,6 +75,7 @@ impl Session {
             Saver {
                 path: Some(path),
                 stage: Stage::Refused { why, lost: false },
+                claim: None,
             },
         )
     }
@@ -284,6 +292,30 @@ impl Session {
         self.history.redo_label()
     }
 
+    /// The step that the next undo takes back.
+    pub(crate) fn undo_id(&self) -> Option<StepId> {
+        self.history.undo_id()
+    }
+
+    /// The step that the next redo makes again.
+    pub(crate) fn redo_id(&self) -> Option<StepId> {
+        self.history.redo_id()
+    }
+
+    /// The change that undo would make, or redo; an open step has to be ended before.
+    pub(crate) fn next_edit(&self, undo: bool) -> Option<&Edit> {
+        if undo {
+            self.history.undo_edit()
+        } else {
+            self.history.redo_edit()
+        }
+    }
+
+    /// Something new has begun: what was undone does not come again.
+    pub(crate) fn forget_redo(&mut self) {
+        self.history.forget_redo();
+    }
+
     /// Looks after the writing; call once per frame. Where the project was to be saved elsewhere, tells once where it is
     /// now, or why it is not.
     pub(crate) fn poll(&mut self) -> Option<Result<PathBuf, String>> {
@@ -321,9 +353,17 @@ impl Session {
         self.saver.retry(&self.doc);
     }
 
-    /// Whether trying again may help; a write-protected project takes nothing, however often.
+    /// Whether trying again may help; a write-protected project takes nothing, however often, nor does one that another
+    /// window has changed.
     pub(crate) fn can_retry(&self) -> bool {
-        !matches!(self.saver.stage, Stage::Refused { .. })
+        match &self.saver.stage {
+            Stage::Refused { .. } => false,
+            Stage::Writing(writer) => {
+                let state = writer.state();
+                state.trouble.is_none() || state.can_retry
+            }
+            Stage::Nothing { .. } | Stage::Making { .. } | Stage::Failed { .. } => true,
+        }
     }
 
     /// Makes a new file at `place` with everything in it, and goes on there once it is whole; until then the old one

@@ -11,11 +11,12 @@ use std::{
 use egui::{Pos2, Rect, TextureHandle, Vec2};
 
 use super::{
-    actions::Action, brush::Painting, keymap::Keymap, lanes::Lane, leaving::Leaving,
-    outline::Outline, session::Session, settings::Settings,
+    actions::Action, brush::Painting, dialogs::PathForm, emissions::ChosenEmission, keymap::Keymap,
+    lanes::Lane, leaving::Leaving, logic::cut, outline::Outline, prompting::Prompting,
+    session::Session, settings::Settings, thresholds::Choice, time_view::TimeView,
 };
 use crate::{
-    project::{BoxPx, Emission, FrameIndex, Object, ObjectId, PointPx, Size, Thresholds},
+    project::{BoxPx, FrameIndex, Object, ObjectId, Size, Thresholds},
     render::{HeatGrid, MaskLayers},
     task::{JobId, PropagateDirection},
     video::Frame,
@@ -53,6 +54,9 @@ pub(crate) enum Sort {
     #[default]
     Confidence,
 }
+
+/// Speeds that a clip can be played at.
+pub(crate) const SPEEDS: [f32; 4] = [0.25, 0.5, 1.0, 2.0];
 
 /// Zoom and place of the picture. `None` = fitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -159,6 +163,8 @@ pub(crate) enum JobKind {
         thresholds: Thresholds,
         /// What was selected when it was asked.
         selected: Option<ObjectId>,
+        /// Asked from the phrase field.
+        typed: bool,
     },
     Segment {
         frame: FrameIndex,
@@ -200,7 +206,7 @@ impl Job {
             JobKind::LoadModel => "loading the model".to_owned(),
             JobKind::OpenClip => "handing the clip to the model".to_owned(),
             JobKind::Ground { frame, phrase, .. } => {
-                format!("grounding “{phrase}” on frame {}", frame.0)
+                format!("grounding “{}” on frame {}", cut(phrase, 30), frame.0)
             }
             JobKind::Segment { frame } => format!("segmenting frame {}", frame.0),
             JobKind::Propagate { what, .. } => format!("propagating {what}"),
@@ -244,43 +250,6 @@ impl ModelState {
             self.device = device;
             self.ready = true;
         }
-    }
-}
-
-/// Clicks (and a box) that make one mask.
-#[derive(Clone, Debug)]
-pub(crate) struct Prompting {
-    pub(crate) object: ObjectId,
-    pub(crate) frame: FrameIndex,
-    pub(crate) points: Vec<(PointPx, bool)>,
-    pub(crate) box_px: Option<BoxPx>,
-    /// The mask before the first click, to be refined.
-    pub(crate) before: Option<crate::project::Rle>,
-    pub(crate) job: Option<JobId>,
-    /// What the prompt is for: a person's own mask becomes an anchor, a chosen proposal does not.
-    pub(crate) by_hand: bool,
-    /// The phrase whose emission on this frame lists the object, if that is made only now.
-    pub(crate) phrase: Option<String>,
-    /// Something of it stands in the document.
-    pub(crate) answered: bool,
-    /// Number of the undo step that collects it.
-    pub(crate) step: u64,
-    /// Depth of the history when it was asked; what makes that deeper is newer.
-    pub(crate) depth: usize,
-    /// What was selected before it; again so if nothing comes of it.
-    pub(crate) selected_before: Option<ObjectId>,
-    /// To be asked once the prompts before it have their answers.
-    pub(crate) due: bool,
-    /// The object was in the document when it was asked.
-    pub(crate) existed: bool,
-    /// Accepted before there was a mask: it comes as an anchor.
-    pub(crate) accepted: bool,
-}
-
-impl Prompting {
-    /// Whether a mask is still to come.
-    pub(crate) fn is_pending(&self) -> bool {
-        self.due || self.job.is_some()
     }
 }
 
@@ -343,6 +312,13 @@ pub(crate) enum Dialog {
     DeleteObject(ObjectId),
     /// Something is not saved, and this would lose it.
     Unsaved(Leaving),
+    /// A path is to be typed.
+    Path(PathForm),
+    /// One sequence of a dataset is to be chosen.
+    Sequences {
+        dataset: PathBuf,
+        names: Vec<String>,
+    },
 }
 
 /// The export dialog.
@@ -375,6 +351,8 @@ pub(crate) enum ExportStatus {
     Done {
         summary: String,
         losses: Vec<String>,
+        /// Where it is.
+        folder: PathBuf,
         /// Masks or pixels of them are among the losses.
         lost_masks: bool,
     },
@@ -465,6 +443,10 @@ pub(crate) struct State {
     pub(crate) frame: u32,
     /// Since when, and from which frame, the clip plays (egui's clock).
     pub(crate) playing: Option<(f64, u32)>,
+    /// Seconds of the clip per second, one of [`SPEEDS`].
+    pub(crate) speed: f32,
+    /// The part of the clip that the timeline shows.
+    pub(crate) time_view: TimeView,
     /// Frames that propagation is limited to, inclusive.
     pub(crate) range: (Option<u32>, Option<u32>),
     pub(crate) only_selected: bool,
@@ -482,10 +464,16 @@ pub(crate) struct State {
     pub(crate) prompting: Option<Prompting>,
     /// Prompts that were left before their masks came, oldest first; at most one of them has been asked.
     pub(crate) finishing: Vec<Prompting>,
+    /// The prompt whose clicks were all undone; redo brings it back.
+    pub(crate) taken_back: Option<Prompting>,
+    /// The object that was finished on the frame in view: the next click or box begins a new one.
+    pub(crate) finished: Option<ObjectId>,
     /// What is to be carried once they have come, in this order.
     pub(crate) queued: Vec<QueuedPropagation>,
     /// The proposal that was clicked last and the document's revision since: a second click takes the first one back.
     pub(crate) toggled: Option<(usize, u64)>,
+    /// Which proposals a person kept or dropped; as long as no threshold has moved, the document says it.
+    pub(crate) chosen_by_hand: Option<Vec<Choice>>,
     /// A polygon that is being drawn.
     pub(crate) outline: Option<Outline>,
     /// It is cut out of the mask instead of joining it.
@@ -502,6 +490,7 @@ pub(crate) struct State {
     pub(crate) compare_held: bool,
     pub(crate) opacity: f32,
     pub(crate) hovered_proposal: Option<usize>,
+    pub(crate) chosen_emission: Option<ChosenEmission>,
     pub(crate) sort: Sort,
     /// Sorted rows of the proposals table: of emission and revision.
     pub(crate) rows: Vec<usize>,
@@ -540,6 +529,8 @@ impl State {
             leaving: None,
             frame: 0,
             playing: None,
+            speed: 1.0,
+            time_view: TimeView::default(),
             range: (None, None),
             only_selected: false,
             use_tsf: true,
@@ -554,8 +545,11 @@ impl State {
             painting: None,
             prompting: None,
             finishing: Vec::new(),
+            taken_back: None,
+            finished: None,
             queued: Vec::new(),
             toggled: None,
+            chosen_by_hand: None,
             outline: None,
             outline_cuts: false,
             view: CanvasView::default(),
@@ -567,6 +561,7 @@ impl State {
             compare_held: false,
             opacity: settings.mask_opacity,
             hovered_proposal: None,
+            chosen_emission: None,
             sort: Sort::default(),
             rows: Vec::new(),
             overlay: None,
@@ -611,18 +606,6 @@ impl State {
             .map_or(1, |s| s.doc.video.frames.max(1))
     }
 
-    /// The newest emission on the frame in view, with its index.
-    pub(crate) fn emission_here(&self) -> Option<(usize, &Emission)> {
-        let session = self.session.as_ref()?;
-        session
-            .doc
-            .emissions
-            .iter()
-            .enumerate()
-            .rev()
-            .find(|(_, e)| e.frame == self.here())
-    }
-
     /// An id that no object has and that no click or stroke under way has been given.
     pub(crate) fn free_id(&self) -> Option<ObjectId> {
         let prompts = self.prompts().map(|p| p.object);
@@ -647,6 +630,21 @@ impl State {
     pub(crate) fn is_awaited(&self, object: ObjectId, frame: FrameIndex) -> bool {
         self.prompts()
             .any(|p| p.object == object && p.frame == frame && p.is_pending())
+    }
+
+    /// Whether the selected object was finished on the frame in view.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.is_some() && self.finished == self.selected
+    }
+
+    /// The phrase that a drawn box becomes a proposal for; without one it becomes a mask.
+    pub(crate) fn box_phrase(&self) -> Option<String> {
+        if self.box_use == BoxUse::Segment {
+            return None;
+        }
+        let emitted = self.emission_here().map(|(_, e)| e.phrase.clone());
+        let typed = self.phrase.trim().to_owned();
+        emitted.or((!typed.is_empty()).then_some(typed))
     }
 
     /// The selected object.

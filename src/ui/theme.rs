@@ -70,8 +70,6 @@ pub(crate) struct Palette {
     pub(crate) good_soft: Color32,
     /// Worth a look.
     pub(crate) look: Color32,
-    /// The same behind a lane.
-    pub(crate) look_soft: Color32,
     /// Went wrong, deletes.
     pub(crate) bad: Color32,
 }
@@ -80,7 +78,7 @@ const fn grey(value: u32) -> Color32 {
     Color32::from_rgb((value >> 16) as u8, (value >> 8) as u8, value as u8)
 }
 
-const DARK: Palette = Palette {
+pub(crate) const DARK: Palette = Palette {
     canvas: grey(0x0e_0f12),
     panel: grey(0x1a_1c21),
     well: grey(0x11_1216),
@@ -97,7 +95,6 @@ const DARK: Palette = Palette {
     good: grey(0x3d_cf8e),
     good_soft: grey(0x1c_2d26),
     look: grey(0xf2_b441),
-    look_soft: grey(0x8a_6a2a),
     bad: grey(0xf2_6b6b),
 };
 
@@ -113,13 +110,12 @@ const LIGHT: Palette = Palette {
     text_weak: grey(0x4f_5663),
     text_faint: grey(0x59_606f),
     accent: grey(0x1f_5fe6),
-    accent_text: grey(0x1f_5fe6),
+    accent_text: grey(0x1a_52c8),
     on_accent: grey(0xff_ffff),
-    good: grey(0x0f_7a4a),
+    good: grey(0x0b_6a3f),
     good_soft: grey(0xdc_f1e6),
-    look: grey(0x9a_6200),
-    look_soft: grey(0xf5_c86a),
-    bad: grey(0xc0_2f36),
+    look: grey(0x82_5200),
+    bad: grey(0xab_262d),
 };
 
 /// The colours in force.
@@ -300,8 +296,13 @@ mod tests {
             }
             assert!(contrast(p.good, p.good_soft) > 4.5);
             for colour in [p.good, p.look, p.bad, p.accent_text] {
-                assert!(contrast(colour, p.panel) > 4.5, "{colour:?}");
+                for surface in [p.canvas, p.panel, p.well, p.chosen] {
+                    let found = contrast(colour, surface);
+                    assert!(found > 4.5, "{colour:?} on {surface:?}: {found}");
+                }
             }
+            // Marks stand over the lanes of the timeline.
+            assert!(contrast(p.text, p.panel) > 7.0);
             assert!(contrast(p.on_accent, p.accent) > 4.5);
         }
     }

@@ -95,16 +95,16 @@ pub(crate) fn action_icon(
 }
 
 /// An icon button for something that is on or off, quieter than a chosen tool.
-pub(crate) fn toggle_icon(
+pub(crate) fn sized_toggle_icon(
     ui: &mut Ui,
     keymap: &Keymap,
     icon: Icon,
     action: Action,
     on: bool,
+    side: f32,
     out: &mut Out,
 ) {
     let p = theme::palette(ui);
-    let side = 30.0;
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, on, action.label()));
     let fill = if response.hovered() {
@@ -119,7 +119,7 @@ pub(crate) fn toggle_icon(
         focus_ring(ui, rect);
     }
     let colour = if on { p.accent_text } else { p.text_weak };
-    icon.paint(ui.painter(), rect, 17.0, colour);
+    icon.paint(ui.painter(), rect, (side * 0.57).min(17.0), colour);
     if action_tooltip(response, keymap, action).clicked() {
         out.act(action);
     }
@@ -165,6 +165,15 @@ pub(crate) fn slider(ui: &mut Ui, name: &str, width: f32, slider: egui::Slider<'
     .accessible_name(name)
 }
 
+/// Explains a widget beside the row that it stands in, whose left edge is `left`: above and below stand others.
+pub(crate) fn tooltip_beside(response: Response, left: f32, text: &str) -> Response {
+    let row = response.rect.with_min_x(left.min(response.rect.left()));
+    let mut tooltip = egui::Tooltip::for_enabled(&response);
+    tooltip.popup = tooltip.popup.anchor(row).align(egui::RectAlign::LEFT);
+    tooltip.show(|ui| ui.label(text));
+    response
+}
+
 /// A heading in a panel: small capitals left, a remark right.
 pub(crate) fn section_header(ui: &mut Ui, title: &str, remark: &str) {
     let p = theme::palette(ui);
@@ -203,11 +212,11 @@ pub(crate) fn score_cell(ui: &Ui, rect: Rect, value: f32, colour: Color32, text:
     );
 }
 
-/// ".91", "1.0"
+/// ".91", "1.00"
 pub(crate) fn two_digits(value: f32) -> String {
     let hundredths = (value.clamp(0.0, 1.0) * 100.0).round() as u32;
     if hundredths == 100 {
-        "1.0".to_owned()
+        "1.00".to_owned()
     } else {
         format!(".{hundredths:02}")
     }

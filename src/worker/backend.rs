@@ -1,11 +1,16 @@
 //! What the inference thread needs of an engine, so that its promises can be proved with a fake one.
 
+use std::time::{Duration, Instant};
+
 use crossbeam_channel::Sender;
 
 use crate::{
     infer::{InferError, memory_ran_out, model::ModelError},
-    task::{CancelToken, JobId, Progress, Request, Update},
+    task::{CancelToken, Cancelled, JobId, Progress, Request, Update},
 };
+
+/// Progress within a stage wakes the receiver at most so often: who waits draws a picture each time.
+const WAKE_EVERY: Duration = Duration::from_millis(50);
 
 /// Whether a task has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,17 @@ pub trait Backend {
     fn relieve(&mut self) {}
 }
 
+/// Whether an error says that the job was stopped on request, however deep that lies. [`InferError`] stands for what is in
+/// it and is no link of its own in the chain, so it has to be asked itself.
+pub(super) fn was_cancelled(error: &anyhow::Error) -> bool {
+    let infer = |e: Option<&InferError>| matches!(e, Some(InferError::Cancelled(_)));
+    error.is::<Cancelled>()
+        || infer(error.downcast_ref())
+        || error
+            .chain()
+            .any(|e| e.is::<Cancelled>() || infer(e.downcast_ref()))
+}
+
 /// The words in which an error says that the device, or the machine, had no memory left, without any advice around them; `None` if it says
 /// something else.
 pub(super) fn out_of_memory(error: &anyhow::Error) -> Option<String> {
@@ -62,11 +78,11 @@ pub struct Output<'a> {
     pub(super) job: JobId,
     pub(super) cancel: CancelToken,
     pub(super) updates: &'a Sender<Update>,
-    pub(super) wake: &'a (dyn Fn() + Send),
+    pub(super) wake: &'a (dyn Fn() + Send + Sync),
 }
 
 /// Sends and wakes; a receiver that is gone has lost interest, which the queue tells the thread as well.
-pub(super) fn send(updates: &Sender<Update>, wake: &(dyn Fn() + Send), update: Update) {
+pub(super) fn send(updates: &Sender<Update>, wake: &dyn Fn(), update: Update) {
     if updates.send(update).is_ok() {
         wake();
     }
@@ -91,9 +107,10 @@ impl Output<'_> {
         });
     }
 
-    /// What blocking functions report to and look at.
-    pub fn progress(&self) -> Progress<'static> {
-        let (job, updates) = (self.job, self.updates.clone());
+    /// What blocking functions report to and look at. The receiver is woken for every new stage, and now and then within one.
+    pub fn progress(&self) -> Progress<'_> {
+        let (job, updates, wake) = (self.job, self.updates, self.wake);
+        let mut told: Option<(String, Instant)> = None;
         Progress::new(self.cancel.clone(), move |done, total, stage| {
             let update = Update::Progress {
                 job,
@@ -102,14 +119,61 @@ impl Output<'_> {
                 stage: stage.to_owned(),
             };
             // Progress is the one thing that may be lost: the next report is newer.
-            drop(updates.try_send(update));
+            if updates.try_send(update).is_err() {
+                return;
+            }
+            let fresh = |(last, at): &(String, Instant)| last == stage && at.elapsed() < WAKE_EVERY;
+            if !told.as_ref().is_some_and(fresh) {
+                told = Some((stage.to_owned(), Instant::now()));
+                wake();
+            }
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[test]
+    fn a_cancel_is_seen_however_it_is_wrapped() {
+        let infer = || InferError::from(Cancelled);
+        for error in [
+            anyhow::Error::new(Cancelled),
+            anyhow::Error::new(Cancelled).context("tracking stopped"),
+            infer().into(),
+            anyhow::Error::new(infer()).context("tracking stopped"),
+            anyhow::anyhow!("the phrase was not read").context(Cancelled),
+        ] {
+            assert!(was_cancelled(&error), "{error:?}");
+        }
+        let failed = InferError::Network("cancelled".into());
+        assert!(!was_cancelled(&failed.into()), "words alone say nothing");
+    }
+
+    #[test]
+    fn every_stage_that_is_told_wakes_the_receiver() {
+        let (updates, received) = crossbeam_channel::bounded(2);
+        let wakes = AtomicUsize::new(0);
+        let wake = || {
+            wakes.fetch_add(1, Ordering::SeqCst);
+        };
+        let out = Output {
+            job: JobId(1),
+            cancel: CancelToken::default(),
+            updates: &updates,
+            wake: &wake,
+        };
+        let mut progress = out.progress();
+        progress.tell(0, 2, "looking");
+        progress.tell(1, 2, "decoding");
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        progress.tell(2, 2, "lost, for the channel is full");
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        assert_eq!(received.len(), 2);
+    }
 
     /// Whoever tells the person says what to do; said twice, one inside of the other, it is no sentence.
     #[test]

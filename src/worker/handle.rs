@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
@@ -13,13 +13,17 @@ use crate::task::{CancelToken, JobId, Request, Update};
 
 use super::queue::{Entry, Queue, is_barrier};
 
+/// How long a handle that goes away waits for the thread. What cannot be stopped, a model that is being loaded or a network
+/// at work, may take minutes; nothing of it is wanted, and nothing on the disk depends on it.
+const GRACE: Duration = Duration::from_secs(2);
+
 struct Open {
     cancel: CancelToken,
     /// An interactive prompt: a newer one makes it worthless.
     interactive: bool,
 }
 
-/// Submits requests and receives updates.
+/// Submits requests and receives updates. Dropped, it stops all jobs and waits for the thread, though not for long.
 pub struct WorkerHandle {
     queue: Arc<Queue>,
     updates: Option<Receiver<Update>>,
@@ -61,9 +65,7 @@ impl WorkerHandle {
             after: self.last_barrier,
             request,
         };
-        if is_barrier(&entry.request) {
-            self.last_barrier = Some(job);
-        }
+        let barrier = is_barrier(&entry.request);
         if interactive {
             for open in self.open.values().filter(|o| o.interactive) {
                 open.cancel.cancel();
@@ -80,7 +82,14 @@ impl WorkerHandle {
             if let Some(old) = self.queue.replace_slot(entry) {
                 self.local.push_back(Update::Cancelled { job: old.job });
             }
-        } else if !self.queue.push(entry) {
+        } else if let Some(gone) = self.queue.push(entry) {
+            // One that never gets in opens nothing that a prompt could wait for.
+            if barrier {
+                self.last_barrier = Some(job);
+            }
+            let ends = gone.into_iter().map(|e| Update::Cancelled { job: e.job });
+            self.local.extend(ends);
+        } else {
             self.local.push_back(Update::Failed {
                 job,
                 text: "too much is waiting for the model; wait for some of it to finish".into(),
@@ -193,9 +202,17 @@ impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.cancel_all();
         self.queue.close();
-        // A thread that waits for room in the channel is let go by the receiver's end.
-        self.updates = None;
-        if let Some(thread) = self.thread.take() {
+        // Received to the end, so that the thread never waits for room in the channel.
+        let deadline = Instant::now() + GRACE;
+        let ended = self.updates.take().is_none_or(|updates| {
+            loop {
+                match updates.recv_deadline(deadline) {
+                    Ok(_) => {}
+                    Err(end) => break end == RecvTimeoutError::Disconnected,
+                }
+            }
+        });
+        if let Some(thread) = self.thread.take().filter(|_| ended) {
             // It has caught every panic of the engine; one that got past has nothing left to report to.
             drop(thread.join());
         }

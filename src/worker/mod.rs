@@ -10,7 +10,10 @@ mod handle;
 mod queue;
 mod thread;
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub use backend::{Backend, Flow, Output};
 pub use engine::{InferBackend, InferTask};
@@ -27,7 +30,7 @@ pub struct Worker;
 
 impl Worker {
     /// Starts the thread. `factory` makes the backend there; if it fails, every job fails with its words. `wake` is called
-    /// on the thread after each update.
+    /// after each update, of progress now and then.
     ///
     /// # Errors
     /// If the system refuses another thread.
@@ -38,6 +41,9 @@ impl Worker {
         let queue = Arc::new(Queue::default());
         let (updates, receiver) = crossbeam_channel::bounded(UPDATES);
         let for_thread = Arc::clone(&queue);
+        // Progress may be told from any thread that an engine starts.
+        let wake = Mutex::new(wake);
+        let wake = move || (*wake.lock().unwrap_or_else(PoisonError::into_inner))();
         let thread = std::thread::Builder::new()
             .name("inference".into())
             .spawn(move || {

@@ -48,15 +48,23 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job; false if too many wait.
-    pub(super) fn push(&self, entry: Entry) -> bool {
+    /// Adds a job. Where there is no room, cancelled ones give up their places and are handed out; `None` if too many wait
+    /// even so.
+    pub(super) fn push(&self, entry: Entry) -> Option<VecDeque<Entry>> {
         let mut state = self.lock();
+        let mut gone = VecDeque::new();
         if state.jobs.len() >= CAPACITY {
-            return false;
+            // A prompt may wait for a barrier, cancelled or not: it is passed only by being worked off.
+            let gives_way = |e: &Entry| e.cancel.is_cancelled() && !is_barrier(&e.request);
+            let jobs = std::mem::take(&mut state.jobs);
+            (gone, state.jobs) = jobs.into_iter().partition(gives_way);
+        }
+        if state.jobs.len() >= CAPACITY {
+            return None;
         }
         state.jobs.push_back(entry);
         self.filled.notify_one();
-        true
+        Some(gone)
     }
 
     /// Puts a prompt into the slot and hands out the one that lay there.

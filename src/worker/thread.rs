@@ -8,17 +8,17 @@ use std::{
 
 use crossbeam_channel::Sender;
 
-use crate::task::{Cancelled, JobId, Update};
+use crate::task::{JobId, Update};
 
 use super::{
-    backend::{Backend, Flow, Output, out_of_memory, send},
+    backend::{Backend, Flow, Output, out_of_memory, send, was_cancelled},
     queue::{Entry, Queue, is_barrier},
 };
 
 pub(super) struct Thread<B: Backend> {
     pub(super) queue: Arc<Queue>,
     pub(super) updates: Sender<Update>,
-    pub(super) wake: Box<dyn Fn() + Send>,
+    pub(super) wake: Box<dyn Fn() + Send + Sync>,
     /// The engine, or why there is none.
     pub(super) backend: Result<B, String>,
     pub(super) opened: Option<JobId>,
@@ -135,7 +135,7 @@ fn guarded<B: Backend, T>(
     };
     match catch_unwind(AssertUnwindSafe(|| call(engine))) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.chain().any(|e| e.is::<Cancelled>()) => Err(End::Cancelled),
+        Ok(Err(error)) if was_cancelled(&error) => Err(End::Cancelled),
         Ok(Err(error)) => Err(match out_of_memory(&error) {
             Some(words) => End::Full(words),
             None => End::Failed(format!("{error:#}")),

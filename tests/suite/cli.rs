@@ -749,3 +749,37 @@ fn names_that_nothing_has_are_bad_usage() {
     ];
     refused(dir.path(), &eval, 2, &["--limit"]);
 }
+
+/// Hours of work are neither begun anew nor replaced by a slip.
+#[test]
+fn what_training_left_is_not_replaced_without_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("run")).unwrap();
+    let checkpoint = at("run/filtration.checkpoint.safetensors");
+    fs::write(&checkpoint, b"hours of work").unwrap();
+    let stage = ["train", "filtration", "--out", "run", "--steps", "1"];
+    refused(dir.path(), &stage, 1, &["--resume", "--force"]);
+    assert_eq!(fs::read(&checkpoint).unwrap(), b"hours of work");
+
+    let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/nano.safetensors");
+    fs::copy(nano, at("nano.safetensors")).unwrap();
+    fs::write(at("mine.safetensors"), b"mine").unwrap();
+    let export = |out| {
+        let init = "nano.safetensors";
+        ["train", "export", "--init", init, "--out", out, "--force"]
+    };
+    let (taken, read) = (export("mine.safetensors"), export("nano.safetensors"));
+    refused(dir.path(), &taken[..6], 1, &["exists already", "--force"]);
+    assert_eq!(fs::read(at("mine.safetensors")).unwrap(), b"mine");
+    refused(dir.path(), &read, 1, &["is what is read"]);
+    let run = sparrow(dir.path(), &taken);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(fs::metadata(at("mine.safetensors")).unwrap().len() > 1_000_000);
+    // The folder is made.
+    let run = sparrow(dir.path(), &export("new/mine.safetensors"));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let names = entries(dir.path());
+    let half = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with('.');
+    assert!(!names.iter().any(half), "{names:?}");
+}

@@ -49,6 +49,9 @@ mod ui_fake;
 /// Work by hand in the window while the model answers.
 #[cfg(feature = "gui")]
 mod ui_hand;
+/// Finding one's way in the window: tools, emissions, marks, the timeline.
+#[cfg(feature = "gui")]
+mod ui_inspect;
 /// Keys that are held in the window, and who has the keyboard.
 #[cfg(feature = "gui")]
 mod ui_keys;

@@ -34,6 +34,8 @@ fn wait_for<'a>(window: &mut Window, texts: &[&'a str]) -> &'a str {
             .iter()
             .find(|t| window.harness.query_by_label_contains(t).is_some());
         if let Some(found) = found {
+            // The dialog has grown by it and moves to the middle again before its buttons can be clicked.
+            window.settle();
             return found;
         }
         assert!(
@@ -58,6 +60,7 @@ fn an_earlier_export_is_replaced_where_that_is_allowed() {
     show(&mut window, &out);
     window.click("Export");
     wait_for(&mut window, &[WRITTEN]);
+    assert!(window.harness.query_by_label("Open folder").is_some());
     window.click("Close");
     let frames = || {
         import(&Coco, &out, None).unwrap().document.objects[0]
@@ -93,7 +96,6 @@ fn an_export_is_stopped_by_its_button_or_is_whole() {
     window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
     let out = window.dir.path().join("out");
     show(&mut window, &out);
-    window.click("Frames as images beside the masks");
     window.harness.get_by_label("Export").click();
     // Once for the click, once more to draw what came of it.
     window.harness.step();
@@ -115,7 +117,6 @@ fn closing_the_window_leaves_no_unfinished_export() {
     window.press_with(egui::Modifiers::COMMAND, egui::Key::P);
     let out = window.dir.path().join("out");
     show(&mut window, &out);
-    window.click("Frames as images beside the masks");
     window.harness.get_by_label("Export").click();
     window.harness.step();
     let Window { harness, dir } = window;

@@ -90,6 +90,7 @@ fn proposal(box_px: BoxPx, objectness: f32, filtration: f32, drawn: bool) -> Pro
         confidence: filtration * (0.6 + 0.4 * objectness),
         selected: false,
         drawn,
+        incredible: false,
     }
 }
 

@@ -76,6 +76,7 @@ fn a_proposal_chosen_after_no_match_makes_an_object_of_that_phrase() {
 fn a_box_drawn_for_what_the_model_does_not_see_is_taken_for_it() {
     let mut window = open();
     window.ground("nothing at all");
+    window.press(egui::Key::Escape);
     window.press(egui::Key::R);
     window.drag(egui::vec2(-120.0, -60.0), egui::vec2(-40.0, 20.0));
     let made = object(&window, 1).expect("made of the box");
@@ -207,6 +208,7 @@ fn phrases_of_other_frames_are_carried_framewise_as_well() {
 fn what_was_chosen_for_a_phrase_goes_on_answering_to_it() {
     let mut window = open();
     window.ground("nothing at all");
+    window.press(egui::Key::Escape);
     window.press(egui::Key::R);
     window.drag(egui::vec2(-120.0, -60.0), egui::vec2(-40.0, 20.0));
     let listed = |w: &Window| w.doc().emissions.last().unwrap().objects.clone();
@@ -231,4 +233,81 @@ fn what_was_chosen_for_a_phrase_goes_on_answering_to_it() {
     assert_eq!(window.doc().objects.len(), 1);
     assert!(window.doc().objects[0].frames.contains_key(&FrameIndex(5)));
     assert_eq!(listed(&window), [ObjectId(1)]);
+}
+
+#[test]
+fn after_no_match_another_phrase_can_be_typed_at_once() {
+    let mut window = open();
+    window.ground("nothing at all");
+    // The field has the keyboard already, and all that stands there is marked.
+    window
+        .harness
+        .get_by_label("Phrase")
+        .type_text("the red ball");
+    window.harness.step();
+    window.press(egui::Key::Enter);
+    assert_eq!(
+        window.doc().emissions.last().unwrap().phrase,
+        "the red ball"
+    );
+    assert_eq!(window.doc().objects.len(), 1);
+}
+
+#[test]
+fn escape_leaves_the_phrase_field_and_not_the_object() {
+    let mut window = open();
+    window.ground("the red ball");
+    window.press(egui::Key::Slash);
+    window.press(egui::Key::Escape);
+    // The keyboard is the window's again, and the ball is selected still.
+    window.press(egui::Key::L);
+    assert!(window.doc().objects[0].locked);
+    window.press(egui::Key::Escape);
+    window.press(egui::Key::L);
+    assert!(
+        window.doc().objects[0].locked,
+        "nothing is selected any more"
+    );
+}
+
+#[test]
+fn a_key_for_the_phrase_field_marks_what_stands_there() {
+    let mut window = open();
+    window.ground("the red ball");
+    window.press(egui::Key::Slash);
+    window
+        .harness
+        .get_by_label("Phrase")
+        .type_text("nothing blue");
+    window.harness.step();
+    window.press(egui::Key::Enter);
+    assert_eq!(
+        window.doc().emissions.last().unwrap().phrase,
+        "nothing blue"
+    );
+}
+
+#[test]
+fn a_new_name_is_typed_over_the_old_one() {
+    let mut window = open();
+    window.ground("the red ball");
+    window.press(egui::Key::F2);
+    window
+        .harness
+        .get_by_label("Object name")
+        .type_text("Bella");
+    window.harness.step();
+    window.press(egui::Key::Enter);
+    assert_eq!(window.doc().objects[0].name, "Bella");
+}
+
+#[test]
+fn the_colour_of_an_object_is_chosen_by_its_swatch() {
+    let mut window = open();
+    window.ground("the red ball");
+    window.click("Colour of the red ball");
+    window.click("Colour 8");
+    assert_eq!(window.doc().objects[0].colour, 7);
+    window.press_with(UNDO.0, UNDO.1);
+    assert_eq!(window.doc().objects[0].colour, 0);
 }

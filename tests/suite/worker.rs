@@ -11,9 +11,9 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sparrow::{
-    project::{FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size},
+    project::{FrameIndex, FrameMask, ObjectId, PointPx, Provenance, Rle, Size},
     task::{JobId, Mode, Prompt, PropagateDirection, Request, Update},
-    worker::{Backend, Flow, InferBackend, Output, Worker, WorkerHandle},
+    worker::{Backend, Flow, InferBackend, InferTask, Output, Worker, WorkerHandle},
 };
 
 /// Long enough that only a hang reaches it.
@@ -451,6 +451,56 @@ fn a_full_queue_refuses_with_a_sentence() {
     assert_eq!(ended.iter().filter(|(_, how)| *how == "failed").count(), 16);
 }
 
+impl Stage {
+    /// Lets a propagation of one frame be taken up, and so many requests wait behind it.
+    fn fill(&mut self, waiting: usize) -> (JobId, Vec<JobId>) {
+        let long = self.worker.submit(propagate(1));
+        self.wait_inside_a_frame();
+        let jobs = (0..waiting).map(|_| self.worker.submit(ground("x")));
+        (long, jobs.collect())
+    }
+}
+
+#[test]
+fn clicks_are_answered_after_a_clip_was_refused_for_want_of_room() {
+    let mut s = stage();
+    s.fill(64);
+    let refused = s.worker.submit(open("one too many"));
+    let click = s.worker.submit(segment(1));
+    s.permits.send(()).unwrap();
+    let all = until_end(&mut s.worker, click);
+    assert!(ends(&all).contains(&(refused, "failed")), "{all:?}");
+    assert_eq!(ends(&all).last(), Some(&(click, "finished")));
+}
+
+#[test]
+fn a_cancelled_job_gives_up_its_place_to_a_new_one() {
+    let mut s = stage();
+    let (_, jobs) = s.fill(63);
+    let clip = s.worker.submit(open("a clip"));
+    s.worker.cancel(jobs[3]);
+    // Clicks wait for what this one leads to, so it keeps its place.
+    s.worker.cancel(clip);
+    let new = s.worker.submit(ground("new"));
+    let refused = s.worker.submit(ground("one too many"));
+    let click = s.worker.submit(segment(1));
+    s.permits.send(()).unwrap();
+    let mut all = Vec::new();
+    while s.worker.open_jobs().count() > 0 {
+        all.push(s.worker.recv_timeout(FOREVER).unwrap());
+    }
+    let ended = ends(&all);
+    assert_eq!(
+        ended[..2],
+        [(jobs[3], "cancelled"), (refused, "failed")],
+        "told at once"
+    );
+    for end in [(new, "finished"), (click, "finished"), (clip, "cancelled")] {
+        assert!(ended.contains(&end), "{end:?} of {ended:?}");
+    }
+    assert_eq!(ended.len(), 1 + 64 + 3);
+}
+
 #[test]
 fn a_model_that_cannot_start_fails_every_job_with_its_words() {
     let mut worker = Worker::spawn(
@@ -515,6 +565,79 @@ fn a_model_that_fails_to_load_leaves_the_one_before_at_work() {
     }
 }
 
+/// The real engine, which takes up what needs a model only when its test allows it to.
+struct Held {
+    engine: InferBackend,
+    inside: Sender<()>,
+    permits: Receiver<()>,
+}
+
+impl Backend for Held {
+    type Task = InferTask;
+
+    fn start(&mut self, request: Request) -> anyhow::Result<InferTask> {
+        self.engine.start(request)
+    }
+
+    fn advance(&mut self, task: &mut InferTask, out: &mut Output<'_>) -> anyhow::Result<Flow> {
+        if let InferTask::Whole(Some(Request::Ground { .. } | Request::Segment { .. })) = task {
+            self.inside.send(())?;
+            self.permits.recv()?;
+        }
+        self.engine.advance(task, out)
+    }
+
+    fn recover(&mut self) {
+        self.engine.recover();
+    }
+}
+
+#[test]
+fn what_is_stopped_inside_the_real_engine_ends_as_cancelled() {
+    let dir = super::cli::place();
+    let (inside, entered) = bounded(1);
+    let (permits, receiver) = bounded(2);
+    let held = move || {
+        Ok(Held {
+            engine: InferBackend::default(),
+            inside,
+            permits: receiver,
+        })
+    };
+    let mut worker = Worker::spawn(held, || ()).unwrap();
+    worker.submit(Request::LoadModel {
+        model: "nano".to_owned(),
+        device: "cpu".to_owned(),
+    });
+    worker.submit(open(dir.path().join("clip").to_str().unwrap()));
+    let asked = worker.submit(ground("the red circle"));
+    entered.recv_timeout(FOREVER).unwrap();
+    worker.cancel(asked);
+    permits.send(()).unwrap();
+    let all = until_end(&mut worker, asked);
+    assert_eq!(ends(&all).last(), Some(&(asked, "cancelled")), "{all:?}");
+    // A second click while the first is at work.
+    let click = |object| Request::Segment {
+        frame: FrameIndex(0),
+        object: ObjectId(object),
+        prompt: Prompt {
+            points: vec![(PointPx { x: 40.0, y: 30.0 }, true)],
+            ..Prompt::default()
+        },
+    };
+    let first = worker.submit(click(1));
+    entered.recv_timeout(FOREVER).unwrap();
+    let second = worker.submit(click(2));
+    permits.send(()).unwrap();
+    permits.send(()).unwrap();
+    let all = until_end(&mut worker, second);
+    assert_eq!(
+        ends(&all),
+        [(first, "cancelled"), (second, "finished")],
+        "{all:?}"
+    );
+}
+
 #[test]
 fn dropping_the_handle_ends_a_thread_that_nobody_listens_to() {
     let mut s = stage();
@@ -528,4 +651,17 @@ fn dropping_the_handle_ends_a_thread_that_nobody_listens_to() {
     } = s;
     drop(permits);
     drop(worker);
+}
+
+#[test]
+fn dropping_the_handle_does_not_wait_for_what_cannot_be_stopped() {
+    let mut s = stage();
+    s.worker.submit(propagate(1));
+    s.wait_inside_a_frame();
+    let Stage {
+        worker, permits, ..
+    } = s;
+    // The frame gets its permit only after this returns.
+    drop(worker);
+    permits.send(()).unwrap();
 }

@@ -11,7 +11,11 @@ use rayon::prelude::{
 };
 use serde::Serialize;
 
-use crate::nn::{ops, precision::Precision};
+use crate::{
+    infer::{InferError, InferResult},
+    nn::{ops, precision::Precision},
+    task::CancelToken,
+};
 
 use super::stopwatch::quickest;
 
@@ -41,8 +45,12 @@ impl Ceiling {
     /// Measures both for networks of a precision, which takes about a second.
     ///
     /// # Errors
-    /// If the device fails.
-    pub fn measure(device: &Device, precision: Precision) -> candle_core::Result<Self> {
+    /// If the device fails; [`InferError::Cancelled`].
+    pub fn measure(
+        device: &Device,
+        precision: Precision,
+        cancel: &CancelToken,
+    ) -> InferResult<Self> {
         let (dtype, side) = if device.is_cpu() {
             (DType::F32, SIDE)
         } else {
@@ -52,28 +60,31 @@ impl Ceiling {
         let (a, b) = (matrix()?, matrix()?);
         let mut stages = Vec::new();
         quickest(&mut stages, "product", RUNS, || {
+            cancel.check()?;
             let y = ops::linear(&a, &b, None)?;
             device.synchronize()?;
-            Ok::<_, candle_core::Error>(y)
+            Ok::<_, InferError>(y)
         })?;
         let gflops = stages[0].gflops();
         let secs = if device.is_cpu() {
             let from = vec![1_u8; COPIED];
             let mut to = vec![0_u8; COPIED];
             let run = || {
+                cancel.check()?;
                 to.par_chunks_mut(1 << 20)
                     .zip(from.par_chunks(1 << 20))
                     .for_each(|(to, from)| to.copy_from_slice(from));
-                Ok::<_, candle_core::Error>(())
+                Ok::<_, InferError>(())
             };
             quickest(&mut stages, "copy", RUNS, run)?;
             stages[1].secs
         } else {
             let from = Tensor::zeros(COPIED / 4, DType::F32, device)?;
             quickest(&mut stages, "copy", RUNS, || {
+                cancel.check()?;
                 let to = from.copy()?;
                 device.synchronize()?;
-                Ok::<_, candle_core::Error>(to)
+                Ok::<_, InferError>(to)
             })?;
             stages[1].secs
         };

@@ -5,16 +5,21 @@ use std::time::Duration;
 use candle_core::{Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::infer::model::device_words;
-use crate::nn::{
-    clip::Clip,
-    config::{Phi3Config, SparrowConfig},
-    deformable_detr::{Proposals, Proposer},
-    filtration::FiltrationHead,
-    internvideo2::InternVideo2,
-    phi3::{KvCache, Phi3},
-    precision::{Precision, stored_in},
-    sam2::{BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Memory, Prompts, Sam2, position},
+use crate::{
+    infer::{InferError, InferResult, model::device_words},
+    nn::{
+        clip::Clip,
+        config::{Phi3Config, SparrowConfig},
+        deformable_detr::{Proposals, Proposer},
+        filtration::FiltrationHead,
+        internvideo2::InternVideo2,
+        phi3::{KvCache, Phi3},
+        precision::{Precision, stored_in},
+        sam2::{
+            BankEntry, DecodeOptions, FrameInfo, ImageFeatures, Memory, Prompts, Sam2, position,
+        },
+    },
+    task::CancelToken,
 };
 
 use super::{
@@ -41,17 +46,17 @@ pub const STAGES: [&str; 10] = [
 type Run = Box<dyn FnMut() -> Result<()>>;
 
 /// Times the networks that `wanted` accepts, their weights stored as a precision says, each built alone and let go before
-/// the next.
+/// the next. Asked to stop, it ends between two runs.
 ///
 /// # Errors
-/// If the sizes do not fit together or the device fails.
+/// If the sizes do not fit together or the device fails; [`InferError::Cancelled`].
 pub fn time_networks(
     sizes: &Sizes,
     (device, precision): (&Device, Precision),
     wanted: impl Fn(&str) -> bool,
     (least, fill): (u32, Duration),
-    mut each: impl FnMut(&StageTime),
-) -> Result<Vec<StageTime>> {
+    (cancel, mut each): (&CancelToken, impl FnMut(&StageTime)),
+) -> InferResult<Vec<StageTime>> {
     let bench = Bench {
         config: &sizes.config,
         inputs: sizes.inputs,
@@ -60,12 +65,14 @@ pub fn time_networks(
     };
     let mut stages = Vec::new();
     for stage in STAGES.into_iter().filter(|s| wanted(s)) {
+        cancel.check()?;
         let mut run = bench.build(stage)?;
         // The first run touches fresh memory and fills caches of constants.
         run()?;
         quickest(&mut stages, stage, (least, fill), || {
+            cancel.check()?;
             run()?;
-            device.synchronize()
+            Ok::<_, InferError>(device.synchronize()?)
         })?;
         if let Some(last) = stages.last() {
             each(last);
@@ -323,6 +330,7 @@ impl Bench<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infer::bench::Ceiling;
 
     fn cpu(precision: Precision) -> (&'static Device, Precision) {
         (&Device::Cpu, precision)
@@ -338,7 +346,7 @@ mod tests {
             cpu(Precision::F32),
             |_| true,
             once,
-            |s| seen.push(s.stage),
+            (&CancelToken::default(), |s: &StageTime| seen.push(s.stage)),
         )
         .unwrap();
         assert_eq!(seen, STAGES);
@@ -361,6 +369,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stop_ends_the_timing_after_the_stage_at_hand() {
+        let sizes = Sizes::by_name("nano").unwrap().unwrap();
+        let cancel = CancelToken::default();
+        let mut seen = Vec::new();
+        let stop = |s: &StageTime| {
+            seen.push(s.stage);
+            cancel.cancel();
+        };
+        let once = (1, Duration::ZERO);
+        let cpu = cpu(Precision::F32);
+        let end = time_networks(&sizes, cpu, |_| true, once, (&cancel, stop));
+        assert!(matches!(end, Err(InferError::Cancelled(_))));
+        assert_eq!(seen, ["clip"]);
+        let end = Ceiling::measure(cpu.0, cpu.1, &cancel);
+        assert!(matches!(end, Err(InferError::Cancelled(_))));
+    }
+
     /// Half as many bytes a weight: what a token has to read of the language model is counted as it is stored.
     #[test]
     fn a_token_of_a_half_precision_reads_less() {
@@ -368,7 +394,8 @@ mod tests {
         let bytes = |precision| {
             let once = (1, Duration::ZERO);
             let only = |stage: &str| stage == "token";
-            let stages = time_networks(&sizes, cpu(precision), only, once, |_| ()).unwrap();
+            let told = (&CancelToken::default(), |_: &StageTime| ());
+            let stages = time_networks(&sizes, cpu(precision), only, once, told).unwrap();
             assert_eq!(stages.len(), 1);
             stages[0].bytes
         };

@@ -30,7 +30,9 @@ impl FeedForward {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.fc1.perceptron(x, Activation::Relu, &self.fc2, x)?;
+        let y = self
+            .fc1
+            .perceptron(x, Activation::Relu, &self.fc2, None, x)?;
         self.norm.forward(&y)
     }
 }

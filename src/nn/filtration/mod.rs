@@ -24,6 +24,7 @@ pub use self::{
     paper::PaperHead,
     region_code::{Codes, Cuttings, RegionCode, RegionGrids, crop},
     released::ReleasedHead,
+    travel::Sighting,
 };
 use super::{config::FiltrationConfig, deformable_detr::Proposals};
 
@@ -68,6 +69,17 @@ impl FiltrationHead {
         Ok(Self::Released(ReleasedHead::new(config, vb)?))
     }
 
+    /// Proposals of a later frame as [`FiltrationHead::follow`] takes them; `None` if the head does not ask.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn sighting(&self, there: (&Proposals, &Pyramid)) -> Result<Option<Sighting>> {
+        match self {
+            Self::Released(head) => head.sighting(there),
+            Self::Paper(_) => Ok(None),
+        }
+    }
+
     /// What became of `first`, the proposals of one frame, on later frames; `None` if the head does not ask.
     ///
     /// # Errors
@@ -75,7 +87,7 @@ impl FiltrationHead {
     pub fn follow(
         &self,
         first: (&Proposals, &Pyramid),
-        later: &[(&Proposals, &Pyramid)],
+        later: &[Sighting],
     ) -> Result<Option<Followed>> {
         match self {
             Self::Released(head) => head.follow(first, later),

@@ -294,12 +294,20 @@ impl RegionCode {
         first: (&Proposals, &Pyramid),
         later: &[(&Proposals, &Pyramid)],
     ) -> Result<Followed> {
-        let start = self.sighting(first)?;
         let later: Vec<Sighting> = later
             .iter()
             .map(|&l| self.sighting(l))
             .collect::<Result<_>>()?;
-        let ways = follow(&start, &later);
+        self.follow_to(first, &later)
+    }
+
+    /// [`RegionCode::follow`] to what was already seen of the later frames.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn follow_to(&self, first: (&Proposals, &Pyramid), later: &[Sighting]) -> Result<Followed> {
+        let start = self.sighting(first)?;
+        let ways = follow(&start, later);
         let (m, device) = (start.boxes.len(), first.0.boxes.device());
         let travel: Vec<f32> = describe(&start, &ways).into_iter().flatten().collect();
         let width = start.codes.first().map_or(0, Vec::len);
@@ -312,7 +320,11 @@ impl RegionCode {
         })
     }
 
-    fn sighting(&self, (proposals, pyramid): (&Proposals, &Pyramid)) -> Result<Sighting> {
+    /// Proposals of a frame as those of an earlier one are looked for among them.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn sighting(&self, (proposals, pyramid): (&Proposals, &Pyramid)) -> Result<Sighting> {
         let boxes: Vec<Vec<f32>> = proposals.boxes.to_dtype(DType::F32)?.to_vec2()?;
         Ok(Sighting {
             boxes: boxes.iter().map(|b| [b[0], b[1], b[2], b[3]]).collect(),

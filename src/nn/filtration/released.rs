@@ -8,7 +8,7 @@ use super::{
     region_code::RegionCode,
     rivals::{SIDES, extents, standing},
     roi::{RegionTokens, attend, pairs},
-    travel::WIDTH,
+    travel::{Sighting, WIDTH},
 };
 use crate::nn::{
     config::FiltrationConfig, deformable_detr::Proposals, layers::Linear, ops,
@@ -202,16 +202,26 @@ impl ReleasedHead {
     pub(super) fn follow(
         &self,
         first: (&Proposals, &Pyramid),
-        later: &[(&Proposals, &Pyramid)],
+        later: &[Sighting],
     ) -> Result<Option<Followed>> {
-        let s = &self.selector;
-        let Some(code) = s.region_code.as_ref().filter(|_| s.later > 0) else {
+        let Some(code) = self.follows_by() else {
             return Ok(None);
         };
-        if later.len() != s.later {
-            bail!("{} later frames, not {}", later.len(), s.later);
+        if later.len() != self.selector.later {
+            bail!("{} later frames, not {}", later.len(), self.selector.later);
         }
-        code.follow(first, later).map(Some)
+        code.follow_to(first, later).map(Some)
+    }
+
+    pub(super) fn sighting(&self, there: (&Proposals, &Pyramid)) -> Result<Option<Sighting>> {
+        let code = self.follows_by();
+        code.map(|code| code.sighting(there)).transpose()
+    }
+
+    /// What proposals are found again by on later frames.
+    fn follows_by(&self) -> Option<&RegionCode> {
+        let s = &self.selector;
+        s.region_code.as_deref().filter(|_| s.later > 0)
     }
 
     pub(crate) fn score(

@@ -130,8 +130,13 @@ impl Patches {
         }
     }
 
-    /// All images convolved, a few output rows at a time: their patches never leave the cache. Weight `(o, c·kh·kw)`.
-    fn convolve(&self, x: &[f32], weight: &[f32], (b, o): (usize, usize)) -> Vec<f32> {
+    /// All images convolved, a few output rows at a time: their patches never leave the cache. Weight `(o, c·kh·kw)`, bias `(o)`.
+    fn convolve(
+        &self,
+        x: &[f32],
+        (weight, bias): (&[f32], Option<&[f32]>),
+        (b, o): (usize, usize),
+    ) -> Vec<f32> {
         let (oh, ow) = self.out();
         let (n, k) = (oh * ow, self.rows());
         let image = self.channels * self.height * self.width;
@@ -164,7 +169,11 @@ impl Patches {
                 let (at, channel) = (i / o, i % o);
                 for (band, plane) in plane.chunks_mut(height * ow).enumerate() {
                     let part = &parts[at * bands + band];
-                    plane.copy_from_slice(&part[channel * plane.len()..][..plane.len()]);
+                    let part = &part[channel * plane.len()..][..plane.len()];
+                    match bias {
+                        Some(bias) => plus_constant(part, bias[channel], plane),
+                        None => plane.copy_from_slice(part),
+                    }
                 }
             });
         y
@@ -200,6 +209,14 @@ simd! {
     fn add_constant(y: &mut [f32], b: f32) {
         for y in y {
             *y += b;
+        }
+    }
+}
+
+simd! {
+    fn plus_constant(x: &[f32], b: f32, y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x + b;
         }
     }
 }
@@ -264,6 +281,7 @@ impl Conv {
         l1: &Layout,
         s2: &CpuStorage,
         l2: &Layout,
+        bias: Option<&[f32]>,
     ) -> Result<(Vec<f32>, Shape)> {
         let patches = Patches::new(l1.shape(), l2.shape(), self.stride, self.padding)?;
         let x = f32s(s1, l1)?;
@@ -287,7 +305,11 @@ impl Conv {
             let CpuStorage::F32(weight) = s2 else {
                 bail!("this kernel takes weights in f32");
             };
-            y = patches.convolve(x, &weight[l2.start_offset()..][..o * k], (b, o));
+            let weight = &weight[l2.start_offset()..][..o * k];
+            y = patches.convolve(x, (weight, bias), (b, o));
+        }
+        if let (true, Some(bias)) = (patches.pointwise(), bias) {
+            add_channel_bias(&mut y, bias, n);
         }
         Ok((y, Shape::from((b, o, oh, ow))))
     }
@@ -333,7 +355,7 @@ impl CustomOp2 for Conv {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (y, shape) = self.forward(s1, l1, s2, l2)?;
+        let (y, shape) = self.forward(s1, l1, s2, l2, None)?;
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -364,9 +386,7 @@ impl CustomOp3 for ConvBias {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (mut y, shape) = self.0.forward(s1, l1, s2, l2)?;
-        let (_, _, h, w) = shape.dims4()?;
-        add_channel_bias(&mut y, f32s(s3, l3)?, h * w);
+        let (y, shape) = self.0.forward(s1, l1, s2, l2, Some(f32s(s3, l3)?))?;
         Ok((CpuStorage::F32(y), shape))
     }
 

@@ -217,26 +217,63 @@ pub fn linear_added(
     Tensor::from_vec(y, with_last(x, o), x.device())
 }
 
+simd! {
+    fn sum_into(a: &[f32], b: &[f32], y: &mut [f32]) {
+        for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+            *y = a + b;
+        }
+    }
+}
+
+/// Values that are worth a task.
+const CHUNK: usize = 32_768;
+
+/// `a + b`, where `b` has `a`'s shape, or its last axes (behind axes of 1). candle's own sum keeps one core busy.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let inner = b.dims().iter().position(|&n| n != 1).unwrap_or(b.rank());
+    let repeated = a.dims().ends_with(&b.dims()[inner..]) && a.rank() >= b.rank();
+    // Short rows would be handed out one by one.
+    let worth = b.elem_count() == a.elem_count() || b.elem_count() >= CHUNK;
+    if !repeated || !worth || !plain(&[Some(a), Some(b)]) {
+        return a.broadcast_add(b);
+    }
+    passed(a, &[b]);
+    let (left, right) = (a.contiguous()?, b.contiguous()?);
+    let mut y = vec![0.0_f32; a.elem_count()];
+    with_values(&[&left, &right], |v| {
+        let (a, b) = (v[0], v[1]);
+        let n = b.len().max(1);
+        y.par_chunks_mut(n).zip(a.par_chunks(n)).for_each(|(y, a)| {
+            y.par_chunks_mut(CHUNK)
+                .zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)))
+                .for_each(|(y, (a, b))| sum_into(a, b, y));
+        });
+        Ok(())
+    })?;
+    Tensor::from_vec(y, a.shape(), a.device())
+}
+
 /// Rows of tokens that go through both layers together.
 const TILE: usize = 256;
 /// A perceptron with more weights than this per layer is done layer by layer: each tile would read them from memory.
 const TILED_WEIGHTS: usize = 3 << 19;
 
-/// `rest + act(x · w₁ᵀ + b₁) · w₂ᵀ + b₂`: x `(…, i)`, w₁ `(h, i)`, w₂ `(o, h)`, rest `(…, o)`. The hidden values of
-/// a few tokens at a time stay in the cache.
+/// `rest + (act(x · w₁ᵀ + b₁) · w₂ᵀ + b₂) · scale`: x `(…, i)`, w₁ `(h, i)`, w₂ `(o, h)`, scale `(o)` or none, rest `(…, o)`. The
+/// hidden values of a few tokens at a time stay in the cache.
 pub fn mlp(
     x: &Tensor,
     (w1, b1): (&Tensor, Option<&Tensor>),
     act: Activation,
     (w2, b2): (&Tensor, Option<&Tensor>),
+    scale: Option<&Tensor>,
     rest: &Tensor,
 ) -> Result<Tensor> {
     let (h, i) = w1.dims2()?;
     let (o, _) = w2.dims2()?;
     let n = x.elem_count() / i.max(1);
     let tiled = n >= 4 * TILE && h * i.max(o) <= TILED_WEIGHTS;
-    if !tiled || !plain(&[Some(x), Some(w1), b1, Some(w2), b2, Some(rest)]) {
-        return linear_added(&linear_activated(x, w1, b1, act)?, w2, b2, None, rest);
+    if !tiled || !plain(&[Some(x), Some(w1), b1, Some(w2), b2, scale, Some(rest)]) {
+        return linear_added(&linear_activated(x, w1, b1, act)?, w2, b2, scale, rest);
     }
     if w2.dims() != [o, h] || rest.elem_count() != n * o {
         bail!(
@@ -254,9 +291,12 @@ pub fn mlp(
     let x = as_rows(x, i)?;
     let (w1, w2, rest_rows) = (w1.contiguous()?, w2.contiguous()?, rest.contiguous()?);
     let (b1, b2) = (zeros_unless(b1, h, &x)?, zeros_unless(b2, o, &x)?);
+    let mut values = vec![&x, &w1, &b1, &w2, &b2, &rest_rows];
+    let scale = scale.map(Tensor::contiguous).transpose()?;
+    values.extend(&scale);
     let mut y = vec![0.0_f32; n * o];
-    with_values(&[&x, &w1, &b1, &w2, &b2, &rest_rows], |v| {
-        let &[x, w1, b1, w2, b2, rest] = v else {
+    with_values(&values, |v| {
+        let &[x, w1, b1, w2, b2, rest, ref scale @ ..] = v else {
             bail!("a perceptron has six arguments");
         };
         y.par_chunks_mut(TILE * o)
@@ -272,7 +312,10 @@ pub fn mlp(
                 act.rows(hidden, b1);
                 let (hidden, w2) = (Strided::rows(hidden, h), Strided::columns(w2, h));
                 product_into((y, o), (rows, o, h), hidden, w2, (0.0, 1.0));
-                bias_add(y, b2, rest);
+                match scale.first() {
+                    Some(scale) => bias_scale_add(y, b2, scale, rest),
+                    None => bias_add(y, b2, rest),
+                }
             });
         Ok(())
     })?;
@@ -341,8 +384,11 @@ mod tests {
                         &linear_activated(&var, &w1, bias, act).unwrap(),
                     );
                 }
-                let run = |x: &Tensor| mlp(x, (&w1, Some(&b1)), act, (&w2, Some(&b2)), &rest);
-                agree(&run(&x).unwrap(), &run(&var).unwrap());
+                for scale in [None, Some(&scale)] {
+                    let layers = ((&w1, Some(&b1)), (&w2, Some(&b2)));
+                    let run = |x: &Tensor| mlp(x, layers.0, act, layers.1, scale, &rest).unwrap();
+                    agree(&run(&x), &run(&var));
+                }
             }
             let y = noise(&[2, rows, h]);
             let tracked = Var::from_tensor(&y).unwrap();
@@ -357,11 +403,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_is_a_sum_whatever_is_repeated() {
+        let a = noise(&[3, 4, 70, 200]);
+        for shape in [
+            &[3, 4, 70, 200][..],
+            &[1, 4, 70, 200],
+            &[4, 70, 200],
+            &[1, 1, 70, 200],
+            &[200],
+            &[1, 4, 1, 1],
+            &[1],
+        ] {
+            let b = noise(shape);
+            agree(&add(&a, &b).unwrap(), &a.broadcast_add(&b).unwrap());
+        }
+        let turned = noise(&[3, 4, 200, 70]).transpose(2, 3).unwrap();
+        agree(&add(&a, &turned).unwrap(), &(&a + &turned).unwrap());
+        assert!(add(&a, &noise(&[3, 70, 200])).is_err());
+    }
+
+    #[test]
     fn sizes_that_do_not_fit_are_refused() {
         let (x, w) = (noise(&[4, 3]), noise(&[5, 3]));
         assert!(linear_added(&x, &w, None, None, &noise(&[4, 4])).is_err());
         let many = noise(&[2000, 3]);
         let act = Activation::Relu;
-        assert!(mlp(&many, (&w, None), act, (&noise(&[3, 6]), None), &many).is_err());
+        assert!(mlp(&many, (&w, None), act, (&noise(&[3, 6]), None), None, &many).is_err());
     }
 }

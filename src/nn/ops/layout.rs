@@ -3,10 +3,11 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::{
     IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _,
+    ParallelSliceMut as _,
 };
 
 use super::cpu::f32s;
-use super::{fast, passed};
+use super::{fast, passed, tracked};
 
 const TILE: usize = 16;
 /// Values that are worth a task.
@@ -86,9 +87,59 @@ pub fn tokens_to_nchw(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
     transpose_last(x)?.reshape((b, c, h, w))
 }
 
+/// Heads side by side: `(b, h, n, e)` → `(b, n, h·e)`.
+pub fn merge_heads(x: &Tensor) -> Result<Tensor> {
+    let (b, h, n, e) = x.dims4()?;
+    passed(x, &[]);
+    if !fast(x) || tracked(&[x]) || x.elem_count() == 0 {
+        return x.transpose(1, 2)?.contiguous()?.reshape((b, n, h * e));
+    }
+    x.contiguous()?.apply_op1_no_bwd(&MergeHeads)
+}
+
+struct MergeHeads;
+
+impl CustomOp1 for MergeHeads {
+    fn name(&self) -> &'static str {
+        "merge-heads"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32s(s, l)?;
+        let (b, h, n, e) = l.shape().dims4()?;
+        let mut y = vec![0.0; x.len()];
+        let rows = (CHUNK / (h * e)).max(1);
+        y.par_chunks_mut(rows * h * e)
+            .enumerate()
+            .for_each(|(i, y)| {
+                for (token, y) in y.chunks_exact_mut(h * e).enumerate() {
+                    let (image, token) = ((i * rows + token) / n, (i * rows + token) % n);
+                    for (head, y) in y.chunks_exact_mut(e).enumerate() {
+                        let from = ((image * h + head) * n + token) * e;
+                        y.copy_from_slice(&x[from..from + e]);
+                    }
+                }
+            });
+        Ok((CpuStorage::F32(y), Shape::from((b, n, h * e))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::nn::ops::check::{gradients_agree, randn};
+
+    #[test]
+    fn merged_heads_lie_side_by_side_token_by_token() {
+        let x = randn(&[2, 3, 700, 16]);
+        let want = x.transpose(1, 2).unwrap().contiguous().unwrap();
+        let want = want.reshape((2, 700, 48)).unwrap();
+        let got = super::merge_heads(&x).unwrap();
+        assert_eq!(
+            got.to_vec3::<f32>().unwrap(),
+            want.to_vec3::<f32>().unwrap()
+        );
+        gradients_agree(&[&randn(&[1, 2, 3, 4])], |v| super::merge_heads(&v[0]));
+    }
 
     #[test]
     fn transpose_last_is_a_transpose_with_a_gradient() {

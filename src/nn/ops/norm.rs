@@ -7,6 +7,7 @@ use rayon::prelude::{
     IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _,
 };
 
+use super::activation::normal;
 use super::cpu::{f32s, rows_per_task, simd};
 use super::{fast, passed, tracked};
 
@@ -209,17 +210,35 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// Layer norm over the channels of `(b, c, h, w)`, weight and bias `(c)`.
 pub fn layer_norm_2d(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    normed_map(x, weight, bias, (eps, false))
+}
+
+/// [`layer_norm_2d`] and GELU, without a pass of its own for it.
+pub fn layer_norm_2d_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    normed_map(x, weight, bias, (eps, true))
+}
+
+fn normed_map(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    (eps, gelu): (f64, bool),
+) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     if fast(x) && !tracked(&[x, weight, bias]) && h * w > 0 {
         passed(x, &[weight, bias]);
         return x.contiguous()?.apply_op3_no_bwd(
             &weight.contiguous()?,
             &bias.contiguous()?,
-            &ChannelNorm { eps: eps as f32 },
+            &ChannelNorm {
+                eps: eps as f32,
+                gelu,
+            },
         );
     }
     let x = super::nchw_to_tokens(x)?;
-    super::tokens_to_nchw(&layer_norm(&x, weight, bias, eps)?, (h, w))
+    let y = super::tokens_to_nchw(&layer_norm(&x, weight, bias, eps)?, (h, w))?;
+    if gelu { super::gelu(&y) } else { Ok(y) }
 }
 
 simd! {
@@ -255,13 +274,25 @@ simd! {
     }
 }
 
+simd! {
+    fn normed_plane_gelu(x: &[f32], mean: &[f32], inv: &[f32], w: f32, b: f32, y: &mut [f32]) {
+        for (((y, &x), &m), &i) in y.iter_mut().zip(x).zip(mean).zip(inv) {
+            let v = (x - m) * i * w + b;
+            *y = v * normal(v).0;
+        }
+    }
+}
+
 /// Layer norm over the channels of a map where it lies, without transposing it; no gradient.
 struct ChannelNorm {
     eps: f32,
+    gelu: bool,
 }
 
 /// Pixels whose moments a task takes: their values of a few channels stay in the cache.
 const PIXELS: usize = 1024;
+/// Values of a plane that a task norms.
+const PIECE: usize = 32_768;
 
 impl CustomOp3 for ChannelNorm {
     fn name(&self) -> &'static str {
@@ -302,7 +333,16 @@ impl CustomOp3 for ChannelNorm {
             .for_each(|(i, (y, x))| {
                 let at = i / c * plane..(i / c + 1) * plane;
                 let channel = i % c;
-                normed_plane(x, &mean[at.clone()], &inv[at], w[channel], b[channel], y);
+                let (mean, inv) = (&mean[at.clone()], &inv[at]);
+                let (w, b) = (w[channel], b[channel]);
+                // Pieces of a plane, as a map of few channels has few of them.
+                y.par_chunks_mut(PIECE)
+                    .zip(x.par_chunks(PIECE))
+                    .zip(mean.par_chunks(PIECE).zip(inv.par_chunks(PIECE)))
+                    .for_each(|((y, x), (mean, inv))| match self.gelu {
+                        true => normed_plane_gelu(x, mean, inv, w, b, y),
+                        false => normed_plane(x, mean, inv, w, b, y),
+                    });
             });
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
@@ -479,8 +519,17 @@ mod tests {
             let want = super::layer_norm_2d(&x, &w, &b, 1e-6).unwrap();
             let plain = |v: &Var| v.as_tensor().detach();
             let got = super::layer_norm_2d(&plain(&x), &plain(&w), &plain(&b), 1e-6).unwrap();
-            let diff = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+            let diff = (got - &want).unwrap().abs().unwrap().max_all().unwrap();
             assert!(diff.to_scalar::<f32>().unwrap() < 1e-5);
+            let want = crate::nn::ops::gelu(&want).unwrap();
+            for (x, w, b) in [
+                (plain(&x), plain(&w), plain(&b)),
+                (x.into_inner(), w.into_inner(), b.into_inner()),
+            ] {
+                let got = super::layer_norm_2d_gelu(&x, &w, &b, 1e-6).unwrap();
+                let diff = (got - &want).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(diff.to_scalar::<f32>().unwrap() < 1e-5);
+            }
         }
     }
 

@@ -169,12 +169,9 @@ impl MaskDecoder {
                 .forward(&tokens, &to_tokens(&image)?, &to_tokens(code)?)?;
         let token = |i: usize| tokens.narrow(1, i, 1)?.squeeze(1)?.contiguous();
 
-        let up = self
-            .upscale0
-            .forward(&to_map(&image, (h, w))?)?
-            .broadcast_add(&high_res[1])?;
-        let up = ops::gelu(&self.upscale_norm.forward(&up)?)?;
-        let up = ops::gelu(&self.upscale1.forward(&up)?.broadcast_add(&high_res[0])?)?;
+        let up = self.upscale0.forward(&to_map(&image, (h, w))?)?;
+        let up = self.upscale_norm.gelu(&ops::add(&up, &high_res[1])?)?;
+        let up = ops::gelu(&ops::add(&self.upscale1.forward(&up)?, &high_res[0])?)?;
         let (_, c, up_h, up_w) = up.dims4()?;
         let weights = which
             .clone()

@@ -75,7 +75,7 @@ impl MemoryAttention {
         trace: &mut dyn FnMut(usize, &Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         let rope = self.ropes.get(self.d, grid, frame.device())?;
-        let mut x = frame.broadcast_add(&(frame_pos * 0.1)?)?;
+        let mut x = ops::add(frame, &(frame_pos * 0.1)?)?;
         for (i, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, memory, &rope)?;
             trace(i, &x)?;
@@ -148,7 +148,7 @@ impl Layer {
         let x = expand_rows(&x, memory.spatial.dim(0)?)?;
         let this = &self.cross_attn;
         let q = rope.rotate(&this.q.forward(&self.norm2.forward(&x)?)?)?;
-        let placed = memory.spatial.broadcast_add(&memory.spatial_pos)?;
+        let placed = ops::add(&memory.spatial, &memory.spatial_pos)?;
         let mut k = rope.rotate(&this.k.forward(&placed)?)?;
         let mut v = this.v.forward(&memory.spatial)?;
         if let Some((pointers, pos)) = &memory.pointers {
@@ -160,7 +160,7 @@ impl Layer {
 
         let y = self.norm3.forward(&x)?;
         self.linear1
-            .perceptron(&y, ops::Activation::Relu, &self.linear2, &x)
+            .perceptron(&y, ops::Activation::Relu, &self.linear2, None, &x)
     }
 }
 

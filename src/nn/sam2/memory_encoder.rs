@@ -57,11 +57,13 @@ impl MemoryEncoder {
     /// `(k, mem_dim, h, w)`.
     pub fn forward(&self, embed: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let mask = self.downsample(mask)?;
-        let mut x = mask.broadcast_add(&self.pix_feat_proj.forward(embed)?)?;
+        let seen = self.pix_feat_proj.forward(embed)?;
+        let (_, _, h, w) = seen.dims4()?;
+        let mut x = ops::nchw_to_tokens(&ops::add(&mask, &seen)?)?;
         for block in &self.fuser {
-            x = block.forward(&x)?;
+            x = block.forward(&x, (h, w))?;
         }
-        self.out_proj.forward(&x)
+        self.out_proj.forward(&ops::tokens_to_nchw(&x, (h, w))?)
     }
 }
 
@@ -99,7 +101,7 @@ impl MaskDownsampler {
     fn forward(&self, mask: &Tensor) -> Result<Tensor> {
         let mut x = mask.clone();
         for (conv, norm) in &self.steps {
-            x = ops::gelu(&norm.forward(&conv.forward(&x)?)?)?;
+            x = norm.gelu(&conv.forward(&x)?)?;
         }
         self.last.forward(&x)
     }
@@ -140,12 +142,13 @@ impl ConvNextBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::depthwise_conv2d(x, &self.depthwise, Some(&self.depthwise_bias), 3)?;
-        let (_, _, h, w) = y.dims4()?;
+    /// `(k, h·w, d)`, which all but the first layer reads as it lies.
+    fn forward(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+        let map = ops::tokens_to_nchw(x, size)?;
+        let y = ops::depthwise_conv2d(&map, &self.depthwise, Some(&self.depthwise_bias), 3)?;
         let y = self.norm.channels_last(&ops::nchw_to_tokens(&y)?)?;
-        let y = self.pwconv1.activated(&y, ops::Activation::Gelu)?;
-        let y = self.pwconv2.forward(&y)?.broadcast_mul(&self.scale)?;
-        x + ops::tokens_to_nchw(&y, (h, w))?
+        let scale = Some(&self.scale);
+        self.pwconv1
+            .perceptron(&y, ops::Activation::Gelu, &self.pwconv2, scale, x)
     }
 }

@@ -213,7 +213,7 @@ impl Block {
         let x = (shortcut + self.attend(&normed)?)?;
         let y = self.norm2.forward(&x)?;
         self.mlp_in
-            .perceptron(&y, ops::Activation::Gelu, &self.mlp_out, &x)
+            .perceptron(&y, ops::Activation::Gelu, &self.mlp_out, None, &x)
     }
 
     fn attend(&self, x: &Tensor) -> Result<Tensor> {
@@ -247,12 +247,8 @@ impl Block {
             1.0 / (head as f64).sqrt(),
             None,
         )?;
-        let y = y.transpose(1, 2)?.contiguous()?.reshape((
-            n,
-            rows / halves,
-            columns / halves,
-            heads * head,
-        ))?;
+        let y =
+            ops::merge_heads(&y)?.reshape((n, rows / halves, columns / halves, heads * head))?;
         let y = self.attn_proj.forward(&y)?;
         if window == 0 {
             return Ok(y);

@@ -40,6 +40,15 @@ impl Attention {
 
     /// q `(k, n, d)`, keys and values `(k, m, d)` → `(k, n, d)`.
     fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        self.out_proj.forward(&self.attend(q, k, v)?)
+    }
+
+    /// [`Attention::forward`], and `rest` added.
+    fn added(&self, q: &Tensor, k: &Tensor, v: &Tensor, rest: &Tensor) -> Result<Tensor> {
+        self.out_proj.added(&self.attend(q, k, v)?, None, rest)
+    }
+
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let split = |x: Tensor| -> Result<Tensor> {
             let (b, n, inner) = x.dims3()?;
             x.reshape((b, n, self.heads, inner / self.heads))?
@@ -48,13 +57,14 @@ impl Attention {
         let q = split(self.q_proj.forward(q)?)?;
         let k = split(self.k_proj.forward(k)?)?;
         let v = split(self.v_proj.forward(v)?)?;
-        let (b, heads, n, head) = q.dims4()?;
-        let y = ops::attention(&q, &k, &v, 1.0 / (head as f64).sqrt(), None)?;
-        let y = y
-            .transpose(1, 2)?
-            .contiguous()?
-            .reshape((b, n, heads * head))?;
-        self.out_proj.forward(&y)
+        let head = q.dim(3)?;
+        ops::merge_heads(&ops::attention(
+            &q,
+            &k,
+            &v,
+            1.0 / (head as f64).sqrt(),
+            None,
+        )?)
     }
 }
 
@@ -98,7 +108,7 @@ impl Layer {
         image_code: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
         let tokens = self.norm1.forward(self_attended)?;
-        let keys = image.broadcast_add(image_code)?;
+        let keys = ops::add(image, image_code)?;
         let seen = self
             .token_to_image
             .forward(&(&tokens + token_code)?, &keys, image)?;
@@ -106,10 +116,9 @@ impl Layer {
         let tokens = self
             .norm3
             .forward(&(&tokens + self.mlp.forward(&tokens)?)?)?;
-        let seen = self
-            .image_to_token
-            .forward(&keys, &(&tokens + token_code)?, &tokens)?;
-        let image = self.norm4.forward(&(image + seen)?)?;
+        let placed = (&tokens + token_code)?;
+        let image = self.image_to_token.added(&keys, &placed, &tokens, image)?;
+        let image = self.norm4.forward(&image)?;
         Ok((tokens, image))
     }
 }
@@ -160,7 +169,7 @@ impl TwoWayTransformer {
             };
             (tokens, image) = layer.forward(&attended, &image, code, image_code)?;
         }
-        let keys = image.broadcast_add(image_code)?;
+        let keys = ops::add(&image, image_code)?;
         let seen = self.final_attn.forward(&(&tokens + code)?, &keys, &image)?;
         let tokens = self.norm_final.forward(&(tokens + seen)?)?;
         Ok((tokens, image))

@@ -1,7 +1,11 @@
 //! Thresholds of finished weights: below which probability an answer counts as "there is none", and from which confidence
-//! a proposal is kept. Both are chosen together on held-out clips, as the program uses them together.
+//! a proposal is kept. Both are chosen together on held-out clips, as the program uses them together, and as those that are
+//! shipped: the strictest that still answer [`ANSWERED`] of what is there.
 
 use crate::project::PEER;
+
+/// Part of the phrases of something that is there which must be answered.
+pub(super) const ANSWERED: f64 = 0.95;
 
 /// Powers of the presence that are tried.
 const POWERS: [f32; 4] = [0.0, 0.25, 0.5, 1.0];
@@ -28,13 +32,15 @@ pub(super) struct Fit {
     pub(super) presence_power: f32,
     /// Mean overlap of what is kept with what is meant, 0 to 1.
     pub(super) value: f64,
-    /// Mean of that over phrases that mean nothing.
+    /// Part of the phrases that mean nothing which are answered with nothing.
     pub(super) none: f64,
+    /// Part of the others that are answered.
+    pub(super) answered: f64,
 }
 
 impl Record {
-    /// Overlap of the kept objects with those that are meant.
-    fn value(&self, (presence, power, keep): (f32, f32, f32), at_most: usize) -> f64 {
+    /// Whether anything is kept, and the overlap of the kept objects with those that are meant.
+    fn value(&self, (presence, power, keep): (f32, f32, f32), at_most: usize) -> (bool, f64) {
         let mut kept: Vec<(f32, u8)> = vec![];
         if self.presence >= presence {
             let share = self.presence.powf(power);
@@ -51,6 +57,7 @@ impl Record {
                 at_most.min(1)
             });
         }
+        let answered = !kept.is_empty();
         let mut found: Vec<u8> = kept.iter().map(|p| p.1).collect();
         found.sort_unstable();
         found.dedup();
@@ -59,43 +66,50 @@ impl Record {
             .filter(|id| self.referents.contains(id))
             .count();
         let either = found.len() + self.referents.len() - common;
-        if either == 0 {
-            1.0
-        } else {
-            common as f64 / either as f64
-        }
+        let value = match either {
+            0 => 1.0,
+            n => common as f64 / n as f64,
+        };
+        (answered, value)
     }
 }
 
-/// The best thresholds where at most `at_most` proposals are kept; `None` without records.
+/// The strictest thresholds that answer enough, where at most `at_most` proposals are kept: most phrases of nothing are answered
+/// with nothing, among equals the overlap is best. If none answers enough, those that answer most. `None` without records.
 pub(super) fn fit(records: &[Record], at_most: usize) -> Option<Fit> {
-    let mean = |at: (f32, f32, f32), only_none: bool| {
-        let values: Vec<f64> = records
-            .iter()
-            .filter(|r| !only_none || r.referents.is_empty())
-            .map(|r| r.value(at, at_most))
-            .collect();
-        values.iter().sum::<f64>() / values.len().max(1) as f64
-    };
     let grid = |n: u8| (1..n).map(move |i| f32::from(i) / f32::from(n));
-    let mut best: Option<Fit> = None;
-    let presences = grid(20).flat_map(|p| POWERS.map(|power| (p, power)));
-    for (presence, power) in presences {
-        for keep in grid(40) {
-            let at = (presence, power, keep);
-            let value = mean(at, false);
-            if !records.is_empty() && best.is_none_or(|b| value > b.value) {
-                best = Some(Fit {
-                    presence,
-                    keep,
-                    presence_power: power,
-                    value,
-                    none: mean(at, true),
-                });
+    let settings = grid(20)
+        .flat_map(|presence| POWERS.map(|power| (presence, power)))
+        .flat_map(|(presence, power)| grid(40).map(move |keep| (presence, power, keep)));
+    let fits = settings.map(|at| {
+        let (mut value, mut silent, mut answered) = (0.0, 0.0, 0.0);
+        for record in records {
+            let (any, overlap) = record.value(at, at_most);
+            value += overlap;
+            match record.referents.is_empty() {
+                true => silent += f64::from(u8::from(!any)),
+                false => answered += f64::from(u8::from(any)),
             }
         }
-    }
-    best
+        let nothing = records.iter().filter(|r| r.referents.is_empty()).count();
+        let part = |of: f64, n: usize| of / n.max(1) as f64;
+        Fit {
+            presence: at.0,
+            presence_power: at.1,
+            keep: at.2,
+            value: part(value, records.len()),
+            none: part(silent, nothing),
+            answered: part(answered, records.len() - nothing),
+        }
+    });
+    let rank = |f: &Fit| (f.answered.min(ANSWERED), f.none, f.value);
+    let better = |a: &Fit, b: &Fit| {
+        let (a, b) = (rank(a), rank(b));
+        let by_parts = a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
+        by_parts.then(a.2.total_cmp(&b.2)).is_gt()
+    };
+    let best = fits.reduce(|best, next| if better(&next, &best) { next } else { best });
+    best.filter(|_| !records.is_empty())
 }
 
 /// Part of the phrases that mean nothing which are answered with nothing where `answered` of the others are answered, by the
@@ -137,7 +151,7 @@ mod tests {
             record(0.2, &[(0.9, 1), (0.1, 2)], &[]),
         ];
         let found = fit(&records, 4).unwrap();
-        assert_eq!((found.value, found.none), (1.0, 1.0));
+        assert_eq!((found.value, found.none, found.answered), (1.0, 1.0, 1.0));
         let kept = |presence: f32, confidence: f32| {
             let share = presence.powf(found.presence_power);
             presence >= found.presence && confidence * share >= found.keep
@@ -145,6 +159,13 @@ mod tests {
         assert!(kept(0.9, 0.8) && kept(0.6, 0.7), "{found:?}");
         assert!(!kept(0.8, 0.35) && !kept(0.2, 0.9), "{found:?}");
         assert!(fit(&[], 4).is_none());
+        // Much that is there is only just seen: it is answered all the same, though the overlap were better without.
+        let mut many = vec![record(0.9, &[(0.05, 1)], &[1])];
+        many.extend((0..2).map(|_| record(0.9, &[(0.06, 1)], &[])));
+        assert_eq!(
+            fit(&many, 4).map(|f| (f.answered, f.none)),
+            Some((1.0, 0.0))
+        );
         // By confidence alone one of the two that mean nothing lies below the least sure of the others, by presence both do.
         assert_eq!(nothing_at(&records, 1.0), Some(1.0));
         assert_eq!(nothing_at(&records[..2], 1.0), None);

@@ -2,13 +2,14 @@
 //! `[BOX]` and `[SEG]` learn to choose among proposals and to prompt masks.
 //!
 //! Towers, SAM2 and the proposer are frozen; their features are computed once per clip. With SAM2's weights among the
-//! initial ones all losses take part, without them those of reading alone. What only training needs (slot read-out, dense
-//! read-out, pointing) lies under `aux.`. Leaves the frozen networks to their own stages.
+//! initial ones all losses take part, without them those of reading alone ([`read_outs`]). Leaves the frozen networks to their
+//! own stages.
 
 mod calibrate;
 mod filter;
 mod model;
 mod pack;
+mod read_outs;
 mod scene;
 mod script;
 
@@ -53,10 +54,12 @@ impl Part {
         }
     }
 
-    fn schedule(self) -> Schedule {
+    /// Finished weights go on at a rate that leaves them what they know.
+    fn schedule(self, continued: bool) -> Schedule {
         Schedule {
             peak: match self {
                 Self::Language => 2e-3,
+                Self::Filtration if continued => 3e-4,
                 Self::Filtration => 1e-3,
             },
             floor: 2e-5,
@@ -72,8 +75,6 @@ const CHOOSER_RATE: f64 = 2.0;
 const REGION_CODE: &str = ".region_code.";
 /// What only training needs.
 const READ_OUTS: &str = "aux.language.";
-/// Steps after which it has caught up with finished weights.
-const SETTLED: u64 = 250;
 /// Clips of a step.
 const ROWS: usize = 6;
 /// Phrases of a clip in a step.
@@ -91,7 +92,7 @@ struct Effort {
 
 const EFFORT: Effort = Effort {
     pool: (60, 900),
-    held_out: 48,
+    held_out: 96,
 };
 /// Steps between lines of the log, checkpoints, validations, and looks at the files that are followed.
 const REPORT_EVERY: u64 = 20;
@@ -104,6 +105,8 @@ const BLIND: (f64, f64) = (0.5, 0.1);
 const BLIND_UNTIL: f64 = 0.12;
 /// Part of the phrases that come with target-specific tokens; validations go without, as the program does.
 const CROPS: f64 = 0.2;
+/// Part of the clips asked without what becomes of things, as pictures and last frames are.
+const STILL: f64 = 0.1;
 
 /// Clips that training draws from.
 struct Pool<'a> {
@@ -187,9 +190,6 @@ fn refresh_region_code(params: &Params, job: &Job) -> TrainResult<()> {
     Ok(())
 }
 
-/// Where phrases of nothing are counted: this much of the others is answered.
-const ANSWERED: f64 = 0.95;
-
 /// What a validation says, and the fields of its line in the log.
 fn validate(
     model: &Model,
@@ -198,12 +198,17 @@ fn validate(
 ) -> TrainResult<(Tally, Vec<(&'static str, f64)>)> {
     let mut tally = Tally::default();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    for scene in held_out.iter().filter(|s| !s.phrases.is_empty()) {
-        let chosen: Vec<usize> = (0..scene.phrases.len().min(PHRASES)).collect();
-        model.measure(&[(scene, chosen)], &pool.frozen, &mut rng, &mut tally)?;
+    for scene in held_out {
+        let all: Vec<usize> = (0..scene.phrases.len()).collect();
+        for some in all.chunks(PHRASES) {
+            let batch = [(scene, some.to_vec())];
+            model.measure(&batch, &pool.frozen, &mut rng, &mut tally)?;
+        }
     }
     let mut fields = tally.fields();
-    fields.extend(calibrate::nothing_at(&tally.records, ANSWERED).map(|v| ("none_at_95", v)));
+    fields.extend(
+        calibrate::nothing_at(&tally.records, calibrate::ANSWERED).map(|v| ("none_at_95", v)),
+    );
     Ok((tally, fields))
 }
 
@@ -221,20 +226,14 @@ fn train(
     (part, vocabulary): (Part, Vocabulary),
     effort: Effort,
 ) -> TrainResult<()> {
+    checkpoint::take_up(job, part.stage())?;
     let words = info
         .words()
         .ok_or_else(|| TrainError::Content(format!("{} has no list of words", info.id)))?;
     let words = WordTokenizer::new(words, info.config.phi3.vocab_size)
         .map_err(|e| TrainError::Content(e.to_string()))?;
     let params = Params::new(job.seed, &job.device);
-    let model = Model::new(info, &words, &params)?;
-    // Finished weights are without what only training needs.
-    let mut settle = part == Part::Filtration && !job.init.is_empty();
-    for path in &job.init {
-        let theirs = checkpoint::weights(path, &job.device)?;
-        settle &= !theirs.keys().any(|name| name.starts_with(READ_OUTS));
-        params.fill(&theirs)?;
-    }
+    let (model, finished) = begin(job, (info, &words), part, &params)?;
     let (mut chooser, mut others) = (params.all(), params.all());
     let taught = |name: &str| name.contains(REGION_CODE);
     chooser.retain(|(name, _)| name.contains(CHOOSER) && !taught(name));
@@ -254,7 +253,7 @@ fn train(
     let mut log = Log::open(&job.out, part.stage(), job.resume)?;
     let mut budget = job.budget.clone();
     let mut made = 0;
-    if job.resume && path.exists() {
+    if job.resume {
         let state = checkpoint::load(&path, &params, &mut adam)?;
         budget.resume_at(state.step, state.secs);
         made = state.extra["made"].as_u64().unwrap_or(0);
@@ -274,8 +273,14 @@ fn train(
         vocabulary,
         effort,
     };
+    if part == Part::Filtration && pool.frozen.eyes.is_none() {
+        return Err(TrainError::Content(
+            "filtration chooses among proposals: --init must hold SAM2 and the proposer".into(),
+        ));
+    }
+    let started = Instant::now();
     let mut held_out = pool.held_out()?;
-    let schedule = part.schedule();
+    let schedule = part.schedule(finished);
     // A part that goes on reads every kind of phrase from the start.
     let reached = |progress: f64| match part {
         Part::Language => progress,
@@ -286,6 +291,7 @@ fn train(
         let (_, fields) = validate(&model, &pool, &held_out)?;
         log.line("val", 0, 0.0, &fields)?;
     }
+    budget.excuse(started.elapsed());
     let mut tally = Tally::default();
     while let Some(step) = budget.next_step() {
         let progress = budget.progress();
@@ -308,7 +314,7 @@ fn train(
             blind,
             forced: part.forced(),
             crops: CROPS,
-            settling: settle && step < SETTLED,
+            still: STILL,
         };
         let loss = model.loss(&batch, &pool.frozen, how, &mut rng, &mut tally)?;
         if !tally.is_finite() {
@@ -358,7 +364,11 @@ fn train(
             "presence_power": fit.presence_power,
             "keep": fit.keep,
         });
-        fields.extend([("kept_value", fit.value), ("kept_none", fit.none)]);
+        fields.extend([
+            ("kept_value", fit.value),
+            ("kept_none", fit.none),
+            ("kept_some", fit.answered),
+        ]);
     }
     log.line("val", budget.step(), budget.secs(), &fields)?;
     let state = checkpoint::State {
@@ -369,6 +379,37 @@ fn train(
         extra,
     };
     checkpoint::save(&path, &params, &adam, &state)
+}
+
+/// The model with its initial weights, and whether these are finished ones: those are without what only training needs, and
+/// go on without.
+fn begin(
+    job: &Job,
+    (info, words): (&ModelInfo, &WordTokenizer),
+    part: Part,
+    params: &Params,
+) -> TrainResult<(Model, bool)> {
+    let mut finished = part == Part::Filtration && !job.init.is_empty();
+    let mut initial = vec![];
+    for path in &job.init {
+        let theirs = checkpoint::weights(path, &job.device)?;
+        finished &= !theirs.keys().any(|name| name.starts_with(READ_OUTS));
+        initial.push(theirs);
+    }
+    let model = Model::new(info, words, params, !finished)?;
+    let mut filled = 0;
+    for (path, theirs) in job.init.iter().zip(initial) {
+        let (here, left) = params.fill(&theirs)?;
+        tracing::info!(target: "train", "{}: {here} tensors, {} stay as they are", path.display(), left.len());
+        filled += here;
+    }
+    // Reading begins with files of the frozen networks alone; what goes on needs something to go on from.
+    if part == Part::Filtration && filled == 0 {
+        return Err(TrainError::Content(
+            "none of the files of --init holds anything that filtration could go on from".into(),
+        ));
+    }
+    Ok((model, finished))
 }
 
 /// Some of `n` phrases, each at most once.
@@ -415,7 +456,6 @@ mod tests {
             init: vec![dir.path().join("towers.checkpoint.safetensors")],
             device: Device::Cpu,
             seed: 3,
-            generators: 1,
         };
         crate::train::towers::run_briefly(&info, dir.path()).unwrap();
         let effort = Effort {
@@ -432,9 +472,8 @@ mod tests {
         assert!(names.contains_key("model.text_hidden_fcs.0.2.weight"));
     }
 
-    /// While read-outs settle they learn, and what they read does not learn from them.
     #[test]
-    fn read_outs_that_settle_teach_nothing() {
+    fn finished_weights_go_on_learning_without_read_outs() {
         let dir = tempfile::tempdir().unwrap();
         let info = tiny();
         crate::train::towers::run_briefly(&info, dir.path()).unwrap();
@@ -445,11 +484,8 @@ mod tests {
             init: vec![dir.path().join("towers.checkpoint.safetensors")],
             device: Device::Cpu,
             seed: 3,
-            generators: 1,
         };
         let words = WordTokenizer::new(info.words().unwrap(), info.config.phi3.vocab_size).unwrap();
-        let params = Params::new(job.seed, &job.device);
-        let model = Model::new(&info, &words, &params).unwrap();
         let frozen = Frozen::load(&info, &job).unwrap();
         let options = SynthOptions {
             phrases: 6,
@@ -460,25 +496,24 @@ mod tests {
             .map(|seed| frozen.scene(seed, &options, &info, &words, &job).unwrap())
             .find(|scene| scene.phrases.len() > 1)
             .unwrap();
-        let learns = |settling: bool, name: &str| {
+        let teaches = |aided: bool, name: &str| {
+            let params = Params::new(job.seed, &job.device);
+            let model = Model::new(&info, &words, &params, aided).unwrap();
             let how = How {
                 blind: 0.0,
                 forced: 1.0,
                 crops: 0.0,
-                settling,
+                still: 0.0,
             };
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let batch = [(&scene, vec![0, 1])];
             let loss = model.loss(&batch, &frozen, how, &mut rng, &mut Tally::default());
             let grads = loss.unwrap().backward().unwrap();
-            let var = params.get(name).unwrap();
-            grads.get(var.as_tensor()).is_some()
+            let var = params.get(name);
+            var.is_some_and(|var| grads.get(var.as_tensor()).is_some())
         };
-        let (read, reader) = (
-            "model.text_hidden_fcs.0.2.weight",
-            "aux.language.keys.weight",
-        );
-        assert!(learns(false, read) && learns(false, reader));
-        assert!(!learns(true, read) && learns(true, reader));
+        let (read, reader) = ("lm_head.weight", "aux.language.keys.weight");
+        assert!(teaches(true, read) && teaches(true, reader));
+        assert!(teaches(false, read) && !teaches(false, reader));
     }
 }

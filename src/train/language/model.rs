@@ -1,7 +1,6 @@
 //! What the language stages train, and their loss on a batch of clips with packed phrases.
 
 use candle_core::{D, DType, Device, Tensor};
-use candle_nn::VarBuilder;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -9,6 +8,7 @@ use super::{
     calibrate::Record,
     filter::{Choice, Meant},
     pack::{Packed, Row, Segment, pack},
+    read_outs::{ReadOuts, ReadTally, Shown},
     scene::{Eyes, Frozen, Scene, Seen},
     script::Script,
 };
@@ -16,16 +16,11 @@ use crate::{
     infer::{model::ModelInfo, words::WordTokenizer},
     nn::{
         filtration::{Candidates, FiltrationHead},
-        layers::Linear,
         multimodal::{Multimodal, Widths},
         phi3::Phi3,
         sam2::{DecodeOptions, Prompts},
     },
-    train::{
-        Params, TrainResult,
-        attributes::{DenseHead, DenseLoss, DenseWeights, Targets, hits, weighted_cross_entropy},
-        synth::{Colour, Motion, PhraseKind, Shape, Slots, Superlative, Texture},
-    },
+    train::{Params, TrainResult, attributes::weighted_cross_entropy, synth::PhraseKind},
 };
 
 /// Weight of the answer's tokens behind the first, which no phrase changes.
@@ -39,49 +34,16 @@ const TSF_WRONG: f64 = 0.2;
 /// Phrases of a clip whose masks are decoded.
 const MASKS: usize = 2;
 /// Weights of the losses.
-const SLOT_WEIGHT: f64 = 0.3;
-const DENSE_WEIGHT: f64 = 0.25;
-const POINT_WEIGHT: f64 = 1.0;
 const MASK_WEIGHT: f64 = 1.0;
 const FILTER_WEIGHT: f64 = 0.3;
-const DENSE: DenseWeights = DenseWeights {
-    classes: [1.0, 1.0, 0.0, 0.0],
-    boxes: 2.0,
-    travel: 0.0,
-};
-/// Weight of a token that is pointed at against one that is not.
-const POINTED: f32 = 5.0;
-
-/// Word classes that a phrase can name, in the order of [`slot_classes`].
-const SLOTS: [usize; 5] = [
-    Colour::ALL.len(),
-    Shape::ALL.len(),
-    Superlative::ALL.len(),
-    Motion::ALL.len(),
-    Texture::ALL.len(),
-];
-
-/// Class of each slot; the last one stands for "not said".
-fn slot_classes(slots: &Slots) -> [u32; 5] {
-    let class = |i: usize, said: Option<usize>| said.unwrap_or(SLOTS[i]) as u32;
-    [
-        class(0, slots.colour.map(Colour::index)),
-        class(1, slots.shape.map(Shape::index)),
-        class(2, slots.superlative.map(Superlative::index)),
-        class(3, slots.motion.map(Motion::index)),
-        class(4, slots.texture.map(Texture::index)),
-    ]
-}
 
 /// Sums of a few steps, or of a validation.
 #[derive(Default)]
 pub(super) struct Tally {
     steps: f64,
-    parts: [f64; 6],
-    slots: [(f64, f64); 5],
-    dense: [(f64, f64); 4],
+    parts: [f64; 3],
+    read: ReadTally,
     opening: [(f64, f64); 2],
-    pointed: (f64, f64),
     attributes: Choice,
     others: Choice,
     iou: [(f64, f64); 2],
@@ -89,41 +51,34 @@ pub(super) struct Tally {
     pub(super) records: Vec<Record>,
 }
 
-fn rate((right, counted): (f64, f64)) -> f64 {
+pub(super) fn rate((right, counted): (f64, f64)) -> f64 {
     right / counted.max(1.0)
 }
 
 impl Tally {
     pub(super) fn is_finite(&self) -> bool {
-        self.parts.iter().all(|p| p.is_finite())
+        self.parts.iter().all(|p| p.is_finite()) && self.read.is_finite()
     }
 
     pub(super) fn fields(&self) -> Vec<(&'static str, f64)> {
         let n = self.steps.max(1.0);
         let choice = |c: &Choice, v: f64| v / c.counted.max(1.0);
         let (a, o) = (&self.attributes, &self.others);
-        vec![
+        let mut fields = vec![
             ("ce", self.parts[0] / n),
-            ("slot", self.parts[1] / n),
-            ("dense", self.parts[2] / n),
-            ("point", self.parts[3] / n),
-            ("filter", self.parts[4] / n),
-            ("mask", self.parts[5] / n),
-            ("read_colour", rate(self.slots[0])),
-            ("read_shape", rate(self.slots[1])),
-            ("read_sup", rate(self.slots[2])),
-            ("token_colour", rate(self.dense[0])),
-            ("token_shape", rate(self.dense[1])),
+            ("filter", self.parts[1] / n),
+            ("mask", self.parts[2] / n),
             ("yes", rate(self.opening[0])),
             ("no", rate(self.opening[1])),
-            ("pointed", rate(self.pointed)),
             ("chosen", choice(a, a.right)),
             ("chosen_on", choice(a, a.on)),
             ("missed", choice(a, a.missed)),
             ("other_on", choice(o, o.on)),
             ("j_seg", rate(self.iou[0])),
             ("j_box", rate(self.iou[1])),
-        ]
+        ];
+        fields.extend(self.read.fields());
+        fields
     }
 }
 
@@ -133,9 +88,7 @@ pub(super) struct Model {
     multimodal: Multimodal,
     filtration: FiltrationHead,
     script: Script,
-    slots: [Vec<Linear>; 2],
-    dense: DenseHead,
-    keys: Linear,
+    read_outs: Option<ReadOuts>,
     frames: usize,
     device: Device,
     image_size: usize,
@@ -150,29 +103,29 @@ pub(super) struct How {
     pub(super) forced: f64,
     /// Part of the phrases of one thing, or of none, that come with target-specific tokens.
     pub(super) crops: f64,
-    /// The read-outs that only training needs learn from states that do not learn from them: what is drawn anew would
-    /// otherwise drown the rest for hundreds of steps.
-    pub(super) settling: bool,
+    /// Part of the rows that are asked as a picture is, or a clip's last frame: without what becomes of the proposals.
+    pub(super) still: f64,
 }
 
 /// One phrase of a batch: row, place among the row's phrases, phrase of the scene, states.
-struct Said {
-    row: usize,
+pub(super) struct Said {
+    pub(super) row: usize,
     slot: usize,
-    phrase: usize,
+    pub(super) phrase: usize,
     at: [u32; 2],
 }
 
 impl Model {
+    /// With read-outs if `aided`.
     pub(super) fn new(
         info: &ModelInfo,
         words: &WordTokenizer,
         params: &Params,
+        aided: bool,
     ) -> TrainResult<Self> {
         let config = &info.config;
         let vb = params.var_builder();
         let model = vb.pp("model");
-        let aux = vb.pp("aux.language");
         let h = config.phi3.hidden_size;
         let out = config.filtration.seg_dim;
         let widths = Widths {
@@ -182,21 +135,13 @@ impl Model {
             out,
         };
         let pools = (config.visual.spatial_pool, config.visual.video_pool);
-        let slots = |vb: VarBuilder<'_>| -> TrainResult<Vec<Linear>> {
-            SLOTS
-                .iter()
-                .enumerate()
-                .map(|(i, n)| Ok(Linear::new(out, n + 1, vb.pp(i))?))
-                .collect()
-        };
+        let read_outs = aided.then(|| ReadOuts::new(h, out, &vb.pp("aux.language")));
         Ok(Self {
             language: Phi3::new(&config.phi3, vb)?,
             multimodal: Multimodal::new(widths, pools, model.clone())?,
             filtration: FiltrationHead::new(&config.filtration, model)?,
             script: Script::new(info, words)?,
-            slots: [slots(aux.pp("box"))?, slots(aux.pp("seg"))?],
-            dense: DenseHead::new(h, 1, &aux.pp("dense"))?,
-            keys: Linear::new(h, out, aux.pp("keys"))?,
+            read_outs: read_outs.transpose()?,
             frames: config.visual.num_frames,
             device: params.device().clone(),
             image_size: config.sam2.image_size,
@@ -269,7 +214,10 @@ impl Model {
                 let fit: Vec<usize> = (0..whose.len())
                     .filter(|&i| (whose[i] == target) != wrong)
                     .collect();
-                for &crop in fit.iter().take(rng.random_range(1..=2)) {
+                // From anywhere among them: the first are the objects that were drawn first.
+                let from = rng.random_range(0..fit.len().max(1));
+                let fit = fit.iter().cycle().skip(from).take(fit.len());
+                for &crop in fit.take(rng.random_range(1..=2)) {
                     segment.tsf.push(first + used.len() as u32);
                     used.push(features.narrow(0, crop, 1)?);
                 }
@@ -345,7 +293,7 @@ impl Model {
             blind: 0.0,
             forced: 1.0,
             crops: 0.0,
-            settling: false,
+            still: 0.0,
         };
         self.loss(batch, frozen, how, rng, tally).map(|_| ())
     }
@@ -399,39 +347,31 @@ impl Model {
         let boxes = self.multimodal.to_vision(&boxes)?;
         let seg = self.rows_of(&states, said.iter().map(|s| s.at[1]))?;
         let seg = self.multimodal.to_vision(&seg)?;
-        let aside = |x: &Tensor| match how.settling {
-            true => x.detach(),
-            false => x.clone(),
+        let aids = if let Some(read) = &self.read_outs {
+            let count = (self.frames * per_frame) as u32;
+            let tokens = packed.visual.iter().flat_map(|&v| v..v + count);
+            let first = packed.visual.iter().flat_map(|&v| v..v + per_frame as u32);
+            let shown = Shown {
+                embeddings: [&boxes, &seg],
+                tokens: &self.rows_of(&states, tokens)?,
+                first: &self.rows_of(&states, first)?,
+            };
+            Some(read.loss(batch, &said, &shown, &mut tally.read)?)
+        } else {
+            None
         };
-        let (asked, painted, told) = (aside(&boxes), aside(&seg), aside(&states));
-        let slots = self.slot_loss(batch, &said, [&asked, &painted], tally)?;
-        add(1, SLOT_WEIGHT, slots, tally)?;
-
-        let mut dense = Targets::default();
-        batch.iter().for_each(|(s, _)| dense.extend(&s.dense));
-        let count = (self.frames * per_frame) as u32;
-        let tokens = packed.visual.iter().flat_map(|&v| v..v + count);
-        let DenseLoss { loss, hits, .. } =
-            self.dense
-                .loss(&self.rows_of(&told, tokens)?, &dense, DENSE)?;
-        for (sum, hit) in tally.dense.iter_mut().zip(hits) {
-            *sum = (sum.0 + hit.0, sum.1 + hit.1);
-        }
-        add(2, DENSE_WEIGHT, loss, tally)?;
-        let first = packed.visual.iter().flat_map(|&v| v..v + per_frame as u32);
-        let keys = self.keys.forward(&self.rows_of(&told, first)?)?;
-        let keys = keys.reshape((batch.len(), per_frame, ()))?;
-        let point = self.point_loss(batch, &said, &asked, &keys, tally)?;
-        add(3, POINT_WEIGHT, point, tally)?;
-
         if let Some(eyes) = &frozen.eyes {
-            let filter = self.filter_loss(batch, &said, &boxes, &presence, tally)?;
-            add(4, FILTER_WEIGHT, filter, tally)?;
+            let asked = (&boxes, presence.as_slice());
+            let filter = self.filter_loss(batch, &said, asked, (how, &mut *rng), tally)?;
+            add(1, FILTER_WEIGHT, filter, tally)?;
             if let Some(mask) = self.mask_loss(batch, eyes, &said, &seg, rng, tally)? {
-                add(5, MASK_WEIGHT, mask, tally)?;
+                add(2, MASK_WEIGHT, mask, tally)?;
             }
         }
-        Ok(total)
+        Ok(match aids {
+            Some(loss) => (total + loss)?,
+            None => total,
+        })
     }
 
     /// How often the first word of the answer says rightly whether there is such a thing.
@@ -467,104 +407,12 @@ impl Model {
             .collect())
     }
 
-    fn slot_loss(
-        &self,
-        batch: &[(&Scene, Vec<usize>)],
-        said: &[Said],
-        embeddings: [&Tensor; 2],
-        tally: &mut Tally,
-    ) -> TrainResult<Tensor> {
-        let classes: Vec<[u32; 5]> = said
-            .iter()
-            .map(|s| slot_classes(&batch[s.row].0.phrases[s.phrase].phrase.slots))
-            .collect();
-        let weights = vec![1.0; said.len()];
-        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
-        for (which, (heads, x)) in self.slots.iter().zip(embeddings).enumerate() {
-            for (i, head) in heads.iter().enumerate() {
-                let targets: Vec<u32> = classes.iter().map(|c| c[i]).collect();
-                let logits = head.forward(x)?;
-                let loss = weighted_cross_entropy(&logits, &targets, &weights)?;
-                total = (total + loss)?;
-                if which == 0 {
-                    // Only what was said counts: "not said" is the easy answer.
-                    let counted: Vec<f32> = targets
-                        .iter()
-                        .map(|&t| f32::from(u8::from((t as usize) < SLOTS[i])))
-                        .collect();
-                    let hit = hits(&logits.detach(), &targets, &counted)?;
-                    tally.slots[i] = (tally.slots[i].0 + hit.0, tally.slots[i].1 + hit.1);
-                }
-            }
-        }
-        Ok(total)
-    }
-
-    /// `[BOX]` against the first frame's tokens: which of them lie on what is meant.
-    fn point_loss(
-        &self,
-        batch: &[(&Scene, Vec<usize>)],
-        said: &[Said],
-        boxes: &Tensor,
-        keys: &Tensor,
-        tally: &mut Tally,
-    ) -> TrainResult<Tensor> {
-        let scale = 1.0 / (boxes.dim(1)? as f64).sqrt();
-        let mut total = Tensor::zeros((), DType::F32, &self.device)?;
-        let mut at = 0;
-        for (row, (scene, _)) in batch.iter().enumerate() {
-            let mine: Vec<&Said> = said.iter().filter(|s| s.row == row).collect();
-            if mine.is_empty() {
-                continue;
-            }
-            let logits = boxes
-                .narrow(0, at, mine.len())?
-                .matmul(&keys.get(row)?.t()?.contiguous()?)?;
-            let logits = (logits * scale)?;
-            at += mine.len();
-            let (mut targets, mut weights) = (vec![], vec![]);
-            for s in &mine {
-                let phrase = &scene.phrases[s.phrase].phrase;
-                for owner in &scene.owners {
-                    let on = phrase.referents.contains(owner);
-                    targets.push(f32::from(u8::from(on)));
-                    weights.push(if on { POINTED } else { 1.0 });
-                }
-            }
-            self.count_pointing(scene, &mine, &logits.detach(), tally)?;
-            let shape = logits.dims2()?;
-            let targets = Tensor::from_vec(targets, shape, &self.device)?;
-            let weights = Tensor::from_vec(weights, shape, &self.device)?;
-            total = (total + weighted_bce(&logits, &targets, &weights)?)?;
-        }
-        Ok((total / batch.len() as f64)?)
-    }
-
-    fn count_pointing(
-        &self,
-        scene: &Scene,
-        mine: &[&Said],
-        logits: &Tensor,
-        tally: &mut Tally,
-    ) -> TrainResult<()> {
-        let best: Vec<u32> = logits.argmax(1)?.to_vec1()?;
-        for (s, &best) in mine.iter().zip(&best) {
-            let ids = &scene.phrases[s.phrase].phrase.referents;
-            if ids.len() == 1 && scene.objects.len() > 1 {
-                tally.pointed.1 += 1.0;
-                let hit = ids.contains(&scene.owners[best as usize]);
-                tally.pointed.0 += f64::from(u8::from(hit));
-            }
-        }
-        Ok(())
-    }
-
     fn filter_loss(
         &self,
         batch: &[(&Scene, Vec<usize>)],
         said: &[Said],
-        boxes: &Tensor,
-        presence: &[Vec<f32>],
+        (boxes, presence): (&Tensor, &[Vec<f32>]),
+        (how, rng): (How, &mut ChaCha8Rng),
         tally: &mut Tally,
     ) -> TrainResult<Tensor> {
         let mut total = Tensor::zeros((), DType::F32, &self.device)?;
@@ -577,8 +425,9 @@ impl Model {
             };
             let queries = boxes.narrow(0, at, mine.len())?;
             at += mine.len();
+            let still = how.still > 0.0 && rng.random_bool(how.still);
             let candidates = Candidates {
-                followed: seen.followed.as_ref(),
+                followed: seen.followed.as_ref().filter(|_| !still),
                 ..Candidates::all_valid(&seen.proposals)?
             };
             let scored = self
@@ -655,8 +504,13 @@ impl Model {
             for k in 0..MASKS.min(mine.len()) {
                 let i =
                     mine[(k * mine.len() / MASKS + rng.random_range(0..mine.len())) % mine.len()];
-                let ids = &scene_phrase(batch, &said[i]).referents;
-                let with_box = k % 2 == 1 && ids.len() == 1;
+                let mut ids = scene_phrase(batch, &said[i]).referents.as_slice();
+                let with_box = k % 2 == 1;
+                if with_box {
+                    // Where several are meant, each is painted in its own box.
+                    let one = rng.random_range(0..ids.len());
+                    ids = &ids[one..=one];
+                }
                 let around = scene.corners(ids[0]).filter(|_| with_box);
                 let text = seg.narrow(0, i, 1)?.unsqueeze(0)?;
                 let logits = self.decode(eyes, seen, text, around, rng)?;
@@ -727,7 +581,11 @@ fn scene_phrase<'a>(
 }
 
 /// Mean of `w · bce(x, t)` over all elements.
-fn weighted_bce(logits: &Tensor, targets: &Tensor, weights: &Tensor) -> TrainResult<Tensor> {
+pub(super) fn weighted_bce(
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> TrainResult<Tensor> {
     let loss = (logits.relu()? - (logits * targets)?)?;
     let loss = (loss + (logits.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
     Ok((loss * weights)?.mean_all()?)

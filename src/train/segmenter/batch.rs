@@ -5,7 +5,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::heads::{CellTargets, OwnedCell, UNNAMED};
-use crate::train::synth::{Clip, SynthOptions, generate};
+use crate::train::synth::{Clip, HELD_OUT, SynthOptions, generate};
 
 /// SAM's normalisation, `models/nano.json`.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
@@ -81,7 +81,7 @@ pub(super) struct Batch {
     pub(super) ids: Vec<Vec<u8>>,
 }
 
-/// Makes the batch whose first clip has seed `seed`.
+/// Makes the batch whose first clip has seed `seed`; those of the others follow it, and wrap before they are held out.
 pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0062_6174_6368);
     let px = spec.px;
@@ -94,7 +94,7 @@ pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
     };
     let mut clips = Vec::with_capacity(spec.clips);
     for c in 0..spec.clips {
-        let clip = shortened(seed + c as u64, spec, &mut rng);
+        let clip = shortened((seed + c as u64) % HELD_OUT, spec, &mut rng);
         prompts(&clip, c, spec, &mut rng, &mut batch.objects);
         for t in 0..spec.frames {
             batch.images.extend(normalised(&clip.frames[t], px));
@@ -413,6 +413,14 @@ mod tests {
                     .all(|o| matches!(o.prompt, Prompt::Points(_)))
             );
         }
+    }
+
+    #[test]
+    fn no_clip_of_a_batch_is_held_out() {
+        let wanted = |clips| BatchSpec { clips, ..spec(1) };
+        let last = make(HELD_OUT - 1, &wanted(2)).images;
+        let first = make(0, &wanted(1)).images;
+        assert!(last[first.len()..] == first, "the seeds start again at 0");
     }
 
     #[test]

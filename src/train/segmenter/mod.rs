@@ -45,7 +45,7 @@ pub const PROPOSER_STAGE: &str = "proposer";
 /// Steps between lines of the log, and between checkpoints.
 const REPORT_EVERY: u64 = 10;
 const SAVE_EVERY: u64 = 100;
-/// Seconds between validations.
+/// Seconds of training between validations.
 const VALIDATE_SECS: f64 = 300.0;
 /// Clips that one step may take seeds for.
 const SEEDS_PER_STEP: u64 = 64;
@@ -323,13 +323,11 @@ fn needs_segmenter(job: &Job) -> TrainResult<()> {
 }
 
 fn follow(plan: &Plan, job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
+    checkpoint::take_up(job, plan.stage)?;
     let params = Params::new(job.seed, &job.device);
     let nets = Nets::new(&info.config, &params)?;
     initialise(&params, info)?;
-    for path in &job.init {
-        let (filled, left) = params.fill(&checkpoint::weights(path, &job.device)?)?;
-        tracing::info!(target: "train", "{}: {filled} tensors, {} start fresh", path.display(), left.len());
-    }
+    checkpoint::start_from(&job.init, &params)?;
     let groups = vec![Group {
         vars: params.matching(|n| plan.learns(n)),
         lr_scale: 1.0,
@@ -343,6 +341,8 @@ fn follow(plan: &Plan, job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
     let path = checkpoint::path_in(&job.out, plan.stage);
     if job.resume {
         state = checkpoint::load(&path, &params, &mut adam)?;
+        // What was fitted to these weights is not true of those that come of them.
+        state.extra = serde_json::Value::Null;
         job.budget.resume_at(state.step, state.secs);
     }
     let mut log = Log::open(&job.out, plan.stage, job.resume)?;
@@ -441,7 +441,9 @@ fn train(
             checkpoint::save(&path, params, adam, state)?;
         }
         if job.budget.secs() - validated > VALIDATE_SECS {
+            let started = Instant::now();
             validate::report(nets, job, plan.stage, (batch.px, 16), log)?;
+            job.budget.excuse(started.elapsed());
             validated = job.budget.secs();
         }
     }

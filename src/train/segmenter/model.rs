@@ -79,6 +79,18 @@ struct Frame {
     token: Tensor,
 }
 
+impl Frame {
+    /// One that no gradient goes back through.
+    fn still(self) -> Self {
+        Self {
+            low_res: self.low_res.detach(),
+            ious: self.ious.detach(),
+            object_score: self.object_score.detach(),
+            token: self.token.detach(),
+        }
+    }
+}
+
 fn rows_of(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
     x.index_select(rows, 0)
 }
@@ -238,7 +250,7 @@ impl Nets {
         if scope == Scope::Memory {
             let loss = match batch.objects.is_empty() {
                 true => Tensor::zeros((), DType::F32, device)?,
-                false => self.mask_losses(&features, batch, &mut terms)?,
+                false => self.mask_losses(&features, batch, scope, &mut terms)?,
             };
             return Ok((loss, terms));
         }
@@ -248,7 +260,7 @@ impl Nets {
             total = (total + self.region_loss(&look, &mut terms)?)?;
         }
         if !batch.objects.is_empty() {
-            total = (total + self.mask_losses(&features, batch, &mut terms)?)?;
+            total = (total + self.mask_losses(&features, batch, scope, &mut terms)?)?;
         }
         Ok((total, terms))
     }
@@ -379,6 +391,7 @@ impl Nets {
         &self,
         features: &ImageFeatures,
         batch: &Batch,
+        scope: Scope,
         terms: &mut Vec<Term>,
     ) -> Result<Tensor> {
         let device = features.embed.device();
@@ -398,7 +411,13 @@ impl Nets {
             let here = pick(features, &Tensor::from_vec(rows, k, device)?)?;
             let frame = if t == 0 {
                 let embed = self.sam.add_no_mem(&here.embed)?;
-                self.decode(&embed, &here, &prompts(&batch.objects, device)?, batch.px)?
+                let frame =
+                    self.decode(&embed, &here, &prompts(&batch.objects, device)?, batch.px)?;
+                // What is prompted depends on nothing that memory learns.
+                match scope {
+                    Scope::Memory => frame.still(),
+                    _ => frame,
+                }
             } else {
                 let embed =
                     self.sam

@@ -3,12 +3,15 @@
 //! Place beats matching for the first stage: every cell in the middle of an object learns at once, where matching would
 //! teach one cell per object and step.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
 use super::batch::Truth;
 use crate::{
     nn::deformable_detr::ProposerOutput,
-    train::{boxes::giou, fused::weighted_l1},
+    train::{
+        boxes::giou,
+        fused::{on_cpu, weighted_l1},
+    },
 };
 
 const FOCAL: f64 = 2.0;
@@ -78,11 +81,7 @@ impl CustomOp1 for Focal {
 }
 
 fn focal_sum(logits: &Tensor, targets: Vec<f32>) -> Result<Tensor> {
-    let x = logits
-        .to_device(&Device::Cpu)?
-        .to_dtype(DType::F32)?
-        .contiguous()?;
-    x.apply_op1(Focal { targets })
+    on_cpu(logits, Focal { targets })
 }
 
 fn corners([cx, cy, w, h]: [f32; 4]) -> [f32; 4] {
@@ -311,7 +310,7 @@ pub(super) fn loss(out: &ProposerOutput, truths: &[&[Truth]]) -> Result<(Tensor,
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Var;
+    use candle_core::{Device, Var};
 
     use super::*;
 

@@ -113,6 +113,10 @@ pub struct LanguageOptions {
     pub superlative: f32,
     /// A phrase is made false.
     pub no_match: f32,
+    /// A phrase made false has a superlative, too: else hearing one would mean that there is such a thing.
+    pub false_superlative: f32,
+    /// Weight of a wrong texture where a phrase is made false, beside 0.4 of a wrong colour and of a wrong shape.
+    pub false_texture: f32,
     /// A phrase with several referents is kept.
     pub plural: f32,
 }
@@ -126,6 +130,8 @@ impl Default for LanguageOptions {
             motion: 0.25,
             superlative: 0.22,
             no_match: 0.25,
+            false_superlative: 0.0,
+            false_texture: 0.0,
             plural: 0.5,
         }
     }
@@ -140,6 +146,8 @@ impl LanguageOptions {
             motion: 0.32,
             superlative: 0.32,
             no_match: 0.27,
+            false_superlative: 0.2,
+            false_texture: 0.2,
             plural: 0.8,
             ..Self::default()
         }
@@ -254,7 +262,7 @@ pub(super) fn phrase(
         slots.motion = Some(target.motion);
     }
     if chance(rng, options.no_match) {
-        return no_match(objects, slots, vocabulary, rng);
+        return no_match(objects, slots, (options, vocabulary), rng);
     }
     let unclear = |slots: &Slots| {
         doubtful.iter().any(|o| is_true_of(slots, o))
@@ -307,14 +315,16 @@ pub(super) fn phrase(
 fn no_match(
     objects: &[ObjectInfo],
     mut slots: Slots,
-    vocabulary: Vocabulary,
+    (options, vocabulary): (&LanguageOptions, Vocabulary),
     rng: &mut ChaCha8Rng,
 ) -> Option<Phrase> {
-    // What is said and may be changed: colour, shape, motion.
+    // What is said and may be changed: colour, shape, motion, texture.
+    let said = |is_said: bool, weight: f32| if is_said { weight } else { 0.0 };
     let weights = [
-        if slots.colour.is_some() { 0.4 } else { 0.0 },
-        if slots.shape.is_some() { 0.4 } else { 0.0 },
-        if slots.motion.is_some() { 0.2 } else { 0.0 },
+        said(slots.colour.is_some(), 0.4),
+        said(slots.shape.is_some(), 0.4),
+        said(slots.motion.is_some(), 0.2),
+        said(slots.texture.is_some(), options.false_texture),
     ];
     if weights.iter().all(|w| *w == 0.0) {
         return None;
@@ -322,7 +332,8 @@ fn no_match(
     match pick(rng, &weights) {
         0 => slots.colour = Some(one_of(rng, vocabulary.colours())),
         1 => slots.shape = Some(one_of(rng, vocabulary.shapes())),
-        _ => slots.motion = Some(Motion::ALL[pick(rng, &vocabulary.motions())]),
+        2 => slots.motion = Some(Motion::ALL[pick(rng, &vocabulary.motions())]),
+        _ => slots.texture = Some(one_of(rng, Texture::ALL)),
     }
     let present = objects
         .iter()
@@ -331,6 +342,10 @@ fn no_match(
         return None;
     }
     let count = if chance(rng, 0.15) { 2 } else { 1 };
+    // No number is drawn where none may be: the clips of a seed stay what they are.
+    if count == 1 && options.false_superlative > 0.0 && chance(rng, options.false_superlative) {
+        slots.superlative = Some(one_of(rng, Superlative::ALL));
+    }
     Some(Phrase {
         words: words(&slots, count, rng),
         kind: PhraseKind::NoMatch,

@@ -1,7 +1,8 @@
 //! Properties of generated clips that training and evaluation rely on.
 
 use super::{
-    Clip, HELD_OUT, Motion, PhraseKind, SynthOptions, Variant, Vocabulary, generate, training_seed,
+    Clip, HELD_OUT, LanguageOptions, Motion, PhraseKind, SynthOptions, Variant, Vocabulary,
+    generate, training_seed,
 };
 
 fn small(phrases: usize) -> SynthOptions {
@@ -263,4 +264,48 @@ fn a_shorter_clip_in_the_place_of_a_longer_one_leaves_nothing_of_it() {
             assert_eq!(files.count(), frames, "{folder}");
         }
     }
+}
+
+#[test]
+fn what_is_not_there_may_be_leftmost_and_striped_too() {
+    let asked = |language: LanguageOptions| {
+        let options = SynthOptions {
+            language: LanguageOptions {
+                no_match: 1.0,
+                texture: 0.5,
+                ..language
+            },
+            ..small(16)
+        };
+        let clips = clips(40, &options);
+        let mut counts = (0, 0);
+        for clip in &clips {
+            for phrase in &clip.phrases {
+                assert_eq!(phrase.kind, PhraseKind::NoMatch);
+                let fits = |o: &&super::ObjectInfo| {
+                    let s = phrase.slots;
+                    s.colour.is_none_or(|c| c == o.colour)
+                        && s.shape.is_none_or(|v| v == o.shape)
+                        && s.motion.is_none_or(|m| m == o.motion)
+                };
+                // Nothing fits with its texture, so where something fits without, the texture alone is false.
+                let texture = phrase.slots.texture.is_some();
+                let mut seen = clip.objects.iter().filter(|o| o.ever_visible());
+                counts.1 += i32::from(texture && seen.any(|o| fits(&o)));
+                if let Some(superlative) = phrase.slots.superlative {
+                    counts.0 += 1;
+                    let word = superlative.word().to_owned();
+                    assert!(phrase.words.contains(&word) && !phrase.speaks_of_several());
+                    assert!(phrase.could_mean(&clip.objects).is_empty());
+                }
+            }
+        }
+        counts
+    };
+    let (superlatives, textures) = asked(LanguageOptions::practice());
+    assert!(
+        superlatives > 40 && textures > 20,
+        "{superlatives} {textures}"
+    );
+    assert_eq!(asked(LanguageOptions::default()).0, 0);
 }

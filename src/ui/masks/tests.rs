@@ -2,21 +2,27 @@
 
 use super::*;
 use crate::{
-    project::{Choosing, Document, Emission, Proposal, Size, Thresholds, VideoInfo},
-    task::{PropagateDirection, Update},
-    ui::{command::Command, session::Session, state::Tool},
+    project::{
+        Choosing, Document, DriftSignal, Emission, Proposal, Rle, Size, Thresholds, VideoInfo,
+    },
+    task::{JobId, PropagateDirection, Update},
+    ui::{
+        command::Command,
+        session::{Collecting, Session},
+        state::{Job, JobKind, Tool},
+    },
 };
 
 const SIZE: Size = Size {
     width: 4,
     height: 4,
 };
-const ONE: ObjectId = ObjectId(1);
-const FIRST: FrameIndex = FrameIndex(0);
-const AT: PointPx = PointPx { x: 1.0, y: 1.0 };
+pub(in crate::ui) const ONE: ObjectId = ObjectId(1);
+pub(in crate::ui) const FIRST: FrameIndex = FrameIndex(0);
+pub(in crate::ui) const AT: PointPx = PointPx { x: 1.0, y: 1.0 };
 
 /// A window on an empty document; nobody reads what its inference thread says.
-fn window() -> App {
+pub(in crate::ui) fn window() -> App {
     let mut app = App::without_model(&egui::Context::default());
     let video = VideoInfo {
         path: "clip.mp4".into(),
@@ -31,15 +37,15 @@ fn window() -> App {
     app
 }
 
-fn doc(app: &App) -> &Document {
+pub(in crate::ui) fn doc(app: &App) -> &Document {
     app.document().unwrap()
 }
 
-fn act(app: &mut App, action: Action) {
+pub(in crate::ui) fn act(app: &mut App, action: Action) {
     app.act(&egui::Context::default(), action);
 }
 
-fn mask(pixels: u32) -> FrameMask {
+pub(in crate::ui) fn mask(pixels: u32) -> FrameMask {
     FrameMask {
         rle: Rle::new(SIZE, vec![4, pixels, 12 - pixels]).unwrap(),
         score: 1.0,
@@ -51,7 +57,7 @@ fn mask(pixels: u32) -> FrameMask {
 }
 
 /// An object with a mask on each of the frames.
-fn add_object(app: &mut App, frames: &[u32]) -> ObjectId {
+pub(in crate::ui) fn add_object(app: &mut App, frames: &[u32]) -> ObjectId {
     let mut object = doc(app).new_object("a horse");
     let id = object.id;
     for &frame in frames {
@@ -62,13 +68,17 @@ fn add_object(app: &mut App, frames: &[u32]) -> ObjectId {
 }
 
 /// The job, object and frame of the prompt that has been asked.
-fn asked(app: &App) -> (JobId, ObjectId, FrameIndex) {
+pub(in crate::ui) fn asked(app: &App) -> (JobId, ObjectId, FrameIndex) {
     let mut prompts = app.state.prompts();
     let prompt = prompts.find(|p| p.job.is_some()).unwrap();
     (prompt.job.unwrap(), prompt.object, prompt.frame)
 }
 
-fn send_answer(app: &mut App, (job, object, frame): (JobId, ObjectId, FrameIndex), pixels: u32) {
+pub(in crate::ui) fn send_answer(
+    app: &mut App,
+    (job, object, frame): (JobId, ObjectId, FrameIndex),
+    pixels: u32,
+) {
     app.take(Update::Segmented {
         job,
         object,
@@ -78,13 +88,13 @@ fn send_answer(app: &mut App, (job, object, frame): (JobId, ObjectId, FrameIndex
     app.take(Update::Finished { job, secs: 0.1 });
 }
 
-fn answer(app: &mut App, pixels: u32) {
+pub(in crate::ui) fn answer(app: &mut App, pixels: u32) {
     let prompt = asked(app);
     send_answer(app, prompt, pixels);
 }
 
 /// The objects of every propagation that has been asked for.
-fn carried(app: &App) -> Vec<Vec<ObjectId>> {
+pub(in crate::ui) fn carried(app: &App) -> Vec<Vec<ObjectId>> {
     let jobs = app.state.jobs.iter();
     jobs.filter_map(|job| match &job.kind {
         JobKind::Propagate { objects, .. } => Some(objects.clone()),
@@ -93,7 +103,7 @@ fn carried(app: &App) -> Vec<Vec<ObjectId>> {
     .collect()
 }
 
-fn emission(kept: &[bool]) -> Emission {
+pub(in crate::ui) fn emission(kept: &[bool]) -> Emission {
     let proposal = |(i, &selected): (usize, &bool)| Proposal {
         box_px: BoxPx::from_array([0.0, 0.0, 1.0 + i as f32, 2.0]),
         objectness: 0.9,
@@ -101,6 +111,7 @@ fn emission(kept: &[bool]) -> Emission {
         confidence: 0.5,
         selected,
         drawn: false,
+        incredible: false,
     };
     Emission {
         frame: FIRST,
@@ -117,7 +128,7 @@ fn emission(kept: &[bool]) -> Emission {
 }
 
 /// Answers the newest question for a phrase, with one mask.
-fn ground(app: &mut App) {
+pub(in crate::ui) fn ground(app: &mut App) {
     let is_asked = |j: &&Job| matches!(j.kind, JobKind::Ground { .. });
     let job = app.state.jobs.iter().rev().find(is_asked).unwrap().id;
     app.take(Update::Grounded {
@@ -128,19 +139,19 @@ fn ground(app: &mut App) {
     app.take(Update::Finished { job, secs: 0.1 });
 }
 
-fn kept(app: &App) -> Vec<bool> {
+pub(in crate::ui) fn kept(app: &App) -> Vec<bool> {
     let proposals = doc(app).emissions[0].proposals.iter();
     proposals.map(|p| p.selected).collect()
 }
 
 /// The prompt that has been asked ends without a mask.
-fn fail(app: &mut App) {
+pub(in crate::ui) fn fail(app: &mut App) {
     let (job, ..) = asked(app);
     let text = "out of memory".to_owned();
     app.take(Update::Failed { job, text });
 }
 
-fn was_said(app: &App, words: &str) -> bool {
+pub(in crate::ui) fn was_said(app: &App, words: &str) -> bool {
     app.state.toasts.iter().any(|t| t.text.contains(words))
 }
 
@@ -181,19 +192,6 @@ fn clicks_on_several_frames_in_a_row_are_all_answered() {
     assert_eq!(object.frames.len(), 2);
     app.undo_or_redo(true);
     assert_eq!(doc(&app).object(ONE).unwrap().frames.len(), 1);
-}
-
-#[test]
-fn a_further_click_belongs_to_the_step_of_the_clicks_before_it() {
-    let mut app = window();
-    app.click(AT, true);
-    answer(&mut app, 4);
-    app.click(AT, false);
-    app.finish_prompt();
-    answer(&mut app, 2);
-    assert_eq!(doc(&app).object(ONE).unwrap().frames[&FIRST].rle.area(), 2);
-    app.undo_or_redo(true);
-    assert!(doc(&app).objects.is_empty());
 }
 
 #[test]
@@ -395,9 +393,35 @@ fn the_mask_of_a_locked_object_is_not_deleted() {
 }
 
 #[test]
-fn every_frame_and_object_worth_a_look_is_visited_once_in_turn() {
+fn undo_brings_a_clicked_mask_back_that_was_deleted_while_its_clicks_went_on() {
     let mut app = window();
-    let ids = [add_object(&mut app, &[0, 3]), add_object(&mut app, &[0, 1])];
+    let id = add_object(&mut app, &[0]);
+    app.state.selected = Some(id);
+    app.click(AT, true);
+    answer(&mut app, 4);
+    app.click(AT, true);
+    answer(&mut app, 5);
+    app.click(AT, false);
+    let late = asked(&app);
+    app.delete_mask();
+    send_answer(&mut app, late, 3);
+    let area = |app: &App| doc(app).mask(id, FIRST).map(|m| m.rle.area());
+    assert_eq!(area(&app), None);
+    assert!(app.state.prompts().next().is_none());
+    let mut undone = || {
+        app.undo_or_redo(true);
+        area(&app)
+    };
+    assert_eq!([undone(), undone(), undone()], [Some(5), Some(4), Some(2)]);
+}
+
+#[test]
+fn every_stretch_worth_a_look_is_visited_once_in_turn() {
+    let mut app = window();
+    let ids = [
+        add_object(&mut app, &[0, 3]),
+        add_object(&mut app, &[0, 1, 4]),
+    ];
     for id in ids {
         let object = doc(&app).object(id).unwrap();
         let masks = object.frames.iter().map(|(&frame, mask)| {
@@ -413,7 +437,8 @@ fn every_frame_and_object_worth_a_look_is_visited_once_in_turn() {
         act(&mut app, Action::NextLook);
         seen.push((app.state.frame, app.state.selected.unwrap()));
     }
-    let all = [(0, ids[0]), (0, ids[1]), (1, ids[1]), (3, ids[0])];
+    // Frames 0 and 1 of the second object are one stretch.
+    let all = [(0, ids[0]), (0, ids[1]), (3, ids[0]), (4, ids[1])];
     assert_eq!(seen[..4], all);
     assert_eq!(seen[4], all[0], "from the start again");
 }

@@ -10,10 +10,12 @@ use super::{
         actions::Action,
         command::{Command, Out},
         frames::Shown,
+        logic::sentence,
+        masks::next_mark,
         outline::{CLOSES_WITHIN, FEWEST},
         state::{BoxUse, State, Tool},
         theme::{self, space},
-        widgets::slider,
+        widgets::{fitted_text, slider},
     },
     marks, review,
 };
@@ -75,6 +77,7 @@ pub(crate) fn canvas_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     });
     paint_picture(ui, state, rect, place);
     let painter = ui.painter_at(rect);
+    missing_ui(ui, state, rect);
     marks::proposals(&painter, ui, state, place);
     marks::prompts(&painter, ui, state, place);
     marks::outline(&painter, ui, state, place);
@@ -139,6 +142,40 @@ fn paint_picture(ui: &Ui, state: &State, rect: Rect, place: Place) {
         };
         painter.add(egui_wgpu::Callback::new_paint_callback(rect, paint));
     }
+}
+
+/// What is said where the picture is another frame's and will not become this one's.
+fn missing(state: &State) -> Option<String> {
+    let clip = state.clip.as_ref()?;
+    let (why, shown) = (clip.trouble.as_ref()?, clip.shown.as_ref()?);
+    let shown = shown.index.0;
+    (shown != state.frame).then(|| {
+        let why = sentence(why.trim_end_matches('.'));
+        format!("{why}. You see frame {shown}.")
+    })
+}
+
+fn missing_ui(ui: &Ui, state: &State, rect: Rect) {
+    let Some(text) = missing(state) else {
+        return;
+    };
+    let p = theme::palette(ui);
+    let width = (rect.width() - 4.0 * space::L).max(80.0);
+    let galley = fitted_text(ui, &text, theme::regular(13.0), p.text, width);
+    let middle = pos2(rect.center().x, rect.top() + space::XL + space::L);
+    let plate = Rect::from_center_size(middle, galley.size() + vec2(24.0, 12.0));
+    let painter = ui.painter_at(rect);
+    painter.rect(
+        plate,
+        6,
+        p.panel,
+        Stroke::new(1.0, p.bad),
+        StrokeKind::Inside,
+    );
+    painter.galley(plate.center() - galley.size() / 2.0, galley, p.text);
+    let id = ui.scope_id().with("missing frame");
+    let response = ui.interact(plate, id, Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &text));
 }
 
 fn mask_style(ui: &Ui, state: &State, ids: &[crate::project::ObjectId]) -> MaskStyle {
@@ -382,11 +419,22 @@ fn one_line(hints: [Option<String>; 3]) -> String {
     hints.join(" · ")
 }
 
+/// What the next box does, where it becomes a mask.
+fn box_hint(state: &State) -> Option<String> {
+    if state.box_phrase().is_some() {
+        return None;
+    }
+    let next = next_mark(state, true);
+    Some(match state.box_use {
+        BoxUse::Proposal => format!("Without a phrase a mask: it {next}"),
+        BoxUse::Segment => format!("It {next}"),
+    })
+}
+
 /// What the tool in hand can be told, in the canvas's corner.
 fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
     let wants = match state.tool {
-        Tool::Box | Tool::Polygon | Tool::Brush | Tool::Eraser => true,
-        Tool::Points => state.prompting.is_some(),
+        Tool::Box | Tool::Points | Tool::Polygon | Tool::Brush | Tool::Eraser => true,
         Tool::Select | Tool::Pan => false,
     };
     if !wants {
@@ -420,6 +468,9 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                         out.send(Command::SetBoxUse(wish));
                                     }
                                 }
+                                if let Some(hint) = box_hint(state) {
+                                    ui.label(small(&hint));
+                                }
                             }
                             Tool::Polygon => {
                                 ui.label(small("The polygon"));
@@ -438,7 +489,11 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                             }
                             Tool::Points => {
                                 let click = Some("Click: on the object · right-click: not on it".to_owned());
-                                let text = [click, with_key(&enter, "keeps"), with_key(&esc, "drops")];
+                                let text = if state.prompting.is_some() {
+                                    [click, with_key(&enter, "keeps"), with_key(&esc, "drops")]
+                                } else {
+                                    [click, Some(format!("the next one {}", next_mark(state, false))), None]
+                                };
                                 ui.label(small(&one_line(text)));
                             }
                             _ => {
@@ -485,6 +540,42 @@ fn zoom_ui(ui: &Ui, state: &State, rect: Rect, zoom: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        project::FrameIndex,
+        ui::{settings::Settings, state::Clip},
+        video::{Frame, Pixels},
+    };
+
+    #[test]
+    fn a_frame_that_cannot_be_decoded_is_not_passed_off_as_the_one_before() {
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        state.clip = Some(Clip {
+            title: String::new(),
+            path: "clip.mp4".into(),
+            shown: Some(std::sync::Arc::new(Frame {
+                index: FrameIndex(43),
+                pts_secs: 0.0,
+                coded_size: Size::new(1, 1),
+                rotation: 0,
+                pixels: Pixels::Rgb(vec![0; 3]),
+            })),
+            shown_key: 1,
+            pts_secs: 0.0,
+            thumbnails: std::collections::BTreeMap::new(),
+            thumbnails_wanted: Vec::new(),
+            trouble: Some("frame 44 cannot be decoded: no data".to_owned()),
+            failed: std::collections::BTreeSet::new(),
+        });
+        state.frame = 44;
+        let said = "Frame 44 cannot be decoded: no data. You see frame 43.";
+        assert_eq!(missing(&state).as_deref(), Some(said));
+        state.frame = 43;
+        assert_eq!(missing(&state), None);
+        // What is only on its way is none of it.
+        state.frame = 45;
+        state.clip.as_mut().unwrap().trouble = None;
+        assert_eq!(missing(&state), None);
+    }
 
     #[test]
     fn hints_of_keys_that_are_not_bound_are_left_out() {

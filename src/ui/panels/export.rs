@@ -31,9 +31,12 @@ pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
                 running_buttons_ui(ui, &form.status, out);
                 return;
             }
-            if matches!(form.status, ExportStatus::Done { .. }) {
+            if let ExportStatus::Done { folder, .. } = &form.status {
                 if primary_button(ui, "Close", true).clicked() {
                     out.send(Command::ShowDialog(None));
+                }
+                if ui.button("Open folder").clicked() {
+                    out.send(Command::ShowFolder(folder.clone()));
                 }
                 return;
             }
@@ -161,7 +164,9 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
         ExportStatus::Done {
             summary, losses, ..
         } => {
-            ui.label(RichText::new(summary).color(p.good));
+            // It names the folder, which people paste elsewhere.
+            let summary = egui::Label::new(RichText::new(summary).color(p.good));
+            ui.add(summary.selectable(true));
             if losses.is_empty() {
                 let text = "Nothing was lost.";
                 ui.label(RichText::new(text).size(12.5).color(p.text_weak));

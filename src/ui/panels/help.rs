@@ -35,7 +35,7 @@ fn steps(keymap: &Keymap) -> [(&'static str, String); 5] {
         (
             "Propagate",
             format!(
-                "Carry masks forward, backward or both ways between the anchors. Then go to the next frame worth a look{}.",
+                "Carry masks forward, backward or both ways between the anchors. Then go to the next stretch worth a look{}.",
                 key(Action::NextLook)
             ),
         ),
@@ -49,8 +49,12 @@ fn steps(keymap: &Keymap) -> [(&'static str, String); 5] {
     ]
 }
 
+/// Width that a column of keys wants, and height of what the dialog has below them with its margins.
+const COLUMN: f32 = 340.0;
+const BELOW: f32 = 36.0 + 44.0 + 48.0;
+
 /// What is done with the pointer or with keys that cannot be changed.
-const BY_HAND: [(&str, &str); 8] = [
+const BY_HAND: [(&str, &str); 10] = [
     ("1 to 9", "Select an object of the list"),
     ("Wheel, pinch", "Zoom around the pointer"),
     ("Middle drag", "Pan, in every tool"),
@@ -59,10 +63,14 @@ const BY_HAND: [(&str, &str); 8] = [
     ("Right-click", "The same; polygon: a corner back"),
     ("Double click", "Polygon: close it"),
     ("Shift+drag", "On the ruler: the range"),
+    ("Ctrl+wheel, pinch", "On the timeline: look closer"),
+    ("Wheel, middle drag", "On the timeline: go along"),
 ];
 
 pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
-    dialog_ui(ui, "help", 720.0, out, |ui, out| {
+    let window = ui.ctx().content_rect();
+    let width = (window.width() - 80.0).clamp(720.0, 1400.0);
+    dialog_ui(ui, "help", width, out, |ui, out| {
         let p = theme::palette(ui);
         dialog_title(ui, "How Sparrow works");
         for (name, text) in steps(&state.keymap) {
@@ -77,15 +85,32 @@ pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.add_space(space::M);
         ui.separator();
         ui.add_space(space::XS);
+        // All the height there is; the link, the dialog's margins and a rim of the window stay.
+        let above = ui.min_rect().height();
+        let height = (window.height() - above - BELOW).max(160.0);
+        let lines: Vec<usize> = Group::ALL
+            .iter()
+            .map(|group| lines_of(&state.keymap, *group))
+            .chain([BY_HAND.len()])
+            .collect();
+        let columns = ((width / COLUMN) as usize).clamp(2, 4);
+        let place = columns_for(&lines, columns);
         ScrollArea::vertical()
-            .max_height(320.0)
+            .max_height(height)
+            // A dialog offers no more room than it had when it was drawn last.
+            .min_scrolled_height(height)
             .auto_shrink([false, true])
             .show(ui, |ui| {
-                ui.columns(2, |columns| {
-                    for (i, group) in Group::ALL.into_iter().enumerate() {
-                        group_ui(&mut columns[i % 2], state, group);
+                let within = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, space::L);
+                ui.columns(columns, |columns| {
+                    for ui in &mut *columns {
+                        ui.spacing_mut().item_spacing.x = within;
                     }
-                    let ui = &mut columns[Group::ALL.len() % 2];
+                    for (group, &at) in Group::ALL.into_iter().zip(&place) {
+                        group_ui(&mut columns[at], state, group);
+                    }
+                    let last = place.last().copied().unwrap_or(0);
+                    let ui = &mut columns[last];
                     group_title_ui(ui, "Pointer and numbers");
                     for (how, what) in BY_HAND {
                         key_ui(ui, how, what);
@@ -97,6 +122,26 @@ pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             out.act(Action::Keys);
         }
     });
+}
+
+/// How many keys a group lists.
+fn lines_of(keymap: &Keymap, group: Group) -> usize {
+    let of_group = ACTIONS.iter().filter(|i| i.group == group);
+    of_group
+        .filter(|i| !keymap.keys(i.action).is_empty())
+        .count()
+}
+
+/// The column of each group, given how many lines it has: always the shortest so far. A title is worth two lines.
+fn columns_for(lines: &[usize], columns: usize) -> Vec<usize> {
+    let mut heights = vec![0; columns];
+    let mut places = Vec::with_capacity(lines.len());
+    for count in lines {
+        let shortest = (0..columns).min_by_key(|&i| heights[i]).unwrap_or(0);
+        heights[shortest] += count + 2;
+        places.push(shortest);
+    }
+    places
 }
 
 fn group_ui(ui: &mut Ui, state: &State, group: Group) {
@@ -146,6 +191,22 @@ mod tests {
         assert!(text(Preset::Sparrow).contains("worth a look (N)"));
         assert!(text(Preset::Cvat).contains("worth a look (Shift+N)"));
         assert!(text(Preset::Cutie).contains("accept (C)"));
+    }
+
+    #[test]
+    fn the_columns_of_the_help_are_about_as_high_as_each_other() {
+        let keymap = Keymap::default();
+        let lines: Vec<usize> = Group::ALL.map(|g| lines_of(&keymap, g)).to_vec();
+        assert!(lines.iter().all(|n| *n > 0));
+        for columns in 2..=4 {
+            let mut heights = vec![0; columns];
+            for (count, at) in lines.iter().zip(columns_for(&lines, columns)) {
+                heights[at] += count + 2;
+            }
+            let (least, most) = (heights.iter().min(), heights.iter().max());
+            let most_lines = lines.iter().max().unwrap() + 2;
+            assert!(most.unwrap() - least.unwrap() <= most_lines, "{heights:?}");
+        }
     }
 
     #[test]

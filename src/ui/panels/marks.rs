@@ -1,10 +1,11 @@
 //! What is drawn over the picture: proposals with their scores, clicks and boxes of a prompt.
 
-use egui::{Align2, Color32, Painter, Rect, Shape, Stroke, StrokeKind, Ui, vec2};
+use egui::{Align2, Color32, Painter, Rect, Shape, Stroke, StrokeKind, Ui, Vec2, pos2, vec2};
 
 use super::{
     super::{
         outline::{CLOSES_WITHIN, FEWEST, Outline},
+        prompting::Prompting,
         state::{State, Tool},
         theme::{self},
         widgets::{tag, two_digits},
@@ -50,6 +51,7 @@ pub(crate) fn proposals(painter: &Painter, ui: &Ui, state: &State, place: Place)
     let p = theme::palette(ui);
     // Drawn over video, so the same in both themes.
     let kept_colour = Color32::from_rgb(0x3d, 0xcf, 0x8e);
+    let (mut labels, mut wishes) = (Vec::new(), Vec::new());
     for index in drawn(state) {
         let Some(proposal) = emission.proposals.get(index) else {
             continue;
@@ -60,12 +62,10 @@ pub(crate) fn proposals(painter: &Painter, ui: &Ui, state: &State, place: Place)
         }
         let rect = place.rect(proposal.box_px);
         let score = two_digits(proposal.confidence);
-        let above = rect.left_top() - vec2(0.0, 9.0);
-        if proposal.selected {
+        let label = if proposal.selected {
             painter.rect_stroke(rect, 1, Stroke::new(2.0, kept_colour), StrokeKind::Outside);
             let back = Color32::from_rgb(0x14, 0x5c, 0x3d);
-            let text = format!("kept {score}");
-            tag(painter, above - vec2(2.0, 3.0), &text, back, Color32::WHITE);
+            Some((format!("kept {score}"), Some(back)))
         } else if hovered {
             painter.rect_stroke(
                 rect,
@@ -73,14 +73,7 @@ pub(crate) fn proposals(painter: &Painter, ui: &Ui, state: &State, place: Place)
                 Stroke::new(1.5, Color32::WHITE),
                 StrokeKind::Outside,
             );
-            let back = Color32::from_black_alpha(200);
-            tag(
-                painter,
-                above - vec2(1.0, 3.0),
-                &score,
-                back,
-                Color32::WHITE,
-            );
+            Some((score, Some(Color32::from_black_alpha(200))))
         } else {
             dashed(painter, rect, Color32::from_white_alpha(105));
             // Under a kept box the number would only be in the way; the table has it.
@@ -88,14 +81,86 @@ pub(crate) fn proposals(painter: &Painter, ui: &Ui, state: &State, place: Place)
                 .proposals
                 .iter()
                 .any(|k| k.selected && k.box_px.iou(proposal.box_px) > 0.4);
-            if rect.width() > 30.0 && proposal.confidence >= 0.05 && !covered {
-                shadowed_text(painter, rect.left_top() + vec2(4.0, 3.0), &score);
-            }
-        }
+            let wanted = rect.width() > 30.0 && proposal.confidence >= 0.05 && !covered;
+            wanted.then_some((score, None))
+        };
         if hovered && proposal.selected {
             painter.rect_filled(rect, 1, theme::faded(p.good, 0.12));
         }
+        if let Some((text, back)) = label {
+            let font = theme::regular(if back.is_some() { 11.5 } else { 11.0 });
+            let size = painter
+                .layout_no_wrap(text.clone(), font, Color32::WHITE)
+                .size();
+            labels.push((text, back));
+            wishes.push(Wish {
+                at: rect,
+                // A tag has a margin.
+                size: size + back.map_or(Vec2::ZERO, |_| vec2(12.0, 4.0)),
+                inside: back.is_none(),
+                must: back.is_some(),
+            });
+        }
     }
+    // What is drawn last, the hovered and the best, gets its place first.
+    labels.reverse();
+    wishes.reverse();
+    let placed = placed(&wishes, painter.clip_rect());
+    for ((text, back), at) in labels.iter().zip(placed).rev() {
+        match (at, back) {
+            (Some(at), Some(back)) => {
+                tag(painter, at.left_center(), text, *back, Color32::WHITE);
+            }
+            (Some(at), None) => shadowed_text(painter, at.min, text),
+            (None, _) => {}
+        }
+    }
+}
+
+/// A label that wants a place at the corners of its box.
+struct Wish {
+    at: Rect,
+    size: Vec2,
+    /// Inside of the box, or above and below.
+    inside: bool,
+    /// It is drawn even where it lies on another.
+    must: bool,
+}
+
+impl Wish {
+    /// In the order in which they are tried.
+    fn places(&self) -> [Rect; 4] {
+        let (x, y) = if self.inside {
+            (4.0, 3.0)
+        } else {
+            (-2.0, -3.0 - self.size.y)
+        };
+        let (left, right) = (self.at.left() + x, self.at.right() - x - self.size.x);
+        let (top, bottom) = (self.at.top() + y, self.at.bottom() - y - self.size.y);
+        [(left, top), (right, top), (left, bottom), (right, bottom)]
+            .map(|(x, y)| Rect::from_min_size(pos2(x, y), self.size))
+    }
+}
+
+/// Where labels go without lying on each other, those before first; `None` for one without room, whose number the table
+/// and the pointer on the box show.
+fn placed(wishes: &[Wish], canvas: Rect) -> Vec<Option<Rect>> {
+    let mut taken: Vec<Rect> = Vec::new();
+    let mut found = Vec::new();
+    for wish in wishes {
+        let places = wish.places();
+        let is_free = |r: &&Rect| taken.iter().all(|t| !t.intersects(**r));
+        let whole = places.iter().filter(is_free);
+        let place = whole
+            .clone()
+            .find(|r| canvas.contains_rect(**r))
+            .or_else(|| whole.clone().next())
+            .copied()
+            .or_else(|| wish.must.then_some(places[0]));
+        taken.extend(place);
+        found.push(place);
+    }
+    found
 }
 
 fn dashed(painter: &Painter, rect: Rect, colour: Color32) {
@@ -133,20 +198,27 @@ fn shadowed_text(painter: &Painter, at: egui::Pos2, text: &str) {
     );
 }
 
-/// Clicks and the box of the prompt on this frame.
+/// The prompts whose marks are drawn: the open one, and those whose masks are still to come.
+fn drawn_prompts(state: &State) -> impl Iterator<Item = &Prompting> {
+    let here = state.here();
+    let prompts = state.prompts();
+    prompts.filter(move |p| p.frame == here && p.by_hand)
+}
+
+/// Clicks and boxes of the prompts on this frame.
 pub(crate) fn prompts(painter: &Painter, ui: &Ui, state: &State, place: Place) {
-    let Some(prompting) = &state.prompting else {
-        return;
-    };
-    if prompting.frame != state.here() || !prompting.by_hand {
-        return;
+    for prompting in drawn_prompts(state) {
+        prompt(painter, ui, prompting, place);
     }
+}
+
+fn prompt(painter: &Painter, ui: &Ui, prompting: &Prompting, place: Place) {
     let p = theme::palette(ui);
-    if let Some(area) = prompting.box_px {
+    if let Some(area) = prompting.box_px() {
         let stroke = Stroke::new(1.5, p.accent);
         painter.rect_stroke(place.rect(area), 1, stroke, StrokeKind::Middle);
     }
-    for &(point, on) in &prompting.points {
+    for (point, on) in prompting.points() {
         let at = place.to_screen(point);
         let fill = if on {
             Color32::from_rgb(0x2e, 0xb8, 0x74)
@@ -211,6 +283,63 @@ fn on_rim(b: BoxPx, at: PointPx, near: f32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_boxes_on_one_place_stand_apart_or_wait_for_the_pointer() {
+        let canvas = Rect::from_min_max(pos2(0.0, 0.0), pos2(800.0, 600.0));
+        let wish = |at: [f32; 4], tagged: bool| Wish {
+            at: Rect::from_min_max(pos2(at[0], at[1]), pos2(at[2], at[3])),
+            size: vec2(30.0, 14.0),
+            inside: !tagged,
+            must: tagged,
+        };
+        let one_place = [100.0, 100.0, 300.0, 260.0];
+        let mut wishes = vec![wish(one_place, true), wish(one_place, true)];
+        wishes.extend((0..6).map(|_| wish(one_place, false)));
+        let placed = placed(&wishes, canvas);
+        let shown: Vec<Rect> = placed.iter().flatten().copied().collect();
+        for (i, a) in shown.iter().enumerate() {
+            assert!(shown[..i].iter().all(|b| !a.intersects(*b)), "{a} at {i}");
+        }
+        // Two tags above, four numbers in the corners, and no room for two more.
+        assert_eq!(placed.iter().filter(|p| p.is_none()).count(), 2);
+        assert!(placed[0].is_some() && placed[1].is_some());
+        // At the upper edge a tag goes below.
+        let top = super::placed(&[wish([100.0, 2.0, 300.0, 60.0], true)], canvas);
+        assert!(top[0].is_some_and(|r| r.top() > 60.0));
+        // Five tags on one place: the fifth lies on another rather than being missed.
+        let five: Vec<Wish> = (0..5).map(|_| wish(one_place, true)).collect();
+        assert!(super::placed(&five, canvas).iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn clicks_that_were_left_are_drawn_until_their_mask_comes() {
+        let mut app = crate::ui::App::without_model(&egui::Context::default());
+        let video = crate::project::VideoInfo {
+            path: "clip.mp4".into(),
+            size: crate::project::Size::new(40, 40),
+            frames: 3,
+            fps: 25.0,
+            hash: String::new(),
+        };
+        let thresholds = crate::project::Thresholds::default();
+        let doc = crate::project::Document::new(video, "nano", thresholds);
+        let wake = app.services.wake.clone();
+        let session = crate::ui::session::Session::unsaved(doc, Vec::new(), wake);
+        app.state.session = Some(session);
+        let at = PointPx { x: 3.0, y: 4.0 };
+        app.click(at, true);
+        app.finish_prompt();
+        let drawn = |app: &crate::ui::App| {
+            let prompts = drawn_prompts(&app.state);
+            prompts
+                .flat_map(|p| p.points().collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(drawn(&app), [(at, true)]);
+        app.state.frame = 1;
+        assert!(drawn(&app).is_empty(), "on another frame");
+    }
 
     #[test]
     fn the_rim_is_neither_inside_nor_outside() {

@@ -8,6 +8,7 @@ pub(super) mod keys;
 pub(super) mod marks;
 pub(super) mod objects;
 pub(super) mod palette;
+pub(super) mod path;
 pub(super) mod proposals;
 pub(super) mod review;
 pub(super) mod start;
@@ -74,6 +75,8 @@ pub(super) fn dialogs_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         Dialog::GoToFrame { text } => go_to_frame_ui(ui, state, text, out),
         Dialog::DeleteObject(id) => delete_ui(ui, state, *id, out),
         Dialog::Unsaved(how) => unsaved_ui(ui, state, how, out),
+        Dialog::Path(form) => path::path_ui(ui, form, out),
+        Dialog::Sequences { dataset, names } => path::sequences_ui(ui, dataset, names, out),
     }
 }
 

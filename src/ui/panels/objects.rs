@@ -1,21 +1,27 @@
 //! The objects: colour, name, phrase, score on this frame, shown, locked, deleted.
 
-use egui::{Align2, Rect, RichText, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align2, Color32, Rect, RichText, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
-use super::super::{
-    actions::Action,
-    command::{Command, Out},
-    icons::{Icon, anchor_mark},
-    state::State,
-    theme::{self, RADIUS, space},
-    widgets::{
-        action_tooltip, fitted_text, focus_ring, section_header, sized_icon_button, slider,
-        two_digits,
+use super::{
+    super::{
+        actions::Action,
+        command::{Command, Out},
+        icons::{Icon, anchor_mark},
+        looks,
+        state::State,
+        theme::{self, Palette, RADIUS, space},
+        widgets::{
+            action_tooltip, fitted_text, focus_ring, section_header, sized_icon_button, slider,
+            two_digits,
+        },
     },
+    top_bar::select_all,
 };
-use crate::project::Object;
+use crate::project::{FrameMask, Object};
 
 const ICON: f32 = 24.0;
+/// Colours that are offered in one row, and rows.
+const COLOURS: (u32, u32) = (6, 4);
 
 pub(crate) fn objects_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let Some(session) = &state.session else {
@@ -99,6 +105,7 @@ fn row_ui(ui: &mut Ui, state: &State, object: &Object, out: &mut Out) {
     let colour = theme::object_colour(object.colour);
     let swatch = Rect::from_center_size(pos2(rect.left() + 7.0, rect.center().y), vec2(12.0, 12.0));
     ui.painter().rect_filled(swatch, 3, colour);
+    colour_ui(ui, object, swatch, out);
 
     // From the right: delete, lock, eye, score.
     let mut right = rect.right() + 4.0;
@@ -160,16 +167,63 @@ fn row_ui(ui: &mut Ui, state: &State, object: &Object, out: &mut Out) {
         return;
     }
     name_ui(ui, object, text_rect);
-    let response = response.on_hover_text(if object.phrase.is_empty() {
-        format!("{name}\nDrawn by hand. Double-click to rename.")
-    } else {
-        format!("{name}\nPhrase: {}. Double-click to rename.", object.phrase)
+    let on_score = response.hover_pos().is_some_and(|at| score.contains(at));
+    let about_score = on_score.then(|| about_score(state, object)).flatten();
+    let response = response.on_hover_text(match about_score {
+        Some(about) => about,
+        None if object.phrase.is_empty() => {
+            format!("{name}\nDrawn by hand. Double-click to rename.")
+        }
+        None => format!("{name}\nPhrase: {}. Double-click to rename.", object.phrase),
     });
     if response.double_clicked() {
         out.send(Command::StartRename(object.id));
     } else if response.clicked() {
         out.send(Command::SelectObject(Some(object.id)));
     }
+}
+
+/// The swatch, which opens the colours to choose from.
+fn colour_ui(ui: &Ui, object: &Object, swatch: Rect, out: &mut Out) {
+    let id = ui.scope_id().with(("colour", object.id.0));
+    let button = ui.interact(swatch.expand(4.0), id, Sense::click());
+    let label = format!("Colour of {}", object.name);
+    button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
+    if button.has_focus() || button.hovered() {
+        focus_ring(ui, swatch.expand(1.0));
+    }
+    let button = button.on_hover_text("Change the colour");
+    egui::Popup::menu(&button)
+        .accessible_name(label)
+        .show(|ui| {
+            egui::Grid::new("colours")
+                .spacing(vec2(4.0, 4.0))
+                .show(ui, |ui| {
+                    let (columns, rows) = COLOURS;
+                    for index in 0..columns * rows {
+                        let (rect, cell) = ui.allocate_exact_size(vec2(20.0, 20.0), Sense::click());
+                        let chosen = object.colour == index;
+                        let name = format!("Colour {}", index + 1);
+                        cell.widget_info(|| {
+                            WidgetInfo::selected(Role::Button, true, chosen, &name)
+                        });
+                        ui.painter()
+                            .rect_filled(rect, 3, theme::object_colour(index));
+                        if chosen || cell.hovered() || cell.has_focus() {
+                            focus_ring(ui, rect);
+                        }
+                        if cell.clicked() {
+                            if !chosen {
+                                out.send(Command::SetColour(object.id, index));
+                            }
+                            ui.close();
+                        }
+                        if index % columns == columns - 1 {
+                            ui.end_row();
+                        }
+                    }
+                });
+        });
 }
 
 fn name_ui(ui: &Ui, object: &Object, rect: Rect) {
@@ -208,6 +262,37 @@ fn rename_ui(ui: &mut Ui, rect: Rect, draft: &str, out: &mut Out) {
         out.send(Command::EndRename { keep });
     } else if !response.has_focus() {
         response.request_focus();
+        select_all(ui, response.id, draft);
+    }
+}
+
+/// What the number behind an object's name is, and what it is not.
+fn about_score(state: &State, object: &Object) -> Option<String> {
+    let doc = &state.session.as_ref()?.doc;
+    let mask = object.frames.get(&state.here())?;
+    if mask.anchor {
+        return Some("An anchor: you made or accepted this mask.".to_owned());
+    }
+    let mut text = format!(
+        "Object score {}: how sure the model is that the object is here.\nThe model's own estimate of the mask's overlap: {}.",
+        two_digits(mask.score),
+        two_digits(mask.iou)
+    );
+    let reasons = looks::reasons(doc, object, state.here());
+    if reasons.is_empty() {
+        text.push_str("\nNo sign of drift; it may be wrong all the same.");
+    } else {
+        text.push_str(&format!("\nWorth a look: {}.", reasons.join("; ")));
+    }
+    Some(text)
+}
+
+/// A score vouches for nothing: it is coloured by the signs of drift, and never as what is good.
+fn score_colour(mask: &FrameMask, p: &Palette) -> Color32 {
+    if mask.is_worth_a_look() {
+        p.look
+    } else {
+        p.text_weak
     }
 }
 
@@ -228,7 +313,7 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
         anchor_mark(ui.painter(), centre, 5.0, p.text, p.panel);
         return;
     }
-    let colour = if mask.score >= 0.7 { p.good } else { p.look };
+    let colour = score_colour(mask, p);
     ui.painter().text(
         rect.right_center() - vec2(6.0, 0.0),
         Align2::RIGHT_CENTER,
@@ -236,4 +321,53 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
         theme::regular(12.5),
         colour,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        project::{
+            Document, DriftSignal, FrameIndex, Provenance, Rle, Size, Thresholds, VideoInfo,
+        },
+        ui::{session::Session, settings::Settings},
+    };
+
+    #[test]
+    fn a_score_is_explained_and_coloured_by_the_signs_of_drift() {
+        let video = VideoInfo {
+            path: "clip.mp4".into(),
+            size: Size::new(2, 1),
+            frames: 1,
+            fps: 25.0,
+            hash: String::new(),
+        };
+        let mut doc = Document::new(video, "nano", Thresholds::default());
+        let mut object = doc.new_object("a horse");
+        let mut mask = FrameMask {
+            rle: Rle::new(Size::new(2, 1), vec![1, 1]).unwrap(),
+            score: 1.0,
+            iou: 0.93,
+            provenance: Provenance::Propagated,
+            anchor: false,
+            drift: DriftSignal {
+                box_mask: 0.9,
+                ..DriftSignal::default()
+            },
+        };
+        object.frames.insert(FrameIndex(0), mask.clone());
+        doc.objects.push(object.clone());
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let about = about_score(&state, &object).unwrap();
+        assert!(about.contains("Object score 1.00") && about.contains("overlap: .93"));
+        assert!(
+            about.contains("Worth a look: mask and box disagree."),
+            "{about}"
+        );
+        let p = &theme::DARK;
+        assert_eq!(score_colour(&mask, p), p.look);
+        mask.drift.box_mask = 0.0;
+        assert_eq!(score_colour(&mask, p), p.text_weak);
+    }
 }

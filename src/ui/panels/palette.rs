@@ -1,11 +1,14 @@
 //! Everything Sparrow can do, by typing a few letters of it.
 
+use std::path::PathBuf;
+
 use egui::{Key, Margin, Modifiers, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
 
 use super::{
     super::{
         actions::{ACTIONS, Action, Info},
         command::{Command, Out},
+        dialogs::typed_path,
         state::{Dialog, State},
         theme::{self, RADIUS, space},
     },
@@ -13,27 +16,75 @@ use super::{
 };
 
 const ROW: f32 = 30.0;
+const NOTHING: &str = "Nothing is called that.";
 
 /// One line of the palette.
 enum Entry {
     Action(&'static Info),
     /// The typed text is a path.
-    Open(std::path::PathBuf),
+    Open(PathBuf),
+    /// No action is meant. It stands first, so that Enter alone never runs the model.
+    Nothing,
     /// The typed text as a phrase.
     Ground(String),
 }
 
-/// Higher is better; `None` does not match. All letters must come in order; starts of words count most.
-fn score(query: &str, label: &str) -> Option<i32> {
-    let label = label.to_lowercase();
+/// Other words that people look for.
+const ALSO: &[(Action, &str)] = &[
+    (
+        Action::Keys,
+        "change keys keybindings hotkeys rebind customize",
+    ),
+    (Action::Help, "manual how tutorial documentation"),
+    (
+        Action::ImportDataset,
+        "load open masks coco davis mevis youtube vis annotations",
+    ),
+    (
+        Action::Export,
+        "save write dataset masks coco davis mevis youtube vis",
+    ),
+    (Action::SaveElsewhere, "save as copy move project"),
+    (Action::OpenVideo, "load file clip movie"),
+    (Action::OpenFolder, "load images frames directory"),
+    (Action::OpenProject, "load sparrow file"),
+    (Action::CloseVideo, "close quit leave home"),
+    (Action::ToggleTheme, "theme colours colors appearance mode"),
+    (Action::Words, "vocabulary phrases"),
+    (Action::PropagateBoth, "track tracking carry"),
+    (Action::GroundHere, "find search detect"),
+    (Action::GroundClip, "find search detect track"),
+    (Action::NextLook, "drift errors review"),
+    (Action::AcceptFrame, "verify confirm approve key keyframe"),
+    (Action::DeleteMask, "remove clear erase"),
+    (Action::DeleteObject, "remove"),
+    (Action::DebugOverlay, "fps performance debug"),
+];
+
+/// Higher is better; `None` does not match. Where the text stands in the label counts most, then that each of its words
+/// begins one of the label or of [`ALSO`]; of a single word, all letters may come in order.
+fn score(query: &str, info: &Info) -> Option<i32> {
+    let label = info.label.to_lowercase();
     if let Some(at) = label.find(query) {
         let at_word = at == 0 || label.as_bytes().get(at - 1) == Some(&b' ');
         return Some(1000 - at as i32 + if at_word { 500 } else { 0 });
     }
+    let also = ALSO.iter().filter(|(action, _)| *action == info.action);
+    let known: Vec<&str> = label
+        .split_whitespace()
+        .chain(also.flat_map(|(_, words)| words.split_whitespace()))
+        .collect();
+    let mut wanted = query.split_whitespace();
+    if wanted.all(|word| known.iter().any(|k| k.starts_with(word))) {
+        return Some(500);
+    }
+    if query.contains(char::is_whitespace) {
+        return None;
+    }
     let mut letters = label.chars().enumerate();
     let mut total = 0;
     let mut last = None;
-    for wanted in query.chars().filter(|c| !c.is_whitespace()) {
+    for wanted in query.chars() {
         let (at, _) = letters.find(|(_, c)| *c == wanted)?;
         total += if last.is_some_and(|l| l + 1 == at) {
             5
@@ -45,24 +96,28 @@ fn score(query: &str, label: &str) -> Option<i32> {
     Some(total)
 }
 
+fn is_path(typed: &str) -> bool {
+    let bare = typed.trim_start_matches(['"', '\'']);
+    bare.starts_with(['/', '~']) || bare.contains(":\\")
+}
+
 fn entries(query: &str, has_clip: bool) -> Vec<Entry> {
     let plain = query.trim().to_lowercase();
     let mut found: Vec<(i32, &Info)> = ACTIONS
         .iter()
         .filter(|i| i.action != Action::Palette && !i.action.is_held())
-        .filter_map(|info| score(&plain, info.label).map(|s| (s, info)))
+        .filter_map(|info| score(&plain, info).map(|s| (s, info)))
         .collect();
     // Stable: equal scores stay in the table's order.
     found.sort_by_key(|(s, _)| -s);
     let mut all: Vec<Entry> = found.into_iter().map(|(_, i)| Entry::Action(i)).collect();
     let typed = query.trim();
-    if typed.starts_with('/') || typed.starts_with('~') || typed.contains(":\\") {
-        let path = match (typed.strip_prefix("~/"), std::env::var_os("HOME")) {
-            (Some(rest), Some(home)) => std::path::PathBuf::from(home).join(rest),
-            _ => std::path::PathBuf::from(typed),
-        };
-        all.insert(0, Entry::Open(path));
+    if is_path(typed) {
+        all.insert(0, Entry::Open(typed_path(typed)));
     } else if has_clip && typed.contains(' ') {
+        if all.is_empty() {
+            all.push(Entry::Nothing);
+        }
         all.push(Entry::Ground(typed.to_owned()));
     }
     all
@@ -91,14 +146,15 @@ pub(crate) fn palette_ui(ui: &mut Ui, state: &State, query: &str, at: usize, out
             next = next.saturating_sub(1);
         }
         if ui.input(|i| i.key_pressed(Key::Enter)) {
-            if let Some(entry) = list.get(next) {
+            let meant = list.get(next).filter(|e| !matches!(e, Entry::Nothing));
+            if let Some(entry) = meant {
                 run(entry, out);
+                return;
             }
-            return;
         }
         ui.add_space(space::S);
         if list.is_empty() {
-            ui.label(RichText::new("Nothing is called that.").color(p.text_weak));
+            ui.label(RichText::new(NOTHING).color(p.text_weak));
         }
         ui.spacing_mut().item_spacing.y = 0.0;
         ScrollArea::vertical()
@@ -119,11 +175,15 @@ pub(crate) fn palette_ui(ui: &mut Ui, state: &State, query: &str, at: usize, out
 }
 
 fn run(entry: &Entry, out: &mut Out) {
+    if matches!(entry, Entry::Nothing) {
+        return;
+    }
     // First, so that an action may open a dialog of its own.
     out.send(Command::ShowDialog(None));
     match entry {
         Entry::Action(info) => out.act(info.action),
         Entry::Open(path) => out.send(Command::Open(path.clone())),
+        Entry::Nothing => {}
         Entry::Ground(phrase) => {
             out.send(Command::SetPhrase(phrase.clone()));
             out.act(Action::GroundHere);
@@ -145,7 +205,8 @@ fn row_ui(ui: &mut Ui, state: &State, entry: &Entry, chosen: bool, scroll: bool,
             state.keymap.shown(info.action),
         ),
         Entry::Open(path) => (format!("Open {}", path.display()), "", String::new()),
-        Entry::Ground(phrase) => (format!("Ground “{phrase}”"), "", String::new()),
+        Entry::Nothing => (NOTHING.to_owned(), "", String::new()),
+        Entry::Ground(phrase) => (format!("Find “{phrase}” in this frame"), "", String::new()),
     };
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, &label));
     if chosen || response.hovered() {
@@ -189,7 +250,7 @@ mod tests {
     fn first(query: &str) -> Option<Action> {
         match entries(query, true).first()? {
             Entry::Action(info) => Some(info.action),
-            Entry::Open(_) | Entry::Ground(_) => None,
+            Entry::Open(_) | Entry::Ground(_) | Entry::Nothing => None,
         }
     }
 
@@ -211,7 +272,34 @@ mod tests {
             entries("/a/b.mp4", false).first(),
             Some(Entry::Open(_))
         ));
+        assert!(matches!(
+            entries("\"/a/b c.mp4\"", true).first(),
+            Some(Entry::Open(path)) if path.as_path() == std::path::Path::new("/a/b c.mp4")
+        ));
         let list = entries("the red ball", true);
         assert!(matches!(list.last(), Some(Entry::Ground(_))));
+    }
+
+    /// "change keys" and Enter ran the model and made an object.
+    #[test]
+    fn enter_alone_never_runs_the_model() {
+        for phrase in ["change keys", "the red ball", "a dog", "no such thing"] {
+            let list = entries(phrase, true);
+            assert!(!matches!(list.first(), Some(Entry::Ground(_))), "{phrase}");
+            assert!(matches!(list.last(), Some(Entry::Ground(p)) if p == phrase));
+        }
+        // What scattered letters spell is no action that was meant.
+        assert!(matches!(
+            entries("a dog", true)[..],
+            [Entry::Nothing, Entry::Ground(_)]
+        ));
+    }
+
+    #[test]
+    fn other_words_for_an_action_find_it() {
+        assert_eq!(first("change keys"), Some(Action::Keys));
+        assert_eq!(first("import"), Some(Action::ImportDataset));
+        assert_eq!(first("import davis"), Some(Action::ImportDataset));
+        assert_eq!(first("save as"), Some(Action::SaveElsewhere));
     }
 }

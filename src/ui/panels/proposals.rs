@@ -7,7 +7,9 @@ use super::super::{
     command::{Command, Out},
     state::{Sort, State},
     theme::{self, RADIUS, space},
-    widgets::{action_button, focus_ring, score_cell, section_header, slider, two_digits},
+    widgets::{
+        action_button, focus_ring, score_cell, section_header, slider, tooltip_beside, two_digits,
+    },
 };
 use crate::project::{Emission, Proposal, Thresholds};
 
@@ -55,9 +57,10 @@ pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let kept = emission.proposals.iter().filter(|p| p.selected).count();
     let remark = format!("{} · {kept} kept", emission.proposals.len());
     section_header(ui, &format!("Proposals on frame {}", state.frame), &remark);
+    let chooser = chooser_ui(ui, state, emission, out);
     header_ui(ui, state, out);
     // As many rows as leave room for the sliders and the emission.
-    let rows = ((ui.clip_rect().height() - OTHERS) / ROW).floor();
+    let rows = ((ui.clip_rect().height() - OTHERS - chooser) / ROW).floor();
     let height = ROW * rows.clamp(2.0, 16.0).min(state.rows.len() as f32);
     ui.spacing_mut().item_spacing.y = 0.0;
     let mut hovered = None;
@@ -80,6 +83,29 @@ pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     ui.spacing_mut().item_spacing.y = space::XS;
     ui.add_space(space::S);
     thresholds_ui(ui, state, emission, out);
+}
+
+/// Which of the frame's emissions is looked at, if it has several; returns the height that this takes.
+fn chooser_ui(ui: &mut Ui, state: &State, shown: &Emission, out: &mut Out) -> f32 {
+    if state.emissions_here().count() < 2 {
+        return 0.0;
+    }
+    let top = ui.cursor().top();
+    let chooser = egui::ComboBox::from_id_salt("emissions here")
+        .width(ui.available_width())
+        .truncate()
+        .selected_text(format!("“{}”", shown.phrase))
+        .show_ui(ui, |ui| {
+            for (_, emission) in state.emissions_here() {
+                let is_shown = emission.phrase == shown.phrase;
+                let text = format!("“{}”", emission.phrase);
+                if ui.selectable_label(is_shown, text).clicked() {
+                    out.send(Command::ChooseEmission(emission.phrase.clone()));
+                }
+            }
+        });
+    chooser.response.accessible_name("Emission of this frame");
+    ui.cursor().top() - top
 }
 
 fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -250,6 +276,9 @@ fn why(proposal: &Proposal, state: &State) -> String {
     let reason = match (proposal.selected, proposal.confidence >= keep) {
         (true, true) => format!("Kept: its confidence reaches {keep:.2}."),
         (true, false) => "Kept: chosen by you, or the best there is.".to_owned(),
+        (false, _) if proposal.incredible => {
+            "Not kept: SAM2 does not fill its box with a mask.".to_owned()
+        }
         (false, _) if !proposal.drawn && proposal.objectness < objectness => {
             format!("Not kept: its objectness is below {objectness:.2}.")
         }
@@ -297,6 +326,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
             p.text,
         );
     };
+    let row = ui.max_rect().left() - space::M;
     let done = |r: &egui::Response| r.drag_stopped() || (r.changed() && !r.dragged());
     let room = (ui.available_width() - 84.0 - 34.0 - space::S * 2.0).max(40.0);
     ui.spacing_mut().interact_size.y = 22.0;
@@ -314,7 +344,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
             let moved = (wanted - shown).abs() > 1e-4;
             let chosen = (moved || slider.drag_stopped())
                 .then(|| (if moved { wanted } else { current }, done(&slider)));
-            slider.on_hover_text(hint);
+            tooltip_beside(slider, row, hint);
             chosen
         })
         .inner
@@ -346,7 +376,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
                 done: done(&slider),
             });
         }
-        slider.on_hover_text("Of more, the best are kept.");
+        tooltip_beside(slider, row, "Of more, the best are kept.");
     });
     let hint =
         "Boxes below this objectness are kept by nobody but you. The model does not run again.";
@@ -354,5 +384,41 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
     if let Some((objectness, done)) = share(ui, texts, now.objectness) {
         let thresholds = Thresholds { objectness, ..now };
         out.send(Command::SetThresholds { thresholds, done });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        project::{BoxPx, Document, Size, VideoInfo},
+        ui::{session::Session, settings::Settings},
+    };
+
+    #[test]
+    fn a_box_that_makes_no_mask_is_not_said_to_be_taken_out_by_a_person() {
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        let video = VideoInfo {
+            path: "clip.mp4".into(),
+            size: Size::new(4, 4),
+            frames: 3,
+            fps: 25.0,
+            hash: String::new(),
+        };
+        let doc = Document::new(video, "nano", Thresholds::default());
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let mut proposal = Proposal {
+            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
+            objectness: 0.9,
+            filtration: 0.9,
+            confidence: 0.9,
+            selected: false,
+            drawn: false,
+            incredible: true,
+        };
+        let said = why(&proposal, &state);
+        assert!(said.starts_with("Not kept: SAM2 does not fill its box"));
+        proposal.incredible = false;
+        assert!(why(&proposal, &state).contains("or you took it out"));
     }
 }

@@ -124,7 +124,8 @@ fn drop_ui(ui: &mut Ui, state: &State, dropping: bool, out: &mut Out) {
         .show(ui, |ui| {
             ui.set_width(WIDTH - 42.0);
             ui.label(RichText::new("Open your own").font(theme::semibold(15.0)));
-            let text = "Drop a video, a folder of images or a project anywhere in this window.";
+            let text =
+                "Drop a video, a folder of images, a project or a dataset anywhere in this window.";
             ui.label(RichText::new(text).size(12.5).color(p.text_weak));
             ui.add_space(space::S);
             ui.horizontal(|ui| {
@@ -132,6 +133,7 @@ fn drop_ui(ui: &mut Ui, state: &State, dropping: bool, out: &mut Out) {
                 action_button(ui, keymap, "Open video…", Action::OpenVideo, out);
                 action_button(ui, keymap, "Open image folder…", Action::OpenFolder, out);
                 action_button(ui, keymap, "Open project…", Action::OpenProject, out);
+                action_button(ui, keymap, "Import a dataset…", Action::ImportDataset, out);
             });
         });
 }

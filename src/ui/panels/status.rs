@@ -8,6 +8,7 @@ use super::{
         command::{Command, Out},
         icons::Icon,
         leaving::Leaving,
+        looks,
         session::Saving,
         state::{ExportStatus, State},
         theme::{self, space},
@@ -120,6 +121,27 @@ fn look_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     if ui.add(link).clicked() {
         out.act(Action::NextLook);
     }
+    why_ui(ui, state);
+}
+
+/// Why the selected object's mask on the frame in view is worth a look: the strongest sign, all of them under the pointer.
+fn why_ui(ui: &mut Ui, state: &State) {
+    let (Some(session), Some(object)) = (&state.session, state.selected_object()) else {
+        return;
+    };
+    let reasons = looks::reasons(&session.doc, object, state.here());
+    let Some(first) = reasons.first() else {
+        return;
+    };
+    let p = theme::palette(ui);
+    // What runs stands on the right.
+    let room = ui.available_width() - 260.0;
+    if room < 60.0 {
+        return;
+    }
+    let galley = fitted_text(ui, first, theme::regular(12.0), p.look, room);
+    let label = ui.add(egui::Label::new(galley).sense(Sense::hover()));
+    label.on_hover_text(format!("{}: {}", object.name, reasons.join("; ")));
 }
 
 /// An export under way; leads to its dialog.

@@ -1,9 +1,11 @@
 //! The timeline: transport, ruler, film strip, a lane per object, emissions. Dragging scrubs; with Shift on the ruler it
-//! sets the range of propagation.
+//! sets the range of propagation. Ctrl with the wheel looks closer, the wheel or the middle button goes along.
+
+use std::collections::BTreeMap;
 
 use egui::{
-    Align, Align2, Color32, Id, Layout, Rect, Response, RichText, Role, ScrollArea, Sense, Shape,
-    Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    Align, Align2, Color32, Id, Layout, PointerButton, Rect, Response, RichText, Role, ScrollArea,
+    Sense, Shape, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 use super::super::{
@@ -11,46 +13,22 @@ use super::super::{
     command::{Command, Out},
     icons::{Icon, anchor_mark},
     lanes::Lane,
-    state::State,
+    looks,
+    state::{SPEEDS, State},
     theme::{self, space},
+    time_view::{Scale, TimeView},
     widgets::{action_icon, fitted_text, hairline, icon_button},
 };
+use crate::project::{Emission, FrameIndex};
 
 const HEADER: f32 = 38.0;
 const RULER: f32 = 22.0;
 const STRIP: f32 = 46.0;
 const LANE: f32 = 26.0;
+/// Height of the strip that says which part of the clip is shown.
+const OVERVIEW: f32 = 8.0;
 /// Pixels of height that film strip pictures are asked for.
 const THUMBNAIL_PX: u32 = 96;
-
-/// From frames to the screen and back.
-#[derive(Clone, Copy)]
-struct Scale {
-    left: f32,
-    width: f32,
-    frames: u32,
-}
-
-impl Scale {
-    fn step(self) -> f32 {
-        self.width / self.frames.max(1) as f32
-    }
-
-    /// Left edge of a frame.
-    fn start(self, frame: u32) -> f32 {
-        self.left + frame as f32 * self.step()
-    }
-
-    /// Middle of a frame.
-    fn x(self, frame: u32) -> f32 {
-        self.start(frame) + self.step() / 2.0
-    }
-
-    fn frame(self, x: f32) -> u32 {
-        let at = ((x - self.left) / self.step().max(1e-6)).floor();
-        at.clamp(0.0, self.frames.saturating_sub(1) as f32) as u32
-    }
-}
 
 pub(crate) fn timeline_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let full = ui.max_rect();
@@ -61,15 +39,18 @@ pub(crate) fn timeline_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         state,
         out,
     );
-    let scale = Scale {
-        left: full.left() + space::LANE_NAMES,
-        width: (full.width() - space::LANE_NAMES - space::L).max(50.0),
-        frames: state.frames(),
-    };
+    let left = full.left() + space::LANE_NAMES;
+    let width = (full.width() - space::LANE_NAMES - space::L).max(50.0);
+    let scale = Scale::new(left, width, state.frames(), state.time_view);
     let row = |top: f32, height: f32| {
         Rect::from_min_size(pos2(scale.left, top), vec2(scale.width, height))
     };
-    let ruler = row(header.bottom(), RULER);
+    let mut top = header.bottom();
+    if !state.time_view.is_whole() {
+        overview_ui(ui, state, scale, row(top, OVERVIEW), out);
+        top += OVERVIEW;
+    }
+    let ruler = row(top, RULER);
     let strip = row(ruler.bottom(), STRIP);
     ruler_ui(ui, state, scale, ruler, out);
     strip_ui(ui, state, scale, strip, out);
@@ -86,8 +67,84 @@ pub(crate) fn timeline_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             .show(&mut child, |ui| lanes_ui(ui, state, scale, out));
     }
     playhead(ui, state, scale, ruler, full.bottom());
+    // After the lanes, so that the wheel scrolls them where there are more than fit.
+    let body = Rect::from_min_max(pos2(full.left(), header.bottom()), full.right_bottom());
+    navigate(ui, state, scale, body, out);
     // What a panel does not fill it gives back.
     ui.take_available_space();
+}
+
+/// Looks closer or goes along, with the wheel, two fingers or the middle button.
+fn navigate(ui: &Ui, state: &State, scale: Scale, body: Rect, out: &mut Out) {
+    let frames = state.frames();
+    let view = state.time_view;
+    let (wheel, pinch) = ui.input(|i| (i.smooth_scroll_delta(), i.zoom_delta()));
+    let over = ui.rect_contains_pointer(body);
+    let mut next = view;
+    if let (true, Some(at)) = (over, ui.input(|i| i.pointer.hover_pos())) {
+        let moved = wheel.x + wheel.y;
+        if (pinch - 1.0).abs() > 1e-4 {
+            next = view.zoomed(frames, scale.position(at.x), pinch);
+        } else if moved.abs() > 0.01 {
+            next = view.panned(frames, -moved / scale.step());
+        }
+    }
+    let drags = ui.input(|i| {
+        let origin = i.pointer.press_origin();
+        i.pointer.middle_down() && origin.is_some_and(|at| body.contains(at))
+    });
+    if drags && over {
+        next = view.panned(frames, -ui.input(|i| i.pointer.delta().x) / scale.step());
+    }
+    if next != view {
+        out.send(Command::SetTimeView(next));
+    }
+}
+
+/// The whole clip as a strip with the part that is shown; a press goes there.
+fn overview_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
+    let p = theme::palette(ui);
+    let whole = Scale::new(
+        rect.left(),
+        rect.width(),
+        state.frames(),
+        TimeView::default(),
+    );
+    let response = ui.interact(
+        rect,
+        ui.scope_id().with("overview"),
+        Sense::click_and_drag(),
+    );
+    response.widget_info(|| {
+        let (from, to) = scale.visible();
+        let text = format!("Part shown, frames {from} to {to}");
+        WidgetInfo::labeled(Role::ScrollBar, true, text)
+    });
+    if let (true, Some(at)) = (
+        is_pressed(ui, &response),
+        ui.input(|i| i.pointer.latest_pos()),
+    ) {
+        let next = state
+            .time_view
+            .centred(state.frames(), whole.position(at.x));
+        if next != state.time_view {
+            out.send(Command::SetTimeView(next));
+        }
+    }
+    let bar = rect.shrink2(vec2(0.0, 2.0));
+    ui.painter().rect_filled(bar, 2, p.well);
+    let (from, to) = (scale.position(rect.left()), scale.position(rect.right()));
+    let per_frame = whole.step();
+    let part = Rect::from_x_y_ranges(
+        rect.left() + from * per_frame..=rect.left() + to * per_frame,
+        bar.y_range(),
+    );
+    let hot = response.hovered() || response.dragged();
+    let fill = if hot { p.text_weak } else { p.text_faint };
+    ui.painter().rect_filled(part, 2, fill);
+    let here = whole.x(state.frame);
+    ui.painter()
+        .vline(here, rect.y_range(), Stroke::new(1.5, p.text));
 }
 
 fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -109,10 +166,14 @@ fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ] {
             action_icon(ui, keymap, icon, action, false, out);
         }
+        speed_ui(ui, state, out);
         ui.add_space(space::M);
         history_ui(ui, state, out);
         ui.add_space(space::M);
         range_ui(ui, state, out);
+        if !state.time_view.is_whole() {
+            action_icon(ui, keymap, Icon::Fit, Action::WholeClip, false, out);
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 0.0;
             ui.add_space(space::XS);
@@ -141,6 +202,25 @@ fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             }
         });
     });
+}
+
+/// How fast the clip plays; a click takes the next speed.
+fn speed_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let p = theme::palette(ui);
+    let text = format!("{}×", state.speed);
+    let label = RichText::new(&text).size(12.0).color(p.text_weak);
+    let button = egui::Button::new(label)
+        .frame(false)
+        .min_size(vec2(36.0, 30.0));
+    let button = ui
+        .add(button)
+        .accessible_name(format!("Playback speed {text}"));
+    let hint =
+        "Playback speed; a click takes the next one. With a range, playing goes round in it.";
+    if button.on_hover_text(hint).clicked() {
+        let faster = SPEEDS.into_iter().find(|s| *s > state.speed);
+        out.send(Command::SetSpeed(faster.unwrap_or(SPEEDS[0])));
+    }
 }
 
 fn history_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -180,9 +260,15 @@ fn range_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     action_icon(ui, keymap, Icon::Close, Action::ClearRange, false, out);
 }
 
+/// Whether the main button is down on it; the middle one goes along.
+fn is_pressed(ui: &Ui, response: &Response) -> bool {
+    let down = ui.input(|i| i.pointer.primary_down());
+    response.clicked() || (down && response.is_pointer_button_down_on())
+}
+
 /// Scrubs: the frame under the pointer while it is pressed.
 fn scrub(ui: &Ui, state: &State, scale: Scale, response: &Response, out: &mut Out) {
-    let pressed = response.is_pointer_button_down_on() || response.clicked();
+    let pressed = is_pressed(ui, response);
     if let (true, Some(at)) = (pressed, ui.input(|i| i.pointer.latest_pos())) {
         let frame = scale.frame(at.x);
         if frame != state.frame {
@@ -199,7 +285,7 @@ fn ruler_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
         WidgetInfo::labeled(Role::Slider, true, text)
     });
     let shift = ui.input(|i| i.modifiers.shift);
-    if shift && response.dragged() {
+    if shift && response.dragged_by(PointerButton::Primary) {
         if let (Some(from), Some(to)) =
             ui.input(|i| (i.pointer.press_origin(), i.pointer.latest_pos()))
         {
@@ -219,8 +305,9 @@ fn ruler_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
         painter.rect_filled(band, 1, p.accent);
     }
     let every = tick_step(scale.step());
-    let mut frame = 0;
-    while frame < scale.frames {
+    let (from, to) = scale.visible();
+    let mut frame = from - from % every;
+    while frame <= to {
         let x = scale.x(frame);
         // The playhead's own number stands there.
         if (x - scale.x(state.frame)).abs() > 28.0 {
@@ -325,7 +412,7 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
     });
     scrub(ui, state, scale, &response, out);
     let chosen = state.selected == Some(lane.id);
-    if response.is_pointer_button_down_on() && !chosen {
+    if is_pressed(ui, &response) && !chosen {
         out.send(Command::SelectObject(Some(lane.id)));
     }
     let name = ui.interact(names, id.with("name"), Sense::click());
@@ -364,13 +451,52 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
         Icon::Lock.paint(painter, lock, 12.0, p.text_faint);
     }
     paint_lane(ui, lane, scale, body, colour);
+    let why = response
+        .hover_pos()
+        .and_then(|at| why_marked(state, lane, scale, body, at.x));
+    if let Some(why) = why {
+        response.on_hover_text_at_pointer(why);
+    }
+}
+
+/// Where the pixels of a lane are drawn; the marks stand above.
+fn track_of(body: Rect) -> Rect {
+    Rect::from_x_y_ranges(body.x_range(), body.top() + 7.0..=body.bottom() - 2.0)
+}
+
+/// The mark over a stretch worth a look: wide enough to be seen however many frames share a pixel.
+fn mark_of(scale: Scale, body: Rect, (from, to): (u32, u32)) -> Rect {
+    let x = scale.start(from)..=scale.start(to + 1);
+    let mark = Rect::from_x_y_ranges(x, body.top() + 1.0..=body.top() + 5.0);
+    let missing = (4.0 - mark.width()).max(0.0);
+    mark.expand2(vec2(missing / 2.0, 0.0))
+}
+
+/// What the mark at a place says, if there is one.
+fn why_marked(state: &State, lane: &Lane, scale: Scale, body: Rect, x: f32) -> Option<String> {
+    let doc = &state.session.as_ref()?.doc;
+    let object = doc.object(lane.id)?;
+    let stretch = lane.drift.iter().copied();
+    let near = |s: &(u32, u32)| mark_of(scale, body, *s).expand(2.0).x_range().contains(x);
+    let (from, to) = stretch.filter(near).min_by(|a, b| {
+        let off = |s: &(u32, u32)| (mark_of(scale, body, *s).center().x - x).abs();
+        off(a).total_cmp(&off(b))
+    })?;
+    let frame = scale.frame(x).clamp(from, to);
+    let reasons = looks::reasons(doc, object, FrameIndex(frame));
+    let more = if from < to {
+        format!("\nThe stretch goes from frame {from} to {to}.")
+    } else {
+        String::new()
+    };
+    Some(format!("Frame {frame}: {}{more}", reasons.join("; ")))
 }
 
 fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
     let p = theme::palette(ui);
     let painter = ui.painter_at(body.expand(4.0));
     let fade = if lane.visible { 1.0 } else { 0.45 };
-    let track = body.shrink2(vec2(0.0, 4.0));
+    let track = track_of(body);
     painter.rect_filled(track, 3, theme::faded(p.raised, 0.55));
     let band = |(from, to): (u32, u32)| {
         Rect::from_x_y_ranges(scale.start(from)..=scale.start(to + 1), track.y_range())
@@ -389,9 +515,9 @@ fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
             3.0,
         ));
     }
+    // Over the lane, not on it: there is no colour that an object might not have.
     for &span in &lane.drift {
-        let r = band(span);
-        painter.rect_filled(r, 2, p.look_soft);
+        painter.rect_filled(mark_of(scale, body, span), 1, p.text);
     }
     for points in score_lines(lane, scale, track) {
         let stroke = Stroke::new(1.4, theme::faded(colour, 0.95 * fade));
@@ -421,8 +547,13 @@ fn score_lines(lane: &Lane, scale: Scale, track: Rect) -> Vec<Vec<egui::Pos2>> {
     let y = |score: f32| track.bottom() - 2.0 - score.clamp(0.0, 1.0) * (track.height() - 4.0);
     let point = |&(frame, score): &(u32, f32)| pos2(scale.x(frame), y(score));
     let mut lines = Vec::new();
+    let (from, to) = scale.visible();
     for &(start, end) in &lane.runs {
         let run = &lane.scores[start..end];
+        // One frame beyond the edges, so that lines reach them.
+        let begins = run.partition_point(|s| s.0 + 1 < from);
+        let ends = run.partition_point(|s| s.0 <= to.saturating_add(1));
+        let run = &run[begins..ends];
         let Some(&(first, _)) = run.first() else {
             continue;
         };
@@ -448,43 +579,73 @@ fn emissions_ui(ui: &mut Ui, state: &State, scale: Scale, out: &mut Out) {
     let id = ui.scope_id().with("emissions");
     let (names, body, response) = lane_row(ui, id, scale);
     response.widget_info(|| WidgetInfo::labeled(Role::Slider, true, "Emissions"));
-    let painter = ui.painter();
-    painter.text(
+    ui.painter().text(
         pos2(names.left() + space::L, body.center().y),
         Align2::LEFT_CENTER,
         "emissions",
         theme::regular(12.5),
         p.text_faint,
     );
+    let painter = ui.painter_at(body.expand(7.0));
     let pointer = response.hover_pos();
     let mut near = None;
-    for emission in &session.doc.emissions {
-        let at = pos2(scale.x(emission.frame.0), body.center().y);
-        let here = emission.frame.0 == state.frame;
-        let radius = if here { 5.0 } else { 4.0 };
-        painter.circle_filled(at, radius, p.accent);
-        if pointer.is_some_and(|x| (x.x - at.x).abs() < 7.0) {
-            near = Some(emission);
+    for (frame, emissions) in by_frame(&session.doc.emissions) {
+        let at = pos2(scale.x(frame), body.center().y);
+        if !body.x_range().contains(at.x) {
+            continue;
+        }
+        let here = frame == state.frame;
+        if emissions.len() > 1 {
+            painter.circle_filled(at, 8.0, p.accent);
+            painter.text(
+                at,
+                Align2::CENTER_CENTER,
+                emissions.len().to_string(),
+                theme::semibold(10.5),
+                p.on_accent,
+            );
+        } else {
+            let radius = if here { 5.0 } else { 4.0 };
+            painter.circle_filled(at, radius, p.accent);
+        }
+        if pointer.is_some_and(|x| (x.x - at.x).abs() < 8.0) {
+            near = Some((frame, emissions));
         }
     }
-    if let Some(emission) = near {
-        let kept = emission.proposals.iter().filter(|p| p.selected).count();
-        let text = format!(
-            "frame {}: “{}”, {kept} kept",
-            emission.frame.0, emission.phrase
-        );
+    if let Some((frame, emissions)) = near {
         if response.clicked() {
-            out.send(Command::Seek(emission.frame.0));
+            out.send(Command::Seek(frame));
         }
-        response.on_hover_text_at_pointer(text);
+        response.on_hover_text_at_pointer(emissions_text(frame, &emissions));
     } else {
         scrub(ui, state, scale, &response, out);
     }
 }
 
+/// Emissions by their frame, each frame's newest first.
+fn by_frame(emissions: &[Emission]) -> BTreeMap<u32, Vec<&Emission>> {
+    let mut frames: BTreeMap<u32, Vec<&Emission>> = BTreeMap::new();
+    for emission in emissions.iter().rev() {
+        frames.entry(emission.frame.0).or_default().push(emission);
+    }
+    frames
+}
+
+/// What was asked on a frame and how many proposals were kept, a line for each emission.
+fn emissions_text(frame: u32, emissions: &[&Emission]) -> String {
+    let lines = emissions.iter().map(|emission| {
+        let kept = emission.proposals.iter().filter(|p| p.selected).count();
+        format!("frame {frame}: “{}”, {kept} kept", emission.phrase)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn playhead(ui: &Ui, state: &State, scale: Scale, ruler: Rect, bottom: f32) {
     let p = theme::palette(ui);
     let x = scale.x(state.frame);
+    if !ruler.x_range().contains(x) {
+        return;
+    }
     let painter = ui.painter();
     painter.vline(x, ruler.bottom() - 2.0..=bottom, Stroke::new(1.5, p.text));
     let text = state.frame.to_string();
@@ -501,26 +662,45 @@ mod tests {
     use crate::project::ObjectId;
 
     #[test]
-    fn frames_and_places_agree() {
-        let scale = Scale {
-            left: 100.0,
-            width: 500.0,
-            frames: 50,
-        };
-        for frame in [0, 1, 25, 49] {
-            assert_eq!(scale.frame(scale.x(frame)), frame);
-        }
-        assert_eq!(scale.frame(-1e9), 0);
-        assert_eq!(scale.frame(1e9), 49);
-    }
-
-    #[test]
     fn ruler_numbers_have_room() {
         for points in [40.0, 10.0, 1.0, 0.05, 1e-3] {
             let step = tick_step(points);
             assert!(step as f32 * points >= 63.9, "{points}: {step}");
         }
         assert_eq!(tick_step(100.0), 1);
+    }
+
+    #[test]
+    fn marks_stand_beside_what_has_an_objects_colour_and_are_wide_enough() {
+        let body = Rect::from_min_max(pos2(0.0, 40.0), pos2(600.0, 40.0 + LANE));
+        let scale = Scale::new(0.0, 600.0, 6000, TimeView::default());
+        for stretch in [(0, 0), (700, 701), (2000, 2999)] {
+            let mark = mark_of(scale, body, stretch);
+            assert!(mark.width() >= 4.0, "{stretch:?}");
+            assert!(mark.bottom() < track_of(body).top() && mark.top() > body.top());
+        }
+        assert!((mark_of(scale, body, (2000, 2999)).width() - 100.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn several_emissions_of_a_frame_are_one_dot_that_names_them_all() {
+        let emission = |frame, phrase: &str| Emission {
+            frame: FrameIndex(frame),
+            phrase: phrase.to_owned(),
+            text: String::new(),
+            tokens: Vec::new(),
+            unknown_words: Vec::new(),
+            proposals: Vec::new(),
+            objects: Vec::new(),
+            tsf_tokens: 0,
+            secs: 0.0,
+            choosing: crate::project::Choosing::default(),
+        };
+        let all = [emission(0, "a"), emission(7, "b"), emission(0, "c")];
+        let frames = by_frame(&all);
+        assert_eq!(frames.len(), 2);
+        let text = emissions_text(0, &frames[&0]);
+        assert_eq!(text, "frame 0: “c”, 0 kept\nframe 0: “a”, 0 kept");
     }
 
     #[test]
@@ -538,20 +718,12 @@ mod tests {
             scores: vec![(0, 0.5), (1, 0.6), (2, 0.7), (9, 0.1), (10, 0.2)],
             runs: vec![(0, 3), (3, 5)],
         };
-        let scale = Scale {
-            left: 0.0,
-            width: 100.0,
-            frames: 20,
-        };
+        let scale = Scale::new(0.0, 100.0, 20, TimeView::default());
         let track = Rect::from_min_max(pos2(0.0, 0.0), pos2(100.0, 20.0));
         let lines = score_lines(&lane, scale, track);
         assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2]);
         // Five frames a pixel: the first of a run, then every fifth frame.
-        let dense = Scale {
-            width: 20.0,
-            frames: 100,
-            ..scale
-        };
+        let dense = Scale::new(0.0, 20.0, 100, TimeView::default());
         let lane = Lane {
             scores: (3..23).map(|f| (f, 0.5)).collect(),
             runs: vec![(0, 20)],

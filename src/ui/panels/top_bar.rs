@@ -202,12 +202,28 @@ fn short_device(device: &str) -> &str {
     device.split([',', '(']).next().unwrap_or(device).trim()
 }
 
+/// The phrase field.
+pub(crate) fn phrase_id() -> egui::Id {
+    egui::Id::unique("phrase")
+}
+
+/// Marks all that stands in a text field, for the keyboard that comes to it.
+pub(crate) fn select_all(ui: &Ui, id: egui::Id, text: &str) {
+    let mut field = egui::text_edit::TextEditState::load(ui.ctx(), id).unwrap_or_default();
+    let whole = egui::text::CCursorRange::two(
+        egui::text::CCursor::new(0),
+        egui::text::CCursor::new(text.chars().count()),
+    );
+    field.cursor.set_char_range(Some(whole));
+    field.store(ui.ctx(), id);
+}
+
 fn phrase_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let p = theme::palette(ui);
     let width = ui.available_width().max(80.0);
     let mut text = state.phrase.clone();
     let field = egui::TextEdit::singleline(&mut text)
-        .id(egui::Id::unique("phrase"))
+        .id(phrase_id())
         .font(theme::regular(14.0))
         .hint_text(RichText::new("Say what to find: the red ball").color(p.text_faint))
         .margin(Margin::symmetric(12, 7))
@@ -215,6 +231,7 @@ fn phrase_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let response = ui.add(field).accessible_name("Phrase");
     if state.focus_phrase {
         response.request_focus();
+        select_all(ui, response.id, &text);
         out.send(Command::PhraseFocused);
     }
     let painter = ui.painter();

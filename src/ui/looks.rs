@@ -1,0 +1,265 @@
+//! Where a person should look, and why: frames whose masks may have drifted. Part of `logic`; the signs themselves are
+//! [`crate::project::measure`]'s.
+
+use super::{app::App, lanes::Lane, state::Weight};
+use crate::project::{
+    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Provenance, lies_on,
+};
+
+/// Why the mask of an object on a frame is worth a look, the strongest sign first; empty if it is not.
+pub(crate) fn reasons(doc: &Document, object: &Object, frame: FrameIndex) -> Vec<String> {
+    let Some(mask) = object.frames.get(&frame).filter(|m| m.is_worth_a_look()) else {
+        return Vec::new();
+    };
+    mask.reasons()
+        .into_iter()
+        .map(|reason| {
+            // The other object has a name here.
+            let under = reason.is_about_another().then(|| {
+                let others = doc.objects.iter().filter(|o| o.id != object.id);
+                others
+                    .filter_map(|o| Some((o, o.frames.get(&frame)?.rle.iou(&mask.rle).ok()?)))
+                    .max_by(|a, b| a.1.total_cmp(&b.1))
+            });
+            match under.flatten() {
+                Some((other, _)) => format!("it lies on “{}”", other.name),
+                None => reason.to_string(),
+            }
+        })
+        .collect()
+}
+
+/// The change that a carried mask makes: where it has come to lie on another object's, both are marked. Which of the two
+/// went astray, their masks do not say.
+pub(super) fn carried(
+    doc: &Document,
+    object: &Object,
+    frame: FrameIndex,
+    mut mask: FrameMask,
+) -> Edit {
+    let mut edits = Vec::new();
+    for other in &doc.objects {
+        let sign = lies_on(&mask, object, frame, other);
+        mask.drift.on_other = mask.drift.on_other.max(sign);
+        let under = other.frames.get(&frame);
+        let may_be_marked = |m: &&FrameMask| {
+            let is_carried = m.provenance == Provenance::Propagated && !m.anchor;
+            is_carried && !other.locked && m.drift.on_other < sign
+        };
+        if let Some(mut under) = under.filter(may_be_marked).cloned() {
+            under.drift.on_other = sign;
+            edits.push(Edit::set_mask(other.id, frame, under, Author::Model));
+        }
+    }
+    edits.push(Edit::set_mask(object.id, frame, mask, Author::Model));
+    match edits.len() {
+        1 => edits.remove(0),
+        _ => Edit::Group(edits),
+    }
+}
+
+/// Starts of all stretches worth a look, by frame.
+fn stretches(doc: &Document) -> Vec<(FrameIndex, ObjectId)> {
+    let lanes = doc.objects.iter().map(Lane::new);
+    let mut places: Vec<_> = lanes
+        .flat_map(|lane| {
+            let starts = lane.drift.into_iter();
+            starts.map(move |(from, _)| (FrameIndex(from), lane.id))
+        })
+        .collect();
+    places.sort_unstable();
+    places
+}
+
+/// The mask whose signs are the strongest; of equal ones, that with the most of them, then the earliest.
+fn worst(doc: &Document) -> Option<(FrameIndex, ObjectId)> {
+    let objects = doc.objects.iter();
+    let masks = objects.flat_map(|o| o.frames.iter().map(|(frame, m)| (*frame, o.id, m)));
+    let marked = masks.filter(|(_, _, m)| m.is_worth_a_look());
+    marked
+        .max_by(|(f, a, m), (g, b, n)| {
+            let ((m, all_m), (n, all_n)) = (m.drift.severity(), n.drift.severity());
+            let by_signs = m.total_cmp(&n).then(all_m.total_cmp(&all_n));
+            by_signs.then((g, b).cmp(&(f, a)))
+        })
+        .map(|(frame, id, _)| (frame, id))
+}
+
+impl App {
+    /// To the start of the next or the previous stretch worth a look; past the end, from the start again.
+    pub(super) fn next_look(&mut self, forward: bool) {
+        let Some(session) = &self.state.session else {
+            return;
+        };
+        let places = stretches(&session.doc);
+        let seen = (self.state.here(), self.state.selected);
+        let at = |(frame, id): &&(FrameIndex, ObjectId)| (*frame, Some(*id));
+        let further = if forward {
+            places.iter().find(|p| at(p) > seen).or(places.first())
+        } else {
+            places.iter().rfind(|p| at(p) < seen).or(places.last())
+        };
+        let further = further.copied();
+        self.look_at(further);
+    }
+
+    /// To the mask that most asks for a look.
+    pub(super) fn worst_look(&mut self) {
+        let place = self.state.session.as_ref().and_then(|s| worst(&s.doc));
+        self.look_at(place);
+    }
+
+    fn look_at(&mut self, place: Option<(FrameIndex, ObjectId)>) {
+        let Some((frame, id)) = place else {
+            self.say(Weight::Info, "No frame asks for a look.");
+            return;
+        };
+        self.select_object(Some(id));
+        self.state.playing = None;
+        self.seek(frame.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use crate::{
+        project::{DriftSignal, Rle, Size, Thresholds, VideoInfo},
+        task::{Request, Update},
+        ui::{session::Session, state::JobKind},
+    };
+
+    const SIZE: Size = Size {
+        width: 4,
+        height: 4,
+    };
+
+    fn mask(drift: DriftSignal) -> FrameMask {
+        FrameMask {
+            rle: Rle {
+                size: SIZE,
+                counts: vec![4, 4, 8],
+            },
+            score: 0.9,
+            iou: 0.9,
+            provenance: Provenance::Propagated,
+            anchor: false,
+            drift,
+        }
+    }
+
+    fn jump(area_jump: f32) -> DriftSignal {
+        DriftSignal {
+            area_jump,
+            ..DriftSignal::default()
+        }
+    }
+
+    /// Two objects; the first is marked on frames 2 to 4 and 8, the second on 3.
+    fn window() -> App {
+        let video = VideoInfo {
+            path: "clip.mp4".into(),
+            size: SIZE,
+            frames: 20,
+            fps: 25.0,
+            hash: String::new(),
+        };
+        let mut doc = Document::new(video, "nano", Thresholds::default());
+        for marked in [&[(2, 0.6), (3, 1.0), (4, 0.6), (8, 0.7)][..], &[(3, 0.8)]] {
+            let mut object = doc.new_object("a horse");
+            for frame in 0..20 {
+                let drift = marked.iter().find(|(f, _)| *f == frame);
+                let drift = drift.map_or_else(DriftSignal::default, |(_, sign)| jump(*sign));
+                object.frames.insert(FrameIndex(frame), mask(drift));
+            }
+            doc.objects.push(object);
+        }
+        let mut app = App::without_model(&egui::Context::default());
+        app.state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        app
+    }
+
+    fn place(app: &App) -> (u32, u32) {
+        (app.state.frame, app.state.selected.map_or(0, |id| id.0))
+    }
+
+    #[test]
+    fn looks_go_from_stretch_to_stretch_and_back() {
+        let mut app = window();
+        let mut go = |forward| {
+            app.next_look(forward);
+            place(&app)
+        };
+        assert_eq!([true; 4].map(&mut go), [(2, 1), (3, 2), (8, 1), (2, 1)]);
+        assert_eq!([false; 3].map(&mut go), [(8, 1), (3, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn the_worst_frame_has_the_strongest_sign_and_of_equals_the_most() {
+        let mut app = window();
+        app.worst_look();
+        assert_eq!(place(&app), (3, 1));
+        let doc = &mut app.state.session.as_mut().unwrap().doc;
+        let worse = DriftSignal {
+            centroid_jump: 1.0,
+            ..jump(1.0)
+        };
+        let frames = &mut doc.objects[1].frames;
+        frames.insert(FrameIndex(15), mask(worse));
+        app.worst_look();
+        assert_eq!(place(&app), (15, 2));
+    }
+
+    #[test]
+    fn two_carried_masks_that_come_to_lie_on_each_other_are_both_marked() {
+        let mut app = window();
+        let wake = app.services.wake.clone();
+        let mut doc = app.state.session.take().unwrap().doc;
+        for (object, first) in doc.objects.iter_mut().zip([0, 8]) {
+            let mut given = mask(DriftSignal::default());
+            given.provenance = Provenance::Model;
+            given.rle.counts = vec![first, 4, 12 - first];
+            object.frames = BTreeMap::from([(FrameIndex(0), given)]);
+        }
+        let ids = [doc.objects[0].id, doc.objects[1].id];
+        app.state.session = Some(Session::unsaved(doc, Vec::new(), wake));
+        let (model, device) = ("nano".to_owned(), "cpu".to_owned());
+        let kind = JobKind::Propagate {
+            what: "2 objects".to_owned(),
+            objects: ids.to_vec(),
+            frames: BTreeMap::new(),
+        };
+        let job = app.submit(Request::LoadModel { model, device }, kind);
+        for object in ids {
+            app.take(Update::Propagated {
+                job: job.unwrap(),
+                object,
+                frame: FrameIndex(5),
+                mask: Box::new(mask(DriftSignal::default())),
+            });
+        }
+        let doc = app.document().unwrap();
+        let signs = ids.map(|id| doc.mask(id, FrameIndex(5)).unwrap().drift.on_other);
+        assert_eq!(signs, [1.0, 1.0]);
+        assert_eq!(stretches(doc), ids.map(|id| (FrameIndex(5), id)));
+    }
+
+    #[test]
+    fn a_mark_says_its_reason_and_names_the_object_that_it_lies_on() {
+        let mut app = window();
+        let doc = &mut app.state.session.as_mut().unwrap().doc;
+        doc.objects[1].name = "the star".to_owned();
+        let lies = DriftSignal {
+            on_other: 1.0,
+            ..jump(0.7)
+        };
+        let frames = &mut doc.objects[0].frames;
+        frames.insert(FrameIndex(3), mask(lies));
+        let said = |frame| reasons(doc, &doc.objects[0], FrameIndex(frame));
+        assert_eq!(said(3), ["it lies on “the star”", "the area jumped ×2.0"]);
+        assert_eq!(said(2), ["the area jumped ×1.9"]);
+        assert_eq!(said(0), [""; 0]);
+    }
+}
