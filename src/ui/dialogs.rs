@@ -54,7 +54,7 @@ impl PathForm {
 
 type Answer = Pin<Box<dyn Future<Output = Option<PathBuf>>>>;
 
-/// Nobody reads a chooser and closes it in less: it was never there. The system tells no other difference.
+/// Nobody reads a chooser and closes it in less: it was never there.
 const SOONEST: Duration = Duration::from_millis(500);
 
 /// What is said then.
@@ -71,6 +71,26 @@ struct Pending {
     purpose: Purpose,
     answer: Answer,
     asked: Instant,
+    keyboard: Keyboard,
+}
+
+/// Whether the window has the keyboard while a chooser is asked for. One that is there takes it, and the system tells no other
+/// difference between a chooser that was closed and none: on a slow machine the latter takes its time, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keyboard {
+    NotYet,
+    Ours,
+    Taken,
+}
+
+impl Keyboard {
+    fn next(self, is_ours: bool) -> Self {
+        match (self, is_ours) {
+            (Self::NotYet, true) => Self::Ours,
+            (Self::Ours, false) => Self::Taken,
+            (as_it_is, _) => as_it_is,
+        }
+    }
 }
 
 /// A path as people type and paste it: perhaps in quotes, perhaps from their home folder.
@@ -158,6 +178,7 @@ impl FileChooser {
                 purpose,
                 answer: Box::pin(answer),
                 asked: Instant::now(),
+                keyboard: Keyboard::NotYet,
             });
         }
     }
@@ -171,6 +192,7 @@ impl FileChooser {
     /// The answer, once; `None` while there is none and after one that was called off.
     pub(crate) fn poll(&mut self, ctx: &egui::Context) -> Option<Chosen> {
         let pending = self.pending.as_mut()?;
+        pending.keyboard = pending.keyboard.next(ctx.input(|i| i.focused));
         let waker = Waker::from(Arc::new(Ring(ctx.clone())));
         let Poll::Ready(path) = pending
             .answer
@@ -179,11 +201,13 @@ impl FileChooser {
         else {
             return None;
         };
-        let Pending { purpose, asked, .. } = self.pending.take()?;
+        let pending = self.pending.take()?;
+        let purpose = pending.purpose;
+        let was_there = pending.keyboard == Keyboard::Taken && pending.asked.elapsed() >= SOONEST;
         match path {
             Some(path) => Some(Chosen::Path(purpose, path)),
-            None if asked.elapsed() < SOONEST => Some(Chosen::NoChooser(purpose)),
-            None => None,
+            None if was_there => None,
+            None => Some(Chosen::NoChooser(purpose)),
         }
     }
 }
@@ -277,16 +301,15 @@ mod tests {
         assert_eq!(chooser.poll(&ctx), Some(chosen));
     }
 
-    /// Asked `ago`; it said nothing at once.
-    fn silent(purpose: Purpose, ago: Duration) -> FileChooser {
-        let asked = Instant::now();
-        let asked = asked.checked_sub(ago).unwrap_or(asked);
-        let answer = Box::pin(async { None });
+    /// Asked long ago; it says nothing.
+    fn silent(keyboard: Keyboard) -> FileChooser {
+        let now = Instant::now();
         FileChooser {
             pending: Some(Pending {
-                purpose,
-                answer,
-                asked,
+                purpose: Purpose::Open,
+                answer: Box::pin(async { None }),
+                asked: now.checked_sub(2 * SOONEST).unwrap_or(now),
+                keyboard,
             }),
         }
     }
@@ -294,13 +317,24 @@ mod tests {
     #[test]
     fn a_chooser_that_is_not_there_is_told_from_one_that_was_closed() {
         let ctx = egui::Context::default();
-        let mut missing = silent(Purpose::Open, Duration::ZERO);
+        let mut missing = silent(Keyboard::Taken);
         let pending = missing.pending.as_mut().unwrap();
         // However slow this machine is.
         pending.asked += Duration::from_secs(3600);
         let told = Some(Chosen::NoChooser(Purpose::Open));
         assert_eq!(missing.poll(&ctx), told);
-        assert_eq!(silent(Purpose::Open, 2 * SOONEST).poll(&ctx), None);
+        assert_eq!(silent(Keyboard::Taken).poll(&ctx), None);
+    }
+
+    #[test]
+    fn a_chooser_that_never_took_the_keyboard_was_not_there_however_late_that_is_known() {
+        let ctx = egui::Context::default();
+        let told = Some(Chosen::NoChooser(Purpose::Open));
+        assert_eq!(silent(Keyboard::NotYet).poll(&ctx), told);
+        let seen = |seen: &[bool]| seen.iter().fold(Keyboard::NotYet, |k, is| k.next(*is));
+        assert_eq!(seen(&[false, true, false, true]), Keyboard::Taken);
+        assert_eq!(seen(&[false, false]), Keyboard::NotYet);
+        assert_eq!(seen(&[true, true]), Keyboard::Ours);
     }
 
     #[test]
