@@ -339,6 +339,19 @@ pub fn run(job: &mut Job, info: &ModelInfo, vocabulary: Vocabulary) -> TrainResu
     train(job, info, vocabulary, HELD_OUT_CLIPS)
 }
 
+/// Nano with towers in miniature, for tests.
+#[cfg(test)]
+pub(super) fn tiny() -> ModelInfo {
+    let mut info = ModelInfo::by_id("nano").expect("it is bundled");
+    let c = &mut info.config;
+    (c.clip.dim, c.clip.mlp, c.clip.layers, c.clip.heads) = (8, 16, 2, 2);
+    c.clip.image_size = 32;
+    let v = &mut c.internvideo2;
+    (v.dim, v.depth, v.heads, v.img_size) = (8, 2, 2, 32);
+    v.mlp_hidden = Some(16);
+    info
+}
+
 /// One step, for the tests of the stages that build on this one.
 #[cfg(test)]
 pub(super) fn run_briefly(info: &ModelInfo, out: &std::path::Path) -> TrainResult<()> {
@@ -452,18 +465,6 @@ mod tests {
 
     use super::*;
     use crate::train::Budget;
-
-    /// Nano's towers in miniature.
-    fn tiny() -> ModelInfo {
-        let mut info = ModelInfo::by_id("nano").unwrap();
-        let c = &mut info.config;
-        (c.clip.dim, c.clip.mlp, c.clip.layers, c.clip.heads) = (8, 16, 2, 2);
-        c.clip.image_size = 32;
-        let v = &mut c.internvideo2;
-        (v.dim, v.depth, v.heads, v.img_size) = (8, 2, 2, 32);
-        v.mlp_hidden = Some(16);
-        info
-    }
 
     #[test]
     fn a_run_that_is_resumed_ends_as_one_that_never_stopped() {

@@ -55,7 +55,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::{
-        project::{Choosing, Document, Size, Thresholds, VideoInfo},
+        project::{Choosing, Size},
         ui::{session::Session, settings::Settings},
     };
 
@@ -77,14 +77,7 @@ mod tests {
     #[test]
     fn every_emission_of_a_frame_can_be_looked_at() {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let mut doc = Document::new(video, "nano", Thresholds::default());
+        let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         doc.emissions = vec![
             emission("the red circle", &[1]),
             emission("the green star", &[2]),

@@ -539,7 +539,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::Thresholds;
+
     use std::time::Instant;
 
     #[test]
@@ -568,14 +568,7 @@ mod tests {
     fn playing(speed: f32, range: (Option<u32>, Option<u32>)) -> App {
         let ctx = egui::Context::default();
         let mut app = App::without_model(&ctx);
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 100,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let doc = Document::new(video, "nano", Thresholds::default());
+        let doc = crate::ui::fixture::document(Size::new(4, 4), 100);
         app.state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
         app.state.frame = 3;
         app.state.speed = speed;

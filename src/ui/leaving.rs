@@ -245,14 +245,7 @@ mod tests {
     /// A window on a document that cannot be saved where it should be: a file stands where a folder is needed.
     fn in_trouble(dir: &std::path::Path) -> App {
         let mut app = App::without_model(&egui::Context::default());
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let doc = Document::new(video, "nano", Thresholds::default());
+        let doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         let file = dir.join("file");
         std::fs::write(&file, "no folder").unwrap();
         let edit = Edit::add_object(doc.new_object("a horse"));

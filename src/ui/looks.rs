@@ -126,7 +126,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::{
-        project::{DriftSignal, Rle, Size, Thresholds, VideoInfo},
+        project::{DriftSignal, Rle, Size},
         task::{Request, Update},
         ui::{session::Session, state::JobKind},
     };
@@ -159,14 +159,7 @@ mod tests {
 
     /// Two objects; the first is marked on frames 2 to 4 and 8, the second on 3.
     fn window() -> App {
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: SIZE,
-            frames: 20,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let mut doc = Document::new(video, "nano", Thresholds::default());
+        let mut doc = crate::ui::fixture::document(SIZE, 20);
         for marked in [&[(2, 0.6), (3, 1.0), (4, 0.6), (8, 0.7)][..], &[(3, 0.8)]] {
             let mut object = doc.new_object("a horse");
             for frame in 0..20 {

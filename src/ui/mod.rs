@@ -14,6 +14,8 @@ mod command;
 mod dialogs;
 mod emissions;
 mod exporter;
+#[cfg(test)]
+mod fixture;
 mod fonts;
 mod frames;
 mod icons;

@@ -138,9 +138,7 @@ fn hash(sources: &[(ObjectId, Source<'_>)]) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        project::{
-            Document, DriftSignal, FrameIndex, FrameMask, Provenance, Size, Thresholds, VideoInfo,
-        },
+        project::{DriftSignal, FrameIndex, FrameMask, Provenance, Size},
         render::MOST_OBJECTS,
         ui::session::Session,
     };
@@ -162,14 +160,7 @@ mod tests {
     /// A window on a document with so many objects, each with a mask on frame 0.
     fn window(objects: usize) -> App {
         let mut app = App::without_model(&egui::Context::default());
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let mut doc = Document::new(video, "nano", Thresholds::default());
+        let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         for _ in 0..objects {
             let mut object = doc.new_object("a horse");
             object.frames.insert(FrameIndex(0), mask(3));

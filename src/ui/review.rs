@@ -116,7 +116,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::{DriftSignal, Object, Provenance, Rle, Size, Thresholds, VideoInfo};
+    use crate::project::{DriftSignal, Object, Provenance, Rle, Size};
 
     /// As many pixels as tenths of the score.
     fn mask(score: f32) -> FrameMask {
@@ -132,14 +132,7 @@ mod tests {
     }
 
     fn document() -> (Document, ObjectId) {
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let mut doc = Document::new(video, "nano", Thresholds::default());
+        let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         let mut object: Object = doc.new_object("a horse");
         object.frames.insert(FrameIndex(0), mask(0.5));
         let id = object.id;

@@ -242,7 +242,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::project::{Size, Thresholds, VideoInfo};
+    use crate::project::Size;
 
     /// Nothing was ever saved, and every way of leaving waited for it.
     #[test]
@@ -263,14 +263,7 @@ mod tests {
         drop(send);
         saver.poll();
         assert!(matches!(saver.state(), Saving::Trouble(why) if why.contains("crashed")));
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        saver.retry(&Document::new(video, "nano", Thresholds::default()));
+        saver.retry(&crate::ui::fixture::document(Size::new(4, 4), 3));
         assert!(matches!(saver.stage, Stage::Making { .. }));
     }
 }

@@ -416,10 +416,7 @@ pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
 mod tests {
     use super::*;
     use crate::{
-        project::{
-            Author, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds,
-            VideoInfo,
-        },
+        project::{Author, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds},
         store::Store,
     };
     use std::{
@@ -428,14 +425,7 @@ mod tests {
     };
 
     fn document() -> Document {
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        Document::new(video, "nano", Thresholds::default())
+        crate::ui::fixture::document(Size::new(4, 4), 3)
     }
 
     fn mask(inside: u32) -> FrameMask {

@@ -144,6 +144,18 @@ impl Window {
         self.settle();
     }
 
+    /// Types another phrase in place of the one that stands there, then presses Enter to ask it or Escape to leave it.
+    pub(super) fn type_over(&mut self, phrase: &str, end: egui::Key) {
+        self.harness.get_by_label("Phrase").focus();
+        self.harness.step();
+        self.harness
+            .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
+        self.harness.step();
+        self.harness.get_by_label("Phrase").type_text(phrase);
+        self.harness.step();
+        self.press(end);
+    }
+
     fn kept(&self) -> usize {
         let emission = self.doc().emissions.last().unwrap();
         emission.proposals.iter().filter(|p| p.selected).count()

@@ -13,19 +13,6 @@ fn object(window: &Window, id: u32) -> Option<&Object> {
     window.doc().object(ObjectId(id))
 }
 
-/// Types another phrase in place of the one that stands there, then presses Enter to ask it or Escape to leave it.
-fn type_over(window: &mut Window, phrase: &str, end: egui::Key) {
-    window.harness.get_by_label("Phrase").focus();
-    window.harness.step();
-    window
-        .harness
-        .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
-    window.harness.step();
-    window.harness.get_by_label("Phrase").type_text(phrase);
-    window.harness.step();
-    window.press(end);
-}
-
 /// Starts to carry masks forward and waits until so many frames are there.
 fn carry_until(window: &mut Window, frames: usize) {
     window
@@ -44,7 +31,7 @@ fn a_proposal_chosen_after_no_match_makes_an_object_of_that_phrase() {
     let mut window = open();
     window.ground("the red ball");
     let ball = object(&window, 1).unwrap().clone();
-    type_over(&mut window, "nothing blue", egui::Key::Enter);
+    window.type_over("nothing blue", egui::Key::Enter);
     let emission = window.doc().emissions.last().unwrap();
     assert_eq!(
         (emission.phrase.as_str(), emission.objects.len()),
@@ -187,7 +174,7 @@ fn an_anchor_taken_back_may_be_carried_over_again() {
 fn phrases_of_other_frames_are_carried_framewise_as_well() {
     let mut window = open();
     window.ground("the red ball");
-    type_over(&mut window, "the blue block", egui::Key::Enter);
+    window.type_over("the blue block", egui::Key::Enter);
     assert_eq!(window.doc().objects.len(), 2);
     for _ in 0..3 {
         window.press(egui::Key::ArrowRight);

@@ -44,24 +44,13 @@ fn every_tool_can_be_reached_in_the_smallest_window() {
     assert!(window.harness.query_by_label("Brush size").is_none());
 }
 
-/// Grounds another phrase in place of the one that stands there.
-fn ground_also(window: &mut Window, phrase: &str) {
-    window.harness.get_by_label("Phrase").focus();
-    window.harness.step();
-    window
-        .harness
-        .key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::A);
-    window.harness.step();
-    window.ground(phrase);
-}
-
 #[test]
 fn what_was_asked_first_on_a_frame_can_be_looked_at_again() {
     let mut window = open();
     window.ground("the red ball");
     let chooser = "Emission of this frame";
     assert!(window.harness.query_by_label(chooser).is_none());
-    ground_also(&mut window, "the blue block");
+    window.type_over("the blue block", egui::Key::Enter);
     assert_eq!(window.doc().emissions.len(), 2);
     let shown = |window: &Window| window.harness.get_by_label(chooser).value();
     assert_eq!(shown(&window).as_deref(), Some("“the blue block”"));

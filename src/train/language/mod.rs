@@ -432,13 +432,9 @@ mod tests {
 
     /// Nano in miniature.
     fn tiny() -> ModelInfo {
-        let mut info = ModelInfo::by_id("nano").unwrap();
+        let mut info = crate::train::towers::tiny();
         let c = &mut info.config;
-        (c.clip.dim, c.clip.mlp, c.clip.layers, c.clip.heads) = (8, 16, 2, 2);
-        c.clip.image_size = 32;
-        let v = &mut c.internvideo2;
-        (v.dim, v.depth, v.heads, v.img_size) = (8, 2, 2, 32);
-        (v.mlp_hidden, c.visual.video_pool) = (Some(16), 2);
+        c.visual.video_pool = 2;
         let l = &mut c.phi3;
         (l.hidden_size, l.intermediate_size, l.num_hidden_layers) = (16, 24, 1);
         (l.num_attention_heads, l.num_key_value_heads) = (2, 2);

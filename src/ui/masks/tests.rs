@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::{
-    project::{
-        Choosing, Document, DriftSignal, Emission, Proposal, Rle, Size, Thresholds, VideoInfo,
-    },
+    project::{Choosing, Document, DriftSignal, Emission, Proposal, Rle, Size, Thresholds},
     task::{JobId, PropagateDirection, Update},
     ui::{
         command::Command,
@@ -24,14 +22,7 @@ pub(in crate::ui) const AT: PointPx = PointPx { x: 1.0, y: 1.0 };
 /// A window on an empty document; nobody reads what its inference thread says.
 pub(in crate::ui) fn window() -> App {
     let mut app = App::without_model(&egui::Context::default());
-    let video = VideoInfo {
-        path: "clip.mp4".into(),
-        size: SIZE,
-        frames: 5,
-        fps: 25.0,
-        hash: String::new(),
-    };
-    let doc = Document::new(video, "nano", Thresholds::default());
+    let doc = crate::ui::fixture::document(SIZE, 5);
     let wake = app.services.wake.clone();
     app.state.session = Some(Session::unsaved(doc, Vec::new(), wake));
     app

@@ -327,22 +327,13 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
 mod tests {
     use super::*;
     use crate::{
-        project::{
-            Document, DriftSignal, FrameIndex, Provenance, Rle, Size, Thresholds, VideoInfo,
-        },
+        project::{DriftSignal, FrameIndex, Provenance, Rle, Size},
         ui::{session::Session, settings::Settings},
     };
 
     #[test]
     fn a_score_is_explained_and_coloured_by_the_signs_of_drift() {
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(2, 1),
-            frames: 1,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let mut doc = Document::new(video, "nano", Thresholds::default());
+        let mut doc = crate::ui::fixture::document(Size::new(2, 1), 1);
         let mut object = doc.new_object("a horse");
         let mut mask = FrameMask {
             rle: Rle::new(Size::new(2, 1), vec![1, 1]).unwrap(),

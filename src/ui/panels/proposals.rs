@@ -391,21 +391,14 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
 mod tests {
     use super::*;
     use crate::{
-        project::{BoxPx, Document, Size, VideoInfo},
+        project::{BoxPx, Size},
         ui::{session::Session, settings::Settings},
     };
 
     #[test]
     fn a_box_that_makes_no_mask_is_not_said_to_be_taken_out_by_a_person() {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
-        let video = VideoInfo {
-            path: "clip.mp4".into(),
-            size: Size::new(4, 4),
-            frames: 3,
-            fps: 25.0,
-            hash: String::new(),
-        };
-        let doc = Document::new(video, "nano", Thresholds::default());
+        let doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
         let mut proposal = Proposal {
             box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),

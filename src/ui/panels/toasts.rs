@@ -224,6 +224,21 @@ mod tests {
         state
     }
 
+    /// A click, after which the pointer stays.
+    fn click_and_stay(harness: &mut Harness<'_, State>, at: egui::Pos2) {
+        let press = |pressed| egui::Event::PointerButton {
+            pos: at,
+            button: egui::PointerButton::Primary,
+            pressed,
+            modifiers: egui::Modifiers::NONE,
+        };
+        harness.event(egui::Event::PointerMoved(at));
+        harness.run_steps(2);
+        harness.event(press(true));
+        harness.event(press(false));
+        harness.run_steps(4);
+    }
+
     fn harness(messages: u64) -> Harness<'static, State> {
         let mut harness = Harness::new_ui_state(
             |ui, state: &mut State| {
@@ -255,17 +270,7 @@ mod tests {
         assert_eq!(before.len(), 3);
         // The lowest one.
         let at = before[2].center();
-        let press = |pressed| egui::Event::PointerButton {
-            pos: at,
-            button: egui::PointerButton::Primary,
-            pressed,
-            modifiers: egui::Modifiers::NONE,
-        };
-        harness.event(egui::Event::PointerMoved(at));
-        harness.run_steps(2);
-        harness.event(press(true));
-        harness.event(press(false));
-        harness.run_steps(4);
+        click_and_stay(&mut harness, at);
         assert_eq!(harness.state().toasts.len(), 2);
         assert_eq!(buttons(&harness), before[..2]);
         let over = harness.ctx.layer_id_at(at).map(|layer| layer.order);
@@ -277,17 +282,7 @@ mod tests {
     fn the_last_message_keeps_clicks_from_the_canvas_until_the_pointer_leaves() {
         let mut harness = harness(1);
         let at = harness.get_by_label("Dismiss").rect().center();
-        let press = |pressed| egui::Event::PointerButton {
-            pos: at,
-            button: egui::PointerButton::Primary,
-            pressed,
-            modifiers: egui::Modifiers::NONE,
-        };
-        harness.event(egui::Event::PointerMoved(at));
-        harness.run_steps(2);
-        harness.event(press(true));
-        harness.event(press(false));
-        harness.run_steps(4);
+        click_and_stay(&mut harness, at);
         assert_eq!(harness.state().toasts.len(), 0);
         let order = |harness: &Harness<'_, State>| {
             let layer = harness.ctx.layer_id_at(at);
