@@ -233,12 +233,14 @@ pub fn by_name(name: &str) -> Result<&'static dyn Format, FormatError> {
         .ok_or_else(|| FormatError::UnknownFormat(name.to_owned()))
 }
 
-/// The format of the dataset at `path`, a folder or a file, if it is one. What several could read is the one's that asks
-/// for most.
-pub fn detect(path: &Path) -> Option<&'static dyn Format> {
+/// The format of the dataset at `path`, a folder or a file, if it is one, and its sequences, one at least. What several could
+/// read is the one's that asks for most.
+pub fn detect(path: &Path) -> Option<(&'static dyn Format, Vec<String>)> {
     let by_demands: [&'static dyn Format; 4] = [&Davis, &Mevis, &YoutubeVis, &Coco];
-    let reads = |f: &&'static dyn Format| f.sequences(path).is_ok_and(|names| !names.is_empty());
-    by_demands.into_iter().find(reads)
+    by_demands.into_iter().find_map(|format| {
+        let names = format.sequences(path).ok()?;
+        (!names.is_empty()).then_some((format, names))
+    })
 }
 
 /// Reads a dataset's only sequence, or the one named.

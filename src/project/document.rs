@@ -48,14 +48,21 @@ pub struct DriftSignal {
 }
 
 impl DriftSignal {
+    /// All signals, in the order of the fields.
+    pub fn signs(&self) -> [f32; 6] {
+        [
+            self.object_score,
+            self.predicted_iou,
+            self.area_jump,
+            self.centroid_jump,
+            self.box_mask,
+            self.on_other,
+        ]
+    }
+
     /// The strongest of the signals.
     pub fn total(&self) -> f32 {
-        self.object_score
-            .max(self.predicted_iou)
-            .max(self.area_jump)
-            .max(self.centroid_jump)
-            .max(self.box_mask)
-            .max(self.on_other)
+        self.signs().into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
 }
 
@@ -87,6 +94,11 @@ impl FrameMask {
             anchor: true,
             drift: DriftSignal::default(),
         }
+    }
+
+    /// Whether it stands by itself, where others are carried from: all but what was carried and not accepted.
+    pub fn is_given(&self) -> bool {
+        self.anchor || self.provenance != Provenance::Propagated
     }
 }
 

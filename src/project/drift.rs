@@ -120,9 +120,9 @@ pub fn lies_on(now: &FrameMask, object: &Object, frame: FrameIndex, other: &Obje
     let given = object
         .frames
         .iter()
-        .filter(|(at, m)| **at != frame && is_given(m));
+        .filter(|(at, m)| **at != frame && m.is_given());
     let both = given.filter_map(|(at, m)| {
-        let beside = other.frames.get(at).filter(|o| is_given(o))?;
+        let beside = other.frames.get(at).filter(|o| o.is_given())?;
         Some((at.0.abs_diff(frame.0), &m.rle, &beside.rle))
     });
     let nearest = both.min_by_key(|(distance, ..)| *distance);
@@ -136,7 +136,7 @@ pub fn lies_on(now: &FrameMask, object: &Object, frame: FrameIndex, other: &Obje
 pub fn mark_lying(objects: &mut [Object]) {
     let mut signs = Vec::new();
     for (at, object) in objects.iter().enumerate() {
-        let carried = object.frames.iter().filter(|(_, m)| !is_given(m));
+        let carried = object.frames.iter().filter(|(_, m)| !m.is_given());
         for (frame, mask) in carried {
             let under = objects
                 .iter()
@@ -149,10 +149,6 @@ pub fn mark_lying(objects: &mut [Object]) {
             mask.drift.on_other = sign;
         }
     }
-}
-
-fn is_given(mask: &FrameMask) -> bool {
-    mask.anchor || mask.provenance != Provenance::Propagated
 }
 
 /// One sign of drift, to be said in words.
@@ -172,13 +168,6 @@ pub enum Reason {
     Box,
     /// The mask lies on that of another object.
     OnOther,
-}
-
-impl Reason {
-    /// Whether it speaks of a second object.
-    pub fn is_about_another(self) -> bool {
-        self == Self::OnOther
-    }
 }
 
 impl fmt::Display for Reason {
@@ -205,13 +194,7 @@ impl fmt::Display for Reason {
 impl DriftSignal {
     /// How bad it is, to be compared: the strongest sign, and all of them together.
     pub fn severity(&self) -> (f32, f32) {
-        let all = self.object_score
-            + self.predicted_iou
-            + self.area_jump
-            + self.centroid_jump
-            + self.box_mask
-            + self.on_other;
-        (self.total(), all)
+        (self.total(), self.signs().iter().sum())
     }
 }
 

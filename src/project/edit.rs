@@ -341,18 +341,12 @@ fn check_mask(video: &VideoInfo, frame: FrameIndex, mask: &FrameMask) -> Result<
     mask.rle
         .check()
         .map_err(|source| EditError::BadMask { frame, source })?;
-    let d = &mask.drift;
-    let numbers = [
-        mask.score,
-        mask.iou,
-        d.object_score,
-        d.predicted_iou,
-        d.area_jump,
-        d.centroid_jump,
-        d.box_mask,
-        d.on_other,
-    ];
-    if numbers.iter().all(|v| v.is_finite()) {
+    let signs = mask.drift.signs();
+    if [mask.score, mask.iou]
+        .iter()
+        .chain(&signs)
+        .all(|v| v.is_finite())
+    {
         Ok(())
     } else {
         Err(EditError::NotANumber(frame))

@@ -642,9 +642,7 @@ fn anchors_for(objects: &[Object], phrase: &str) -> Vec<(FrameIndex, crate::proj
 /// The object with the frames that condition the memory only: anchors, emitted masks, and the frame in view if it is carried
 /// one way or if there is nothing else.
 fn conditioning(object: &Object, here: FrameIndex, direction: PropagateDirection) -> Object {
-    let given = |mask: &FrameMask| {
-        (mask.anchor || mask.provenance != Provenance::Propagated) && !mask.rle.is_empty()
-    };
+    let given = |mask: &FrameMask| mask.is_given() && !mask.rle.is_empty();
     let kept = object.frames.iter().filter(|(_, m)| given(m));
     let mut frames: BTreeMap<FrameIndex, FrameMask> = kept.map(|(f, m)| (*f, m.clone())).collect();
     let in_view = object.frames.get(&here).filter(|m| !m.rle.is_empty());

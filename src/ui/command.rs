@@ -102,8 +102,10 @@ pub(crate) enum Command {
     PickExportFolder,
     /// Goes on with the path that was typed.
     UsePath,
-    /// The system's chooser for it.
-    BrowsePath,
+    /// The system's chooser for it, which offers files or folders, not both.
+    BrowsePath {
+        folder: bool,
+    },
     DismissToast(u64),
     RetrySave,
     Rebind(Action, egui::KeyboardShortcut),

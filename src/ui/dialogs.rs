@@ -41,8 +41,6 @@ pub(crate) struct PathForm {
     pub(crate) text: String,
     /// Why it is asked for, one sentence.
     pub(crate) note: Option<String>,
-    /// Whether the chooser beside it offers folders: the system's offer files or folders, not both.
-    pub(crate) wants_folder: bool,
 }
 
 impl PathForm {
@@ -228,7 +226,6 @@ impl App {
                     purpose,
                     text: String::new(),
                     note: Some(NO_CHOOSER.to_owned()),
-                    wants_folder: false,
                 }));
             }
         }
@@ -265,7 +262,7 @@ impl App {
     }
 
     /// Asks the system's chooser for what the path field is about.
-    pub(super) fn browse_path(&mut self) {
+    pub(super) fn browse_path(&mut self, folder: bool) {
         let Some(Dialog::Path(form)) = &self.state.dialog else {
             return;
         };
@@ -273,7 +270,7 @@ impl App {
         match &form.purpose {
             Purpose::SaveElsewhere => chooser.ask_project_place(&typed_path(&form.text)),
             Purpose::ExportFolder => chooser.ask_folder(Purpose::ExportFolder),
-            purpose if form.wants_folder => chooser.ask_folder(purpose.clone()),
+            purpose if folder => chooser.ask_folder(purpose.clone()),
             purpose => chooser.ask_video(purpose.clone()),
         }
     }

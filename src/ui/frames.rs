@@ -258,7 +258,6 @@ impl App {
                 purpose: Purpose::LocateVideo(project),
                 text: place,
                 note: Some(why),
-                wants_folder: false,
             })),
             Refusal::WhichSequence { dataset, names } => Some(Dialog::Sequences { dataset, names }),
             Refusal::AlreadyOpen | Refusal::Fault(_) => None,

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    opener::{Refusal, change_of, places_for},
+    opener::{Refusal, places_for, video_beside},
     saver::{NAMES, create_file, numbered},
 };
 use crate::{
     formats::{self, Format},
-    project::images_of,
-    store::{Store, videos_named_like},
+    store::Store,
 };
 
 /// The project's setting that says which dataset and sequence it was made of.
@@ -22,17 +21,16 @@ pub(super) struct Imported {
     pub(super) notice: String,
 }
 
-/// The format of what lies at `path`, if that is a dataset and no clip.
-pub(super) fn dataset(path: &Path) -> Option<&'static dyn Format> {
-    let holds_images = || {
-        let entries = path.read_dir().into_iter().flatten().flatten();
-        !images_of(entries.map(|e| e.path()).collect()).is_empty()
-    };
+/// A dataset's format and its sequences, one at least.
+pub(super) type Dataset = (&'static dyn Format, Vec<String>);
+
+/// What lies at `path`, if that is a dataset and no clip.
+pub(super) fn dataset(path: &Path) -> Option<Dataset> {
     let is_json = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let may_be = if path.is_dir() {
-        !holds_images()
+        !formats::images_in(path).is_ok_and(|images| !images.is_empty())
     } else {
         is_json
     };
@@ -43,35 +41,23 @@ pub(super) fn dataset(path: &Path) -> Option<&'static dyn Format> {
 /// before is taken again.
 pub(super) fn import(
     dataset: &Path,
-    format: &dyn Format,
+    (format, names): Dataset,
     sequence: Option<&str>,
 ) -> Result<Imported, Refusal> {
-    let fault = |e: formats::FormatError| Refusal::Fault(e.to_string());
-    let mut names = format.sequences(dataset).map_err(fault)?;
-    if sequence.is_none() && names.len() > 1 {
-        return Err(Refusal::WhichSequence {
-            dataset: dataset.to_path_buf(),
-            names,
-        });
-    }
-    let is_alone = names.len() == 1;
-    let name = sequence.map(str::to_owned).or_else(|| names.pop());
-    let imported = formats::import(format, dataset, name.as_deref()).map_err(fault)?;
-    let mut doc = imported.document;
-    let name = name.unwrap_or_default();
+    let name = match (sequence, names.as_slice()) {
+        (Some(name), _) => name.to_owned(),
+        (None, [only]) => only.clone(),
+        (None, _) => {
+            return Err(Refusal::WhichSequence {
+                dataset: dataset.to_path_buf(),
+                names,
+            });
+        }
+    };
     let mut places = places_for(dataset);
-    for place in &mut places {
+    for place in places.iter_mut().filter(|_| names.len() > 1) {
         let stem = place.file_stem().unwrap_or_default().to_string_lossy();
-        if !is_alone {
-            *place = place.with_file_name(format!("{stem}-{}.sparrow", plain(&name)));
-        }
-        if doc.video.path.is_empty() {
-            let like = place.with_file_name(format!("{}.sparrow", plain(&name)));
-            let is_same = |v: &PathBuf| change_of(v, &doc.video).is_ok_and(|c| c.is_empty());
-            if let Some(video) = videos_named_like(&like).into_iter().find(is_same) {
-                doc.video.path = video.display().to_string();
-            }
-        }
+        *place = place.with_file_name(format!("{stem}-{}.sparrow", plain(&name)));
     }
     let origin = format!("{}\n{name}", dataset.display());
     if let Some(project) = earlier(&places, &origin) {
@@ -82,6 +68,19 @@ pub(super) fn import(
             ),
             project,
         });
+    }
+    let imported = format
+        .read(dataset, &name, &mut |_, _| true)
+        .map_err(|e| Refusal::Fault(e.to_string()))?;
+    let mut doc = imported.document;
+    if doc.video.path.is_empty() {
+        let like = format!("{}.sparrow", plain(&name));
+        let found = places
+            .iter()
+            .find_map(|place| video_beside(&place.with_file_name(&like), &doc.video));
+        if let Some(video) = found {
+            doc.video.path = video.display().to_string();
+        }
     }
     let (project, mut store) = create_file(&places, &doc).map_err(Refusal::Fault)?;
     if let Err(error) = store.set_setting(ORIGIN, &origin) {
@@ -131,6 +130,11 @@ mod tests {
         project::{Document, FrameIndex, FrameMask, Rle, Size, Thresholds, VideoInfo},
     };
 
+    fn davis(at: &Path) -> Dataset {
+        let names = formats::Davis.sequences(at).unwrap();
+        (&formats::Davis, names)
+    }
+
     fn exported(format: &dyn Format, at: &Path, sequence: &str) {
         let size = Size::new(4, 4);
         let video = VideoInfo {
@@ -159,8 +163,8 @@ mod tests {
             let at = dir.path().join(format.name());
             exported(format, &at, "shot");
             let known = dataset(&at).unwrap();
-            assert_eq!(known.name(), format.name());
-            let made = import(&at, known, None).ok().unwrap();
+            assert_eq!(known.0.name(), format.name());
+            let made = import(&at, known.clone(), None).ok().unwrap();
             assert_eq!(made.project, at.with_extension("sparrow"));
             let doc = Store::open(&made.project).unwrap().load().unwrap();
             assert_eq!(doc.objects.len(), 1);
@@ -181,7 +185,7 @@ mod tests {
         for name in ["0.png", "1.png"] {
             image::RgbImage::new(4, 4).save(video.join(name)).unwrap();
         }
-        let made = import(&at, &formats::Davis, None).ok().unwrap();
+        let made = import(&at, davis(&at), None).ok().unwrap();
         let doc = Store::open(&made.project).unwrap().load().unwrap();
         assert_eq!(Path::new(&doc.video.path), video);
     }
@@ -194,9 +198,9 @@ mod tests {
         exported(&formats::Davis, &other, "b");
         let inside = "Annotations/480p/b";
         std::fs::rename(other.join(inside), at.join(inside)).unwrap();
-        let asked = import(&at, &formats::Davis, None).err().unwrap();
+        let asked = import(&at, davis(&at), None).err().unwrap();
         assert!(matches!(asked, Refusal::WhichSequence { names, .. } if names == ["a", "b"]));
-        let made = import(&at, &formats::Davis, Some("b")).ok().unwrap();
+        let made = import(&at, davis(&at), Some("b")).ok().unwrap();
         assert_eq!(made.project, dir.path().join("out-b.sparrow"));
     }
 
@@ -205,12 +209,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("out");
         exported(&formats::Davis, &at, "shot");
-        let first = import(&at, &formats::Davis, None).ok().unwrap().project;
+        let first = import(&at, davis(&at), None).ok().unwrap().project;
         let doc = Store::open(&first).unwrap().load().unwrap();
         std::fs::remove_file(&first).unwrap();
         Store::create(&first, &doc, crate::store::Existing::Refuse).unwrap();
         for _ in 0..2 {
-            let made = import(&at, &formats::Davis, None).ok().unwrap();
+            let made = import(&at, davis(&at), None).ok().unwrap();
             assert_eq!(made.project, dir.path().join("out 2.sparrow"));
         }
     }

@@ -145,7 +145,6 @@ impl App {
             purpose: Purpose::SaveElsewhere,
             text,
             note: None,
-            wants_folder: false,
         }));
     }
 

@@ -225,7 +225,7 @@ impl App {
             Command::ShowFolder(folder) => self.show_folder(&folder),
             Command::PickExportFolder => self.services.chooser.ask_folder(Purpose::ExportFolder),
             Command::UsePath => self.use_path(),
-            Command::BrowsePath => self.browse_path(),
+            Command::BrowsePath { folder } => self.browse_path(folder),
             Command::DismissToast(key) => self.state.toasts.retain(|t| t.key != key),
             Command::RetrySave => {
                 if let Some(session) = &mut self.state.session {

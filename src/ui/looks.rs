@@ -3,7 +3,7 @@
 
 use super::{app::App, lanes::Lane, state::Weight};
 use crate::project::{
-    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Provenance, lies_on,
+    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Reason, lies_on,
 };
 
 /// Why the mask of an object on a frame is worth a look, the strongest sign first; empty if it is not.
@@ -15,7 +15,7 @@ pub(crate) fn reasons(doc: &Document, object: &Object, frame: FrameIndex) -> Vec
         .into_iter()
         .map(|reason| {
             // The other object has a name here.
-            let under = reason.is_about_another().then(|| {
+            let under = (reason == Reason::OnOther).then(|| {
                 let others = doc.objects.iter().filter(|o| o.id != object.id);
                 others
                     .filter_map(|o| Some((o, o.frames.get(&frame)?.rle.iou(&mask.rle).ok()?)))
@@ -42,10 +42,8 @@ pub(super) fn carried(
         let sign = lies_on(&mask, object, frame, other);
         mask.drift.on_other = mask.drift.on_other.max(sign);
         let under = other.frames.get(&frame);
-        let may_be_marked = |m: &&FrameMask| {
-            let is_carried = m.provenance == Provenance::Propagated && !m.anchor;
-            is_carried && !other.locked && m.drift.on_other < sign
-        };
+        let may_be_marked =
+            |m: &&FrameMask| !m.is_given() && !other.locked && m.drift.on_other < sign;
         if let Some(mut under) = under.filter(may_be_marked).cloned() {
             under.drift.on_other = sign;
             edits.push(Edit::set_mask(other.id, frame, under, Author::Model));
@@ -126,7 +124,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::{
-        project::{DriftSignal, Rle, Size},
+        project::{DriftSignal, Provenance, Rle, Size},
         task::{Request, Update},
         ui::{session::Session, state::JobKind},
     };

@@ -137,12 +137,12 @@ fn resolve(target: Target, open: Option<&Open>, wake: &Wake) -> Result<Resolved,
     match target {
         Target::Path(path) if is_project(&path) => open_project(path, None, open, wake),
         Target::Path(path) => match importer::dataset(&path) {
-            Some(format) => import(path, format, None, open, wake),
+            Some(known) => import(path, known, None, open, wake),
             None => open_video(path, open, wake),
         },
         Target::Located { project, video } => open_project(project, Some(video), open, wake),
         Target::Sequence { dataset, name } => match importer::dataset(&dataset) {
-            Some(format) => import(dataset, format, Some(&name), open, wake),
+            Some(known) => import(dataset, known, Some(&name), open, wake),
             None => Err(Refusal::Fault(format!(
                 "{} is no dataset any more",
                 dataset.display()
@@ -226,13 +226,13 @@ fn open_project(
 /// Makes a project of a dataset's sequence and opens it.
 fn import(
     dataset: PathBuf,
-    format: &'static dyn crate::formats::Format,
+    known: importer::Dataset,
     sequence: Option<&str>,
     open: Option<&Open>,
     wake: &Wake,
 ) -> Result<Resolved, Refusal> {
     let dataset = std::path::absolute(&dataset).unwrap_or(dataset);
-    let imported = importer::import(&dataset, format, sequence)?;
+    let imported = importer::import(&dataset, known, sequence)?;
     let mut resolved = match open_project(imported.project, None, open, wake) {
         Err(Refusal::NoVideo {
             project,
@@ -275,9 +275,7 @@ impl Found {
     /// Where its video is, if anybody knows.
     fn video(&self) -> Result<PathBuf, Refusal> {
         if self.doc.video.path.is_empty() {
-            let is_same = |b: &PathBuf| change_of(b, &self.doc.video).is_ok_and(|c| c.is_empty());
-            let same = videos_named_like(&self.path).into_iter().find(is_same);
-            return same.ok_or_else(|| {
+            return video_beside(&self.path, &self.doc.video).ok_or_else(|| {
                 self.no_video(
                     Path::new(""),
                     "The project came from a dataset without images and does not know its video."
@@ -353,7 +351,7 @@ impl Found {
     /// Whether it is a project of this video: the one that it would be opened with.
     fn is_of(&self, video: &Path) -> bool {
         if self.doc.video.path.is_empty() {
-            return change_of(video, &self.doc.video).is_ok_and(|c| c.is_empty());
+            return is_recorded(video, &self.doc.video);
         }
         match find_video(&self.path, &self.doc.video) {
             VideoPlace::AsRecorded(at) | VideoPlace::BesideProject(at) => {
@@ -365,9 +363,19 @@ impl Found {
 }
 
 /// How a video differs from what is recorded of it, or why it cannot be opened.
-pub(super) fn change_of(video: &Path, recorded: &VideoInfo) -> Result<Vec<VideoChange>, String> {
+fn change_of(video: &Path, recorded: &VideoInfo) -> Result<Vec<VideoChange>, String> {
     let source = crate::video::open(video).map_err(|e| e.to_string())?;
     Ok(compare_video(recorded, source.info()))
+}
+
+fn is_recorded(video: &Path, recorded: &VideoInfo) -> bool {
+    change_of(video, recorded).is_ok_and(|changes| changes.is_empty())
+}
+
+/// The video named like a project and lying beside it, if it is the recorded one.
+pub(super) fn video_beside(project: &Path, recorded: &VideoInfo) -> Option<PathBuf> {
+    let mut named_like = videos_named_like(project).into_iter();
+    named_like.find(|video| is_recorded(video, recorded))
 }
 
 fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolved, Refusal> {
@@ -695,7 +703,8 @@ mod tests {
         };
         export(&doc, &Davis, &at, &options, None, &mut |_, _| true).unwrap();
         let wake: Wake = Arc::new(|| {});
-        let refused = import(at, &Davis, None, None, &wake).err();
+        let known = importer::dataset(&at).unwrap();
+        let refused = import(at, known, None, None, &wake).err();
         let Some(Refusal::NoVideo { why, .. }) = refused else {
             panic!("{refused:?}");
         };

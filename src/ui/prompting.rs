@@ -355,9 +355,7 @@ impl App {
         let before = self.depth();
         let changed = change(self);
         let now = self.depth();
-        let prompts = self.state.finishing.iter_mut();
-        let prompts = prompts.chain(&mut self.state.prompting);
-        for prompting in prompts.filter(|p| p.depth == before) {
+        for prompting in self.state.prompts_mut().filter(|p| p.depth == before) {
             prompting.depth = now;
         }
         changed
@@ -491,9 +489,7 @@ impl App {
 
     /// A step was taken back that was only the beginning of the next: nothing of it stands any more.
     pub(super) fn forget_step(&mut self, step: Option<StepId>) {
-        let state = &mut self.state;
-        let prompts = state.finishing.iter_mut().chain(&mut state.prompting);
-        for given in prompts.flat_map(|p| &mut p.given) {
+        for given in self.state.prompts_mut().flat_map(|p| &mut p.given) {
             given.step = given.step.filter(|s| Some(*s) != step);
         }
     }

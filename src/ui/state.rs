@@ -620,10 +620,14 @@ impl State {
         self.finishing.iter().chain(&self.prompting)
     }
 
+    /// [`State::prompts`], to be changed.
+    pub(crate) fn prompts_mut(&mut self) -> impl Iterator<Item = &mut Prompting> {
+        self.finishing.iter_mut().chain(&mut self.prompting)
+    }
+
     /// The prompt whose masks make up this step.
     pub(crate) fn prompt_mut(&mut self, step: u64) -> Option<&mut Prompting> {
-        let mut prompts = self.finishing.iter_mut().chain(&mut self.prompting);
-        prompts.find(|p| p.step == step)
+        self.prompts_mut().find(|p| p.step == step)
     }
 
     /// Whether a mask that a prompt asked for is still to come to this frame of the object.

@@ -29,9 +29,12 @@ pub(crate) fn action_tooltip(response: Response, keymap: &Keymap, action: Action
     })
 }
 
+/// Side of an icon's button where nothing asks for another.
+const ICON_SIDE: f32 = 30.0;
+
 /// A square button with an icon.
 pub(crate) fn icon_button(ui: &mut Ui, icon: Icon, label: &str, chosen: bool) -> Response {
-    sized_icon_button(ui, icon, label, chosen, 30.0)
+    sized_icon_button(ui, icon, label, chosen, ICON_SIDE)
 }
 
 /// The same in another size.
@@ -88,7 +91,20 @@ pub(crate) fn action_icon(
     chosen: bool,
     out: &mut Out,
 ) {
-    let response = icon_button(ui, icon, action.label(), chosen);
+    sized_action_icon(ui, keymap, icon, action, chosen, ICON_SIDE, out);
+}
+
+/// The same in another size.
+pub(crate) fn sized_action_icon(
+    ui: &mut Ui,
+    keymap: &Keymap,
+    icon: Icon,
+    action: Action,
+    chosen: bool,
+    side: f32,
+    out: &mut Out,
+) {
+    let response = sized_icon_button(ui, icon, action.label(), chosen, side);
     if action_tooltip(response, keymap, action).clicked() {
         out.act(action);
     }

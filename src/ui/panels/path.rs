@@ -46,7 +46,7 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
         }
         ui.add_space(space::S);
         let mut changed = form.clone();
-        let mut browses = false;
+        let mut browses = None;
         ui.horizontal(|ui| {
             let buttons = if form.takes_both() { 2.0 } else { 1.0 };
             let field = egui::TextEdit::singleline(&mut changed.text)
@@ -56,10 +56,10 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
             if ui.memory(|m| m.focused().is_none()) {
                 field.request_focus();
             }
-            let mut button = |name: &str, wants_folder: bool| {
+            let mut button = |name: &str, folder: bool| {
                 let button = egui::Button::new(name).min_size(vec2(84.0, 28.0));
                 if ui.add(button).clicked() {
-                    (changed.wants_folder, browses) = (wants_folder, true);
+                    browses = Some(folder);
                 }
             };
             button("Browse…", false);
@@ -71,8 +71,8 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
         if changed != *form {
             out.send(Command::UpdateDialog(Dialog::Path(changed)));
         }
-        if browses {
-            out.send(Command::BrowsePath);
+        if let Some(folder) = browses {
+            out.send(Command::BrowsePath { folder });
         }
         ui.add_space(space::M);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -118,28 +118,27 @@ mod tests {
     use super::*;
 
     /// The form in a window, and how often the chooser was asked for.
-    fn harness(purpose: Purpose) -> Harness<'static, (PathForm, u32)> {
+    fn harness(purpose: Purpose) -> Harness<'static, (PathForm, Vec<bool>)> {
         let form = PathForm {
             purpose,
             text: String::new(),
             note: None,
-            wants_folder: false,
         };
         let mut harness = Harness::builder()
             .with_context_setup(theme::install)
             .build_ui_state(
-                |ui, (form, asked): &mut (PathForm, u32)| {
+                |ui, (form, asked): &mut (PathForm, Vec<bool>)| {
                     let mut out = Out::default();
                     path_ui(ui, form, &mut out);
                     for command in out.0 {
                         match command {
                             Command::UpdateDialog(Dialog::Path(changed)) => *form = changed,
-                            Command::BrowsePath => *asked += 1,
+                            Command::BrowsePath { folder } => asked.push(folder),
                             _ => {}
                         }
                     }
                 },
-                (form, 0),
+                (form, Vec::new()),
             );
         harness.run_steps(3);
         harness
@@ -148,11 +147,10 @@ mod tests {
     #[test]
     fn a_video_that_is_a_folder_of_images_can_be_browsed_for() {
         let mut harness = harness(Purpose::LocateVideo("a.sparrow".into()));
-        for (label, wants_folder, times) in [("Folder…", true, 1), ("Browse…", false, 2)] {
+        for (label, folders) in [("Folder…", &[true][..]), ("Browse…", &[true, false])] {
             harness.get_by_label(label).click();
             harness.run_steps(3);
-            let (form, asked) = harness.state();
-            assert_eq!((form.wants_folder, *asked), (wants_folder, times));
+            assert_eq!(harness.state().1, folders);
         }
     }
 

@@ -8,7 +8,7 @@ use super::super::{
     icons::Icon,
     state::{State, Tool},
     theme::{self, space},
-    widgets::{action_tooltip, sized_icon_button, sized_toggle_icon},
+    widgets::{sized_action_icon, sized_toggle_icon},
 };
 
 /// Buttons of the strip: seven tools, and three below for what is shown.
@@ -47,20 +47,13 @@ pub(crate) fn tools_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             (Icon::Eraser, Tool::Eraser, Action::ToolEraser),
             (Icon::Hand, Tool::Pan, Action::ToolPan),
         ] {
-            let chosen = state.tool == tool;
-            let button = sized_icon_button(ui, icon, action.label(), chosen, side);
-            if action_tooltip(button, keymap, action).clicked() {
-                out.act(action);
-            }
+            sized_action_icon(ui, keymap, icon, action, state.tool == tool, side, out);
         }
     });
     ui.with_layout(Layout::bottom_up(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.y = gap;
         ui.add_space(space::S);
-        let fit = sized_icon_button(ui, Icon::Fit, Action::Fit.label(), false, side);
-        if action_tooltip(fit, keymap, Action::Fit).clicked() {
-            out.act(Action::Fit);
-        }
+        sized_action_icon(ui, keymap, Icon::Fit, Action::Fit, false, side, out);
         for (icon, action, on) in [
             (Icon::Heat, Action::ToggleHeat, state.show_heat),
             (Icon::Boxes, Action::ToggleProposals, state.show_proposals),
