@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use crate::infer::{
     engine::LoadedModel,
-    memory,
+    memory::{self, HostMemory},
     model::{ModelInfo, ModelSource, device},
 };
 
@@ -38,6 +38,7 @@ pub(super) fn run() -> Result<()> {
             Err(why) => why,
         },
     )?;
+    let (host, gpu) = (memory::host_memory(), memory::gpu_bytes());
     for model in ModelInfo::all()? {
         let name = format!("model {}", model.id);
         let source = match ModelSource::find(&model.id) {
@@ -57,14 +58,14 @@ pub(super) fn run() -> Result<()> {
             }
         };
         line(&name, &state)?;
-        line("", &advice(&source))?;
+        line("", &advice(&source, host, gpu))?;
     }
     Ok(())
 }
 
-/// Which precision a model should be loaded in here, at least: of released files only reading them tells whether one image encoder
-/// serves twice, which is left to loading.
-fn advice(source: &ModelSource) -> String {
+/// Which precision a model should be loaded in here, at least, on a GPU of so many bytes too: of released files only reading them
+/// tells whether one image encoder serves twice, which is left to loading.
+fn advice(source: &ModelSource, host: Option<HostMemory>, gpu: Option<u64>) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let on = |place: &str, gpu: bool, bytes: Option<u64>, known: &str| {
         let found = match memory::advised(source, gpu, bytes) {
@@ -80,7 +81,6 @@ fn advice(source: &ModelSource) -> String {
         let (weights, clip) = (gib(found.weights), gib(found.clip));
         format!("{says}: {weights:.3} GiB of weights, {clip:.3} GiB for a clip")
     };
-    let host = memory::host_memory();
     let known = host.map_or("unknown memory".into(), |host| {
         let total = format!("{:.1} GiB", gib(host.total));
         let free = host
@@ -90,7 +90,7 @@ fn advice(source: &ModelSource) -> String {
     });
     let free = host.map(|host| host.free.unwrap_or(host.total));
     let mut text = on("CPU", false, free, &known);
-    if let Some(bytes) = memory::gpu_bytes() {
+    if let Some(bytes) = gpu {
         text += "; ";
         text += &on("GPU", true, Some(bytes), &format!("{:.1} GiB", gib(bytes)));
         if !cfg!(feature = "cuda") {

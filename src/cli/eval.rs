@@ -126,12 +126,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         corrections: args.corrections,
     };
     let reporter = Reporter::new();
-    let splits = davis::splits(&args.data);
-    if args.format == "davis" && args.split.is_none() && !splits.is_empty() {
-        reporter.note(format!(
-            "all sequences are measured; --split measures those of a list: {}",
-            splits.join(", ")
-        ));
+    if args.format == "davis" && args.split.is_none() {
+        let splits = davis::splits(&args.data);
+        if !splits.is_empty() {
+            reporter.note(format!(
+                "all sequences are measured; --split measures those of a list: {}",
+                splits.join(", ")
+            ));
+        }
     }
     let mut subject = EngineSubject::new(&engine);
     let report = eval::run(&request, &mut subject, &mut reporter.progress())?;

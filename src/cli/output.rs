@@ -273,11 +273,9 @@ impl NewFolder {
 
 /// Makes the folder of a file that is to be written.
 pub(super) fn make_parent(file: &Path) -> Result<()> {
-    match file.parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) => fs::create_dir_all(parent)
-            .with_context(|| format!("cannot make the folder {}", parent.display())),
-        None => Ok(()),
-    }
+    let folder = parent(file);
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))
 }
 
 /// A path that must be an existing file or folder to read from, checked before anything else is opened.

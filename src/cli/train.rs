@@ -90,7 +90,6 @@ pub(super) struct TrainArgs {
 /// Refuses to take the place of what an earlier run of the stage left in its folder.
 fn keep_earlier(args: &TrainArgs, info: &ModelInfo) -> Result<()> {
     let checkpoint = |stage: &str| checkpoint::path_in(&args.out, stage);
-    let language = language::Part::Language.stage();
     let left = match args.stage {
         Stage::Segmenter => vec![checkpoint(segmenter::STAGE)],
         Stage::Refine => vec![checkpoint(segmenter::REFINE_STAGE)],
@@ -98,15 +97,12 @@ fn keep_earlier(args: &TrainArgs, info: &ModelInfo) -> Result<()> {
         Stage::Proposer => vec![checkpoint(segmenter::PROPOSER_STAGE)],
         Stage::Regions => vec![checkpoint(segmenter::REGIONS_STAGE)],
         Stage::Towers => vec![checkpoint(towers::STAGE)],
-        Stage::Language => vec![checkpoint(language)],
+        Stage::Language => vec![checkpoint(language::Part::Language.stage())],
         Stage::Filtration => vec![checkpoint(language::Part::Filtration.stage())],
-        Stage::Nano => vec![
-            checkpoint(segmenter::STAGE),
-            checkpoint(segmenter::MEMORY_STAGE),
-            checkpoint(towers::STAGE),
-            checkpoint(language),
-            args.out.join(&info.weights.file),
-        ],
+        Stage::Nano => whole::stages()
+            .map(checkpoint)
+            .chain([args.out.join(&info.weights.file)])
+            .collect(),
         Stage::Export => Vec::new(),
     };
     if let Some(path) = left.iter().find(|path| path.exists()) {

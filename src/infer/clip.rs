@@ -14,7 +14,7 @@ use crate::{
         sam2::ImageFeatures,
     },
     project::{BoxPx, Emission, FrameIndex, FrameMask, PointPx, Proposal, Size, VideoInfo},
-    video::{Frame, FrameSource, OnTheWay, RgbFrame, VideoError, to_rgb, to_rgb_scaled},
+    video::{Frame, FrameSource, OnTheWay, RgbFrame, VideoError, to_rgb},
 };
 
 use super::{appearance::Canvas, cache::ByteCache};
@@ -23,7 +23,7 @@ use super::{appearance::Canvas, cache::ByteCache};
 const DECODED_BYTES: usize = 48 << 20;
 /// A frame at most so many before the one asked for last is a step backwards; what lies further off is a jump.
 const STEP_BACK: u32 = 8;
-/// Bytes of small copies of frames that are kept.
+/// Bytes of small copies of frames, as a model is shown them, that are kept.
 const SMALL_BYTES: usize = 4 << 20;
 /// Bytes of frames that masks are divided on.
 const CANVAS_BYTES: usize = 16 << 20;
@@ -119,8 +119,8 @@ pub struct Clip {
     /// The frame asked for last, and its bytes.
     last: Option<(FrameIndex, usize)>,
     pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
-    /// SAM2 and what divides its masks look at the same frames, too.
-    small: ByteCache<(FrameIndex, usize), Arc<RgbFrame>>,
+    /// SAM2 and what divides its masks look at the same frames, too, by side of the square, as the model is shown them.
+    pub(super) small: ByteCache<(FrameIndex, usize), Arc<RgbFrame>>,
     pub(super) canvases: ByteCache<FrameIndex, Arc<Canvas>>,
     pub(super) prefixes: ByteCache<Vec<FrameIndex>, Arc<Prefix>>,
     pub(super) emitted: VecDeque<Emitted>,
@@ -236,28 +236,10 @@ impl Clip {
         self.frame(frame).map(|f| to_rgb(&f))
     }
 
-    /// A frame as displayed, stretched to a square of `side` pixels.
-    ///
-    /// # Errors
-    /// As [`Clip::frame`].
-    pub(super) fn small(
-        &mut self,
-        frame: FrameIndex,
-        side: usize,
-    ) -> Result<Arc<RgbFrame>, VideoError> {
-        if let Some(small) = self.small.get(&(frame, side)) {
-            return Ok(small);
-        }
-        let size = Size::new(side as u32, side as u32);
-        let small = Arc::new(to_rgb_scaled(&*self.frame(frame)?, size));
-        self.small
-            .put((frame, side), Arc::clone(&small), small.data.len());
-        Ok(small)
-    }
-
-    /// Forgets what has been computed; decoded frames and their small copies say nothing of a model and stay.
+    /// Forgets what has been computed; decoded frames say nothing of a model and stay.
     pub fn forget(&mut self) {
         self.features.clear();
+        self.small.clear();
         self.canvases.clear();
         self.prefixes.clear();
         self.emitted.clear();

@@ -71,7 +71,10 @@ impl Engine {
         options: &GroundOptions,
         progress: &mut Progress<'_>,
     ) -> InferResult<Grounded> {
-        self.answer(clip, frame, phrase, (options, Guide::Boxes), progress)
+        let how = (options, Guide::Boxes);
+        let (grounded, emitted) = self.answer(clip, frame, phrase, how, progress)?;
+        clip.remember(emitted);
+        Ok(grounded)
     }
 
     /// [`Engine::ground`] with masks that `[SEG]` alone prompts: what the boxes are worth is the difference. Whether
@@ -87,9 +90,13 @@ impl Engine {
         options: &GroundOptions,
         progress: &mut Progress<'_>,
     ) -> InferResult<Grounded> {
-        self.answer(clip, frame, phrase, (options, Guide::TextAlone), progress)
+        let how = (options, Guide::TextAlone);
+        let (grounded, emitted) = self.answer(clip, frame, phrase, how, progress)?;
+        clip.remember(emitted);
+        Ok(grounded)
     }
 
+    /// The answer, and what is to be remembered of it.
     fn answer(
         &self,
         clip: &mut Clip,
@@ -97,7 +104,7 @@ impl Engine {
         phrase: &str,
         (options, guide): (&GroundOptions, Guide),
         progress: &mut Progress<'_>,
-    ) -> InferResult<Grounded> {
+    ) -> InferResult<(Grounded, Emitted)> {
         let started = Instant::now();
         self.claim(clip);
         let read = self.model().words.read(phrase)?;
@@ -157,9 +164,12 @@ impl Engine {
             warnings: Vec::new(),
         };
         let how = (options, Guide::Boxes);
-        self.point(clip, (frame, phrase), heard, how, progress)
+        let (grounded, emitted) = self.point(clip, (frame, phrase), heard, how, progress)?;
+        clip.remember(emitted);
+        Ok(grounded)
     }
 
+    /// [`Engine::answer`] to what was heard.
     fn point(
         &self,
         clip: &mut Clip,
@@ -167,7 +177,7 @@ impl Engine {
         heard: Heard,
         (options, guide): (&GroundOptions, Guide),
         progress: &mut Progress<'_>,
-    ) -> InferResult<Grounded> {
+    ) -> InferResult<(Grounded, Emitted)> {
         let Heard {
             started,
             spoken,
@@ -249,8 +259,7 @@ impl Engine {
         if spoken.tsf_tokens > 0 {
             clip.remember_crops(emitted.key.clone(), &options.tsf);
         }
-        clip.remember(emitted);
-        Ok(Grounded {
+        let grounded = Grounded {
             emission: Emission {
                 frame,
                 phrase: phrase.to_owned(),
@@ -265,7 +274,8 @@ impl Engine {
             },
             masks,
             warnings,
-        })
+        };
+        Ok((grounded, emitted))
     }
 
     /// Keeps of each referent's boxes those that SAM2, prompted with the box alone, fills with a mask, and those that a person drew;
@@ -352,17 +362,11 @@ impl Engine {
             tsf: tsf.unwrap_or_default(),
         };
         let again = (&options, Guide::Again);
-        self.answer(clip, emission.frame, &emission.phrase, again, progress)?;
-        // What was answered last stands for what was said then, whether or not it was asked as it was: an emission's further
-        // objects find it.
-        let (seg, boxes) = match clip.emitted.back() {
-            Some(last) => (last.seg.clone(), last.boxes.clone()),
-            None => (Vec::new(), Vec::new()),
-        };
+        let (_, answered) = self.answer(clip, emission.frame, &emission.phrase, again, progress)?;
+        // It stands for what was said then, whether or not it was asked as it was: an emission's further objects find it.
         let emitted = Emitted {
             key: EmissionKey::of(emission),
-            seg,
-            boxes,
+            ..answered
         };
         clip.remember(emitted.clone());
         Ok(emitted)

@@ -9,7 +9,7 @@ use crate::{
     nn::sam2::{DecodeOptions, ImageFeatures, MaskOutput, Prompts},
     project::{DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size},
     task::{Progress, Prompt},
-    video::{Frame, to_rgb, to_rgb_scaled},
+    video::{Frame, RgbFrame, to_rgb, to_rgb_scaled},
 };
 
 use super::{
@@ -218,6 +218,18 @@ impl Engine {
         Ok(())
     }
 
+    /// A frame as the networks are shown it, stretched to a square of `side` pixels, from the clip's cache if it is there.
+    fn shown(&self, clip: &mut Clip, frame: FrameIndex, side: usize) -> InferResult<Arc<RgbFrame>> {
+        if let Some(shown) = clip.small.get(&(frame, side)) {
+            return Ok(shown);
+        }
+        let small = to_rgb_scaled(&*clip.frame(frame)?, Size::new(side as u32, side as u32));
+        let shown = Arc::new(self.model().info.preprocess.lit(&small).into_owned());
+        clip.small
+            .put((frame, side), Arc::clone(&shown), shown.data.len());
+        Ok(shown)
+    }
+
     /// A frame as SAM2's input `(1, 3, s, s)`.
     pub(super) fn image(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
         let side = self.config().sam2.image_size;
@@ -225,8 +237,7 @@ impl Engine {
         if model.info.preprocess.pixels == Pixels::Released {
             return self.image_of(&*clip.frame(frame)?);
         }
-        let small = clip.small(frame, side)?;
-        let shown = model.info.preprocess.lit(&small);
+        let shown = self.shown(clip, frame, side)?;
         let norm = &model.info.preprocess.sam;
         Ok(sam_input(&shown, side, norm, &model.device)?)
     }
@@ -270,8 +281,7 @@ impl Engine {
         if let Some(canvas) = clip.canvases.get(&frame) {
             return Ok(Some(canvas));
         }
-        let small = clip.small(frame, config.grid)?;
-        let shown = self.model().info.preprocess.lit(&small);
+        let shown = self.shown(clip, frame, config.grid)?;
         let canvas = Arc::new(Canvas::new(&shown, config.grid));
         let bytes = canvas.bytes();
         clip.canvases.put(frame, Arc::clone(&canvas), bytes);
@@ -539,7 +549,53 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::infer::{LoadedModel, clip::tests::counting, model::ModelInfo};
+    use crate::{
+        infer::{LoadedModel, clip::tests::counting, model::ModelInfo},
+        project::VideoInfo,
+        video::{self, FrameSource, SyntheticSource, VideoError},
+    };
+
+    /// A clip at a fifth of its light.
+    struct Night(SyntheticSource);
+
+    impl FrameSource for Night {
+        fn info(&self) -> &VideoInfo {
+            self.0.info()
+        }
+
+        fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
+            let mut frame = self.0.frame(frame)?;
+            if let video::Pixels::Rgb(rgb) = &mut frame.pixels {
+                rgb.iter_mut().for_each(|v| *v /= 5);
+            }
+            Ok(frame)
+        }
+
+        fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
+            self.0.pts_secs(frame)
+        }
+    }
+
+    #[test]
+    fn each_model_is_shown_a_dark_frame_in_its_own_light() {
+        let engine = |lifts_dark: bool| {
+            let mut info = ModelInfo::by_id("nano").unwrap();
+            info.preprocess.lifts_dark = lifts_dark;
+            Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap())
+        };
+        let source = SyntheticSource::new(Size::new(64, 48), 1, 25.0);
+        let mut clip = Clip::new(Box::new(Night(source)));
+        let mut shown = |engine: &Engine| {
+            engine.claim(&mut clip);
+            let shown = engine.shown(&mut clip, FrameIndex(0), 32).unwrap();
+            let again = engine.shown(&mut clip, FrameIndex(0), 32).unwrap();
+            assert!(Arc::ptr_eq(&shown, &again), "it is lit once");
+            shown.data.iter().copied().max()
+        };
+        assert!(shown(&engine(true)) > Some(200));
+        assert!(shown(&engine(false)) < Some(50));
+        assert!(shown(&engine(true)) > Some(200));
+    }
 
     /// Its own turn makes the same input: made here, it would be made twice.
     #[test]

@@ -293,23 +293,29 @@ impl GpuMemory {
 /// Bytes built into the NVIDIA GPU that is worked on, by its driver's own tool: the tensor library does not tell. That is the first
 /// one, or the first that `CUDA_VISIBLE_DEVICES` names.
 pub fn gpu_bytes() -> Option<u64> {
-    gpu_memory().map(|gpu| gpu.total)
+    let gpus = gpus()?;
+    first_visible(&gpus, visible().as_deref()).map(|(gpu, _)| gpu.total)
 }
 
 fn gpu_memory() -> Option<GpuMemory> {
-    let csv = "--format=csv,noheader,nounits";
-    let gpus = told(
-        "nvidia-smi",
-        &["--query-gpu=index,uuid,memory.total,memory.free", csv],
-    )?;
-    let held = told(
-        "nvidia-smi",
-        &["--query-compute-apps=pid,gpu_uuid,used_memory", csv],
-    );
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let (mut memory, name) = first_visible(&gpus, visible.as_deref())?;
+    let gpus = gpus()?;
+    let held = table("--query-compute-apps=pid,gpu_uuid,used_memory");
+    let (mut memory, name) = first_visible(&gpus, visible().as_deref())?;
     memory.own = held_by(std::process::id(), &held.unwrap_or_default(), name);
     Some(memory)
+}
+
+/// The GPUs there are, as [`first_visible`] reads them.
+fn gpus() -> Option<String> {
+    table("--query-gpu=index,uuid,memory.total,memory.free")
+}
+
+fn table(query: &str) -> Option<String> {
+    told("nvidia-smi", &[query, "--format=csv,noheader,nounits"])
+}
+
+fn visible() -> Option<String> {
+    std::env::var("CUDA_VISIBLE_DEVICES").ok()
 }
 
 /// The first visible of some GPUs, of which nobody says yet what this process holds, and its name: a line each with number, name,

@@ -37,7 +37,7 @@ use super::{
     preprocess::{box_around, box_from_norm, box_to_model, box_to_norm},
 };
 
-/// Known frames that one frame looks at, the nearest ones.
+/// Known frames that one frame looks at, chosen by [`conditioning`].
 const CONDITIONING: usize = 4;
 
 /// Pairs of cells that the objects of one group compare at most: six objects of the released model, whose keys and values of one
@@ -72,9 +72,7 @@ pub(super) struct Carried {
 
 impl Carried {
     fn new(object: &Object) -> Self {
-        let given =
-            |(_, m): &(&FrameIndex, &FrameMask)| m.anchor || m.provenance != Provenance::Propagated;
-        let given = object.frames.iter().filter(given);
+        let given = object.frames.iter().filter(|(_, m)| m.is_given());
         let (known, traces) = given
             .map(|(f, m)| ((f.0, m.rle.clone()), (f.0, Trace::of(m))))
             .unzip();
@@ -452,15 +450,6 @@ impl Engine {
         Ok((sam2.object_pointer(&token, &presence)?, presence))
     }
 
-    /// Pointers `(k, d)` of decoded objects as SAM2 remembers them: the learnt one for each that is not there.
-    fn pointers_of_present(&self, decoded: &Decoded) -> InferResult<Tensor> {
-        let (k, d) = decoded.pointer.dims2()?;
-        let absent = self.model().networks.sam2.absent_pointer(k)?;
-        let absent = absent.to_dtype(decoded.pointer.dtype())?.contiguous()?;
-        let there = decoded.object_score.gt(0.0)?.broadcast_as((k, d))?;
-        Ok(there.where_cond(&decoded.pointer, &absent)?)
-    }
-
     /// Objects that are carried together at most: all of nano's, few of a large model's, whose attention looks from every cell at
     /// every cell of its memories.
     fn objects_at_once(&self, features: &ImageFeatures, most: usize) -> InferResult<usize> {
@@ -554,7 +543,8 @@ impl Engine {
                 Tensor::from_vec(scores, shape, device)?.to_dtype(decoded.object_score.dtype())?;
             if taken {
                 // Its pointer was made while it still seemed to be there.
-                decoded.pointer = self.pointers_of_present(&decoded)?;
+                decoded.pointer =
+                    sam2.present_or_absent(&decoded.pointer, &decoded.object_score)?;
             }
         }
         let cells = masks.first().map_or((0, 0), |m| (m.rows, m.columns));

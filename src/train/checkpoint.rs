@@ -17,7 +17,7 @@ use safetensors::{Dtype, SafeTensors, tensor::View};
 use serde::{Deserialize, Serialize};
 
 use super::{AdamW, Job, Params, TrainError, TrainResult};
-use crate::nn::weights::file::MappedFile;
+use crate::nn::weights::file::{MappedFile, TensorFile};
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -194,13 +194,7 @@ pub(super) fn take_up(job: &mut Job, stage: &str) -> TrainResult<()> {
 /// # Errors
 /// If a file cannot be read, a shape differs, or none of the files holds a tensor of `params`.
 pub(super) fn start_from(files: &[PathBuf], params: &Params) -> TrainResult<()> {
-    let mut any = files.is_empty();
-    for path in files {
-        let (filled, left) = params.fill(&weights(path, params.device())?)?;
-        tracing::info!(target: "train", "{}: {filled} tensors, {} stay as they are", path.display(), left.len());
-        any |= filled > 0;
-    }
-    if !any {
+    if fill_from(files, params)? == 0 && !files.is_empty() {
         let names: Vec<_> = files.iter().map(|p| p.display().to_string()).collect();
         return Err(TrainError::Content(format!(
             "{} holds nothing that this stage could start from",
@@ -208,6 +202,20 @@ pub(super) fn start_from(files: &[PathBuf], params: &Params) -> TrainResult<()> 
         )));
     }
     Ok(())
+}
+
+/// [`start_from`] that says how many tensors the files held, and leaves to others whether there have to be any.
+///
+/// # Errors
+/// If a file cannot be read, or a shape differs.
+pub(super) fn fill_from(files: &[PathBuf], params: &Params) -> TrainResult<usize> {
+    let mut filled = 0;
+    for path in files {
+        let (here, left) = params.fill(&weights(path, params.device())?)?;
+        tracing::info!(target: "train", "{}: {here} tensors, {} stay as they are", path.display(), left.len());
+        filled += here;
+    }
+    Ok(filled)
 }
 
 /// Restores parameters, moments and state. Tensors that the file lacks keep their values, so a stage may grow.
@@ -245,6 +253,17 @@ fn usual_name(name: &str) -> String {
         Some(stem) if stem.contains("memory_encoder.fuser.") => format!("{stem}.weight"),
         _ => name.to_owned(),
     }
+}
+
+/// Whether a checkpoint or exported weights hold a parameter whose name begins with `prefix`. Only names are read.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(super) fn holds(path: &Path, prefix: &str) -> TrainResult<bool> {
+    let file = TensorFile::open(path).map_err(|e| TrainError::Content(e.to_string()))?;
+    let names = file.tensors().into_iter().map(|(name, _)| name);
+    let mut bare = names.map(|name| name.strip_prefix("param/").unwrap_or(name));
+    Ok(bare.any(|name| name.starts_with(prefix)))
 }
 
 /// Parameters of a checkpoint or of exported weights, by name, as f32.
@@ -403,6 +422,8 @@ mod tests {
         let path = path_in(dir.path(), "toy");
         let (params, adam) = fresh();
         save(&path, &params, &adam, &State::default()).unwrap();
+        let (name, _) = params.all().remove(0);
+        assert!(holds(&path, &name).unwrap() && !holds(&path, "y").unwrap());
         let files = [path];
         start_from(&files, &params).unwrap();
         let other = Params::new(7, &Device::Cpu);

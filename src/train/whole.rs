@@ -18,6 +18,11 @@ const SHARES: [(&str, f64); 4] = [
 ];
 const LANGUAGE: &str = "language";
 
+/// Stages in order.
+pub fn stages() -> impl Iterator<Item = &'static str> {
+    SHARES.into_iter().map(|(stage, _)| stage)
+}
+
 /// How much training, all stages together.
 #[derive(Clone, Copy, Debug)]
 pub struct Total {
@@ -57,8 +62,7 @@ pub fn run(job: &Job, total: Total, info: &ModelInfo, words: Vocabulary) -> Trai
     }
     let path = |stage: &str| checkpoint::path_in(&job.out, stage);
     let mut job = job.clone();
-    let mut stages = SHARES.into_iter().map(|(stage, _)| stage);
-    let begun = stages.find(|stage| path(stage).exists());
+    let begun = stages().find(|stage| path(stage).exists());
     checkpoint::take_up(&mut job, begun.unwrap_or(segmenter::STAGE))?;
     for (stage, share) in SHARES {
         let mut own = Job {

@@ -66,7 +66,7 @@ pub enum Sample {
 }
 
 /// Starts the inference thread. What it is given is to be called whenever an update was sent.
-pub type SpawnWorker = Box<dyn FnOnce(Box<dyn Fn() + Send>) -> io::Result<WorkerHandle>>;
+pub type SpawnWorker = Box<dyn FnOnce(Box<dyn Fn() + Send + Sync>) -> io::Result<WorkerHandle>>;
 
 /// What the window starts with.
 pub struct Options {

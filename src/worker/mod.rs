@@ -10,10 +10,7 @@ mod handle;
 mod queue;
 mod thread;
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{io, sync::Arc};
 
 pub use backend::{Backend, Flow, Output};
 pub use engine::{InferBackend, InferTask};
@@ -30,20 +27,17 @@ pub struct Worker;
 
 impl Worker {
     /// Starts the thread. `factory` makes the backend there; if it fails, every job fails with its words. `wake` is called
-    /// after each update, of progress now and then.
+    /// after each update, of progress now and then, from any thread that an engine starts.
     ///
     /// # Errors
     /// If the system refuses another thread.
     pub fn spawn<B: Backend>(
         factory: impl FnOnce() -> anyhow::Result<B> + Send + 'static,
-        wake: impl Fn() + Send + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<WorkerHandle> {
         let queue = Arc::new(Queue::default());
         let (updates, receiver) = crossbeam_channel::bounded(UPDATES);
         let for_thread = Arc::clone(&queue);
-        // Progress may be told from any thread that an engine starts.
-        let wake = Mutex::new(wake);
-        let wake = move || (*wake.lock().unwrap_or_else(PoisonError::into_inner))();
         let thread = std::thread::Builder::new()
             .name("inference".into())
             .spawn(move || {

@@ -100,13 +100,15 @@ fn an_object_that_its_leash_has_taken_is_remembered_as_absent() {
     active.leashes[0] = Leash::new(engine.model().info.leash.unwrap(), nowhere);
     let mut decoded = engine.track(&mut clip, &mut active).unwrap().decoded;
     let rows = |t: &Tensor| t.to_vec2::<f32>().unwrap();
-    let absent = rows(&engine.model().networks.sam2.absent_pointer(1).unwrap());
+    let sam2 = &engine.model().networks.sam2;
+    let absent = rows(&sam2.absent_pointer(1).unwrap());
     let last = active.bank.last().unwrap();
     assert_eq!(rows(&last.pointer)[0], absent[0]);
     // Whatever the decoder said of them.
     decoded.pointer = Tensor::ones_like(&last.pointer).unwrap();
     decoded.object_score = Tensor::new(&[[NOT_THERE], [2.0]], &Device::Cpu).unwrap();
-    let mixed = rows(&engine.pointers_of_present(&decoded).unwrap());
+    let mixed = sam2.present_or_absent(&decoded.pointer, &decoded.object_score);
+    let mixed = rows(&mixed.unwrap());
     assert_eq!(mixed[0], absent[0]);
     assert!(mixed[1].iter().all(|v| *v == 1.0));
 }

@@ -289,23 +289,7 @@ impl RegionCode {
     ///
     /// # Errors
     /// If widths do not fit.
-    pub fn follow(
-        &self,
-        first: (&Proposals, &Pyramid),
-        later: &[(&Proposals, &Pyramid)],
-    ) -> Result<Followed> {
-        let later: Vec<Sighting> = later
-            .iter()
-            .map(|&l| self.sighting(l))
-            .collect::<Result<_>>()?;
-        self.follow_to(first, &later)
-    }
-
-    /// [`RegionCode::follow`] to what was already seen of the later frames.
-    ///
-    /// # Errors
-    /// If widths do not fit.
-    pub fn follow_to(&self, first: (&Proposals, &Pyramid), later: &[Sighting]) -> Result<Followed> {
+    pub fn follow(&self, first: (&Proposals, &Pyramid), later: &[Sighting]) -> Result<Followed> {
         let start = self.sighting(first)?;
         let ways = follow(&start, later);
         let (m, device) = (start.boxes.len(), first.0.boxes.device());

@@ -210,7 +210,7 @@ impl ReleasedHead {
         if later.len() != self.selector.later {
             bail!("{} later frames, not {}", later.len(), self.selector.later);
         }
-        code.follow_to(first, later).map(Some)
+        code.follow(first, later).map(Some)
     }
 
     pub(super) fn sighting(&self, there: (&Proposals, &Pyramid)) -> Result<Option<Sighting>> {

@@ -172,7 +172,8 @@ impl Sam2 {
         self.present_or_absent(&pointer, object_score)
     }
 
-    fn present_or_absent(&self, pointer: &Tensor, object_score: &Tensor) -> Result<Tensor> {
+    /// Pointers `(k, d)` as they are remembered, by object scores `(k, 1)`: the learned vector for each object that is absent.
+    pub fn present_or_absent(&self, pointer: &Tensor, object_score: &Tensor) -> Result<Tensor> {
         let there = positive(object_score)?;
         let absent = (1.0 - &there)?.broadcast_mul(&self.memory.no_obj_ptr)?;
         pointer.broadcast_mul(&there)? + absent

@@ -390,19 +390,11 @@ fn begin(
     params: &Params,
 ) -> TrainResult<(Model, bool)> {
     let mut finished = part == Part::Filtration && !job.init.is_empty();
-    let mut initial = vec![];
     for path in &job.init {
-        let theirs = checkpoint::weights(path, &job.device)?;
-        finished &= !theirs.keys().any(|name| name.starts_with(READ_OUTS));
-        initial.push(theirs);
+        finished = finished && !checkpoint::holds(path, READ_OUTS)?;
     }
     let model = Model::new(info, words, params, !finished)?;
-    let mut filled = 0;
-    for (path, theirs) in job.init.iter().zip(initial) {
-        let (here, left) = params.fill(&theirs)?;
-        tracing::info!(target: "train", "{}: {here} tensors, {} stay as they are", path.display(), left.len());
-        filled += here;
-    }
+    let filled = checkpoint::fill_from(&job.init, params)?;
     // Reading begins with files of the frozen networks alone; what goes on needs something to go on from.
     if part == Part::Filtration && filled == 0 {
         return Err(TrainError::Content(

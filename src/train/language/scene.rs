@@ -14,7 +14,7 @@ use crate::{
     },
     nn::{
         deformable_detr::{Proposals, Proposer},
-        filtration::{Followed, Pyramid, RegionCode},
+        filtration::{Followed, Pyramid, RegionCode, Sighting},
         sam2::Sam2,
         sparrow::cut_out,
         weights::WeightStore,
@@ -246,7 +246,10 @@ impl Eyes {
             .collect::<TrainResult<_>>()?;
         let followed = match &self.region_code {
             Some(code) if !later.is_empty() => {
-                let later: Vec<_> = later.iter().map(|(p, m)| (p, m)).collect();
+                let later: Vec<Sighting> = later
+                    .iter()
+                    .map(|(proposals, maps)| code.sighting((proposals, maps)))
+                    .collect::<candle_core::Result<_>>()?;
                 Some(code.follow((&found, &pyramid), &later)?)
             }
             _ => None,
