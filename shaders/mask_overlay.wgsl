@@ -127,6 +127,8 @@ fn fs_main(in: Fragment) -> @location(0) vec4f {
     // As far as an outline or the bilinear footprint can reach.
     let reach = 0.75 * overlay.outline_px * in.scale + 1.5;
     var out = vec4f(0.0);
+    // Of the selected object, which is drawn last, over all others: 1 well inside of it, 2 near its edge.
+    var selected = 0u;
     for (var layer = 0u; layer < in.choice.x; layer++) {
         let here = bits_near(point, layer);
         var any = here;
@@ -153,9 +155,18 @@ fn fs_main(in: Fragment) -> @location(0) vec4f {
         for (var bit = 0u; bit < 8u; bit++) {
             if ((any >> bit) & 1u) == 1u {
                 let is_near_edge = ((all_bits >> bit) & 1u) == 0u;
+                if layer * 8u + bit == overlay.selected {
+                    selected = select(1u, 2u, is_near_edge);
+                    continue;
+                }
                 out = paint_object(point, layer, bit, is_near_edge, in.scale, out);
             }
         }
+    }
+    if selected > 0u {
+        let layer = overlay.selected / 8u;
+        let bit = overlay.selected % 8u;
+        out = paint_object(point, layer, bit, selected == 2u, in.scale, out);
     }
     if out.a <= 0.0 {
         discard;

@@ -30,6 +30,9 @@ use super::{
     progress::Reporter,
 };
 
+/// What decoding is called among the stages.
+const DECODING: &str = "decode a frame";
+
 /// Time every stage of the model on this machine.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -146,7 +149,12 @@ fn whole(args: &BenchArgs, device: &Device, reporter: &Reporter) -> Result<(Stri
     let mut clip = Clip::new(source);
     let size = clip.size();
     reporter.note("timing every stage");
-    let timing = engine.time_stages(&mut clip, &args.phrase, frames, &mut reporter.progress())?;
+    let mut timing =
+        engine.time_stages(&mut clip, &args.phrase, frames, &mut reporter.progress())?;
+    if args.video.is_none() {
+        // The clip is drawn: nothing of it is decoded.
+        timing.stages.retain(|s| s.stage != DECODING);
+    }
     let timed = Timed::Model {
         width: size.width,
         height: size.height,

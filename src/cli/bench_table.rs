@@ -12,6 +12,7 @@ use crate::{
         engine::Timing,
     },
     nn::precision::Precision,
+    project::counted,
 };
 
 use super::output::say;
@@ -142,10 +143,7 @@ fn of_model(timing: &Timing) -> Vec<(String, String)> {
 
 fn of_end_to_end(timing: &EndToEnd) -> Vec<(String, String)> {
     let tokens = timing.answer_tokens;
-    let frames = match timing.frames {
-        1 => "1 frame".to_owned(),
-        n => format!("{n} frames"),
-    };
+    let frames = counted(timing.frames, "frame");
     let plain = |n: usize| format!("{n:>9}");
     let phrase = |which: &str, time: &PhraseTime| {
         [
@@ -192,7 +190,7 @@ fn of_authors(authors: &AsAuthors, (frames, tokens): (&str, usize)) -> Vec<(Stri
             rate(authors.frames_per_sec),
         ),
         (
-            format!("as the authors, answer of {tokens} tokens"),
+            format!("as the authors, answer of {}", counted(tokens, "token")),
             times(authors.times_as_long_answer),
         ),
         (

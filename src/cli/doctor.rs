@@ -4,10 +4,13 @@
 use anyhow::Result;
 use candle_core::Device;
 
-use crate::infer::{
-    engine::LoadedModel,
-    memory::{self, HostMemory},
-    model::{ModelInfo, ModelSource, device},
+use crate::{
+    infer::{
+        engine::LoadedModel,
+        memory::{self, GpuMemory, HostMemory},
+        model::{ModelInfo, ModelSource, device},
+    },
+    project::counted,
 };
 
 use super::{output::say, window};
@@ -21,7 +24,11 @@ pub(super) fn run() -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     line(
         "threads",
-        &format!("{} in use, {cores} cores", rayon::current_num_threads()),
+        &format!(
+            "{} in use, {}",
+            rayon::current_num_threads(),
+            counted(cores, "core")
+        ),
     )?;
     for name in ["cuda", "metal"] {
         match device(name) {
@@ -38,7 +45,7 @@ pub(super) fn run() -> Result<()> {
             Err(why) => why,
         },
     )?;
-    let (host, gpu) = (memory::host_memory(), memory::gpu_bytes());
+    let (host, gpu) = (memory::host_memory(), memory::gpu_memory());
     for model in ModelInfo::all()? {
         let name = format!("model {}", model.id);
         let source = match ModelSource::find(&model.id) {
@@ -63,9 +70,9 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Which precision a model should be loaded in here, at least, on a GPU of so many bytes too: of released files only reading them
-/// tells whether one image encoder serves twice, which is left to loading.
-fn advice(source: &ModelSource, host: Option<HostMemory>, gpu: Option<u64>) -> String {
+/// Which precision a model should be loaded in here, at least, and on the GPU too, by what is free of each, as `auto` does: of
+/// released files only reading them tells whether one image encoder serves twice, which is left to loading.
+fn advice(source: &ModelSource, host: Option<HostMemory>, gpu: Option<GpuMemory>) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let on = |place: &str, gpu: bool, bytes: Option<u64>, known: &str| {
         let found = match memory::advised(source, gpu, bytes) {
@@ -81,18 +88,21 @@ fn advice(source: &ModelSource, host: Option<HostMemory>, gpu: Option<u64>) -> S
         let (weights, clip) = (gib(found.weights), gib(found.clip));
         format!("{says}: {weights:.3} GiB of weights, {clip:.3} GiB for a clip")
     };
+    let amount = |total: u64, free: Option<u64>| {
+        let free = free.map(|free| format!(", {:.1} of them free", gib(free)));
+        format!("{:.1} GiB{}", gib(total), free.unwrap_or_default())
+    };
     let known = host.map_or("unknown memory".into(), |host| {
-        let total = format!("{:.1} GiB", gib(host.total));
-        let free = host
-            .free
-            .map(|free| format!(", {:.1} of them free", gib(free)));
-        total + &free.unwrap_or_default()
+        amount(host.total, host.free)
     });
     let free = host.map(|host| host.free.unwrap_or(host.total));
     let mut text = on("CPU", false, free, &known);
-    if let Some(bytes) = gpu {
+    if let Some(gpu) = gpu {
+        // What looking for it has taken of it is given back.
+        let free = gpu.beside(0);
+        let known = amount(gpu.total, gpu.free.map(|_| free));
         text += "; ";
-        text += &on("GPU", true, Some(bytes), &format!("{:.1} GiB", gib(bytes)));
+        text += &on("GPU", true, Some(free), &known);
         if !cfg!(feature = "cuda") {
             text += ", with a build that has CUDA, which this one has not";
         }
@@ -152,4 +162,40 @@ fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
 #[cfg(not(feature = "gui"))]
 fn adapter() -> String {
     "not looked for: this build has no window".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_judged_by_what_is_free_of_it_and_both_are_said() {
+        let nano = ModelSource::find("nano").unwrap();
+        let says = |free: Option<u64>, own: u64| {
+            let gpu = GpuMemory {
+                total: 80 << 30,
+                free,
+                own,
+            };
+            let text = advice(&nano, None, Some(gpu));
+            text.split_once("; ").unwrap().1.to_owned()
+        };
+        let idle = says(Some(79 << 30), 0);
+        assert!(
+            idle.starts_with("--precision f16 on the GPU (80.0 GiB, 79.0 of them free)"),
+            "{idle}"
+        );
+        let full = says(Some(0), 0);
+        assert!(
+            full.starts_with("too large for the GPU (80.0 GiB, 0.0 of them free) even in q4"),
+            "{full}"
+        );
+        // What this process holds, another model could have.
+        assert!(says(Some(0), 2 << 30).contains("(80.0 GiB, 2.0 of them free)"));
+        let untold = says(None, 0);
+        assert!(
+            untold.starts_with("--precision f16 on the GPU (80.0 GiB):"),
+            "{untold}"
+        );
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
-use clap::Args;
+use anyhow::{Result, anyhow, bail, ensure};
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser},
+};
 
 use crate::{
-    formats::{self, ExportOptions, FrameReader, Rgb},
+    formats::{self, ExportOptions, FormatError, FrameReader, Rgb},
     infer::Clip,
-    project::VideoInfo,
+    project::{VideoInfo, counted},
     store::{Store, VideoPlace, compare_video, find_video},
     video::{self, content_hash},
 };
@@ -23,8 +26,8 @@ use super::{
 pub(super) struct ExportArgs {
     /// Project file.
     project: PathBuf,
-    /// Name of the format.
-    #[arg(long, value_name = "NAME")]
+    /// The format.
+    #[arg(long, value_name = "NAME", value_parser = names())]
     format: String,
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
@@ -41,6 +44,12 @@ pub(super) struct ExportArgs {
     /// Replace an earlier export.
     #[arg(long)]
     force: bool,
+}
+
+/// The names of the formats, for the help and for whoever misspells one.
+pub(super) fn names() -> PossibleValuesParser {
+    let listed = |f: &&dyn formats::Format| PossibleValue::new(f.name()).help(f.title());
+    formats::FORMATS.iter().map(listed).into()
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
@@ -90,15 +99,22 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let report = {
         let mut progress = reporter.progress();
         let mut watch = |done, total| progress.step(done, total, "exporting").is_ok();
-        formats::export(&doc, format, &args.out, &options, images, &mut watch)?
+        formats::export(&doc, format, &args.out, &options, images, &mut watch)
     };
+    let report = report.map_err(|error| match error {
+        FormatError::Exists(path) if path.is_dir() => anyhow!(
+            "{} exists already: choose another folder, or add --force to replace an earlier export in it",
+            path.display()
+        ),
+        other => other.into(),
+    })?;
     for loss in &report.losses {
         reporter.note(format!("{} cannot hold: {loss}", format.title()));
     }
     drop(reporter);
     say(format!(
-        "{} masks of {} written to {} and read back",
-        report.masks,
+        "{} of {} written to {} and read back",
+        counted(report.masks, "mask"),
         report.sequence,
         report.path.display()
     ))

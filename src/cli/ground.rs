@@ -19,7 +19,7 @@ use crate::{
     },
     project::{
         BoxPx, Document, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance,
-        VideoInfo, apply, mark_lying,
+        Thresholds, VideoInfo, WhyNot, apply, counted, mark_lying,
     },
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video,
@@ -27,7 +27,9 @@ use crate::{
 
 use super::{
     Done, Usage,
-    ground_json::{GroundJson, ObjectJson, TimingJson},
+    asked::AskedOf,
+    ground_json::{EmissionJson, GroundAsked, GroundJson, ObjectJson, TimingJson, reasons},
+    numbers,
     output::{JsonTarget, NewFolder, keep_apart, require_input, say},
     pictures,
     precision::PrecisionArg,
@@ -47,9 +49,10 @@ pub(super) struct GroundArgs {
     #[arg(long, value_name = "ID", default_value = "nano")]
     model: String,
     /// The frame to look at, counted from 0.
-    #[arg(long, value_name = "FRAME", default_value_t = 0)]
+    #[arg(long, value_name = "FRAME", default_value_t = 0, value_parser = numbers::frame, allow_negative_numbers = true)]
     at: u32,
-    /// First and last frame to fill with masks, both included [default: all].
+    /// First and last frame to fill with masks, both included [default: all]. Where --at is none of them, its mask is kept in
+    /// the --project alone.
     #[arg(long, value_name = "A..B")]
     range: Option<FrameRange>,
     /// Carry masks by memory, or apply the first frame's boxes to every frame as the released code does.
@@ -60,7 +63,7 @@ pub(super) struct GroundArgs {
     #[arg(long = "box", value_name = "X1,Y1,X2,Y2", allow_hyphen_values = true)]
     box_px: Option<BoxArg>,
     /// Show the model a crop of --box as a target-specific token.
-    #[arg(long, requires = "box_px", overrides_with = "no_tsf")]
+    #[arg(long, requires = "box_px", conflicts_with = "no_tsf")]
     tsf: bool,
     /// No target-specific tokens (the default).
     #[arg(long)]
@@ -77,7 +80,8 @@ pub(super) struct GroundArgs {
     /// Project file to write, to be opened in the window.
     #[arg(long, value_name = "FILE")]
     project: Option<PathBuf>,
-    /// Answer as the released program does: its rules of choice, its fixed weights, the first frame's boxes on every frame.
+    /// Answer as the released program does, with the released weights: its rules of choice, its fixed weights, the first
+    /// frame's boxes on every frame.
     #[arg(long, value_enum, value_name = "WHOSE")]
     compat: Option<CompatArg>,
     /// auto, cpu, cuda or metal.
@@ -119,6 +123,29 @@ enum ModeArg {
     Track,
     /// Each frame alone.
     Framewise,
+}
+
+impl ModeArg {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Framewise => "framewise",
+        }
+    }
+}
+
+/// What a person should know of, said at once and written into the result.
+struct Warnings<'a> {
+    reporter: &'a Reporter,
+    said: Vec<String>,
+}
+
+impl Warnings<'_> {
+    fn say(&mut self, sentence: impl Into<String>) {
+        let sentence = sentence.into();
+        self.reporter.note(&sentence);
+        self.said.push(sentence);
+    }
 }
 
 /// `A..B`, both included.
@@ -178,13 +205,13 @@ struct Plan {
     tsf_boxes: Option<TsfBoxes>,
 }
 
-fn check(args: &GroundArgs, video: &VideoInfo, reporter: &Reporter) -> Result<Plan> {
+fn check(args: &GroundArgs, video: &VideoInfo, warnings: &mut Warnings<'_>) -> Result<Plan> {
     if args.at >= video.frames {
         bail!(
-            "--at {} is past the end: {} has {} frames, counted from 0",
+            "--at {} is past the end: {} has {}, counted from 0",
             args.at,
             video.path,
-            video.frames
+            counted(video.frames, "frame")
         );
     }
     let last = video.frames - 1;
@@ -193,15 +220,15 @@ fn check(args: &GroundArgs, video: &VideoInfo, reporter: &Reporter) -> Result<Pl
         Some(FrameRange(range)) => {
             if *range.start() > last {
                 bail!(
-                    "--range {}..{} begins past the end: {} has {} frames, counted from 0",
+                    "--range {}..{} begins past the end: {} has {}, counted from 0",
                     range.start(),
                     range.end(),
                     video.path,
-                    video.frames
+                    counted(video.frames, "frame")
                 );
             }
             if *range.end() > last {
-                reporter.note(format!(
+                warnings.say(format!(
                     "the video ends at frame {last}; the range is cut there"
                 ));
             }
@@ -223,7 +250,7 @@ fn check(args: &GroundArgs, video: &VideoInfo, reporter: &Reporter) -> Result<Pl
             );
         }
         if inside != b {
-            reporter.note("the box reaches past the frame; the part inside is used");
+            warnings.say("the box reaches past the frame; the part inside is used");
         }
     }
     let tsf_boxes = match (&args.tsf_boxes, args.tsf_format) {
@@ -256,6 +283,19 @@ fn check_usage(args: &GroundArgs) -> Result<()> {
             "framewise mode (that of --compat released, too) carries what a phrase has found: add --phrase \"the red circle\", or track the box with --mode track"
                 .into()
         ));
+    }
+    // What would be passed over in silence is refused.
+    let of_phrases = [
+        ("--tsf", args.tsf),
+        ("--no-tsf", args.no_tsf),
+        ("--tsf-boxes", args.tsf_boxes.is_some()),
+    ];
+    if let Some((option, _)) = of_phrases.iter().find(|(_, given)| *given)
+        && args.phrase.is_empty()
+    {
+        bail!(Usage(format!(
+            "{option} is for phrases: add --phrase \"the red circle\", or leave it out"
+        )));
     }
     require_input(&args.video, "a video or an image folder")
 }
@@ -299,97 +339,83 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     check_usage(args)?;
     let targets = Targets::claim(args)?;
     let reporter = Reporter::new();
+    let mut warnings = Warnings {
+        reporter: &reporter,
+        said: Vec::new(),
+    };
     let source = video::open(&args.video)?;
     for warning in source.warnings() {
-        reporter.note(warning);
+        warnings.say(warning);
     }
-    let plan = check(args, source.info(), &reporter)?;
+    let plan = check(args, source.info(), &mut warnings)?;
     let mut timing = TimingJson::default();
 
     let started = Instant::now();
-    let device = device(&args.device)?;
     let model_source = ModelSource::find(&args.model)?;
-    let released = args.compat == Some(CompatArg::Released);
-    let model = args.precision.load(&model_source, &device)?;
-    let thresholds = model.project_thresholds();
-    let engine = if released {
-        Engine::as_released(model)?
-    } else {
-        Engine::new(model)
-    };
+    let engine = load(args, &model_source, &mut warnings)?;
     timing.load_secs = started.elapsed().as_secs_f64();
     tracing::info!(
         "{} on {} in {} loaded in {:.2} s",
         model_source.name(),
-        device_words(&device),
+        device_words(&engine.model().device),
         engine.model().precision,
         timing.load_secs
     );
 
     let mut info = source.info().clone();
     info.hash = video::content_hash(&args.video, &mut reporter.progress())?;
+    let thresholds = engine.model().project_thresholds();
     let mut doc = Document::new(info, model_source.name(), thresholds);
     let mut clip = Clip::new(source);
-    let (mut failed, mut stopped) = (0, false);
 
     let started = Instant::now();
     if plan.phrases.is_empty() {
         from_box(&engine, &mut clip, &plan, &mut doc, &reporter)?;
     }
-    for phrase in &plan.phrases {
-        match from_phrase(
-            &engine, &mut clip, &plan, args.tsf, &mut doc, phrase, &reporter,
-        ) {
-            Ok(()) => {}
-            Err(e) if reporter.cancel().is_cancelled() && doc.emissions.is_empty() => {
-                return Err(e);
-            }
-            // What was answered before is written below.
-            Err(_) if reporter.cancel().is_cancelled() => {
-                stopped = true;
-                break;
-            }
-            Err(e) => {
-                failed += 1;
-                reporter.note(format!("{phrase:?}: {e:#}"));
-            }
-        }
-    }
+    let asked = phrases(args, &engine, &mut clip, &plan, &mut doc, &mut warnings)?;
     timing.ground_secs = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let carried = carry(
-        &engine,
-        &mut clip,
-        &plan,
-        args.carrying(),
-        &mut doc,
-        &reporter,
-    );
+    let mode = args.carrying();
+    let carried = carry(&engine, &mut clip, &plan, mode, &mut doc, &mut warnings);
     timing.propagate_secs = started.elapsed().as_secs_f64();
 
     // Whatever went wrong, what is finished is written, each output for itself.
-    let unwritten = write(targets, &doc, &mut clip, timing, &reporter);
+    let partial = carried.is_err() || asked.stopped || asked.failed > 0;
+    let of = targets.json.is_some().then(|| {
+        let told = &mut reporter.progress();
+        AskedOf::of(&model_source, &args.model, engine.model(), told)
+    });
+    let result = Finished {
+        asked: of.map(|of| told(args, &plan, &engine, of)),
+        warnings: &warnings.said,
+        timing,
+        partial,
+        thresholds: engine.thresholds_in_force(),
+        released: args.compat.is_some(),
+    };
+    let unwritten = write(targets, &mut doc, (&mut clip, &plan), &result, &reporter);
     let cancelled = reporter.cancel().is_cancelled();
     drop(reporter);
-    let unsaid = summarise(args, &doc).err();
+    let unsaid = summarise(args, &doc, &plan, partial).err();
     let mut wrong = Vec::new();
     match carried {
         Err(e) if !cancelled => wrong.push(format!(
             "tracking stopped: {e:#}; the finished frames are in the results"
         )),
-        Ok(()) if !stopped => {}
+        Ok(()) if !asked.stopped => {}
         _ => wrong.push("stopped; the frames that were finished are in the results".to_owned()),
     }
-    if failed > 0 {
-        let others = if failed < plan.phrases.len() {
+    if asked.failed > 0 {
+        let others = if asked.failed < plan.phrases.len() {
             "; the others are done"
         } else {
             ""
         };
         wrong.push(format!(
-            "{failed} of {} phrases failed{others}",
-            plan.phrases.len()
+            "{} of {} failed{others}",
+            asked.failed,
+            counted(plan.phrases.len(), "phrase")
         ));
     }
     wrong.extend(unwritten.iter().chain(&unsaid).map(|e| format!("{e:#}")));
@@ -397,6 +423,89 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
         Ok(Done)
     } else {
         bail!(wrong.join("; "))
+    }
+}
+
+/// The model at work, by the rules that are asked for.
+fn load(args: &GroundArgs, source: &ModelSource, warnings: &mut Warnings<'_>) -> Result<Engine> {
+    let model = args.precision.load(source, &device(&args.device)?)?;
+    if args.compat.is_none() {
+        return Ok(Engine::new(model));
+    }
+    // A released model was never taught to say that there is nothing.
+    if model.thresholds.presence > 0.0 {
+        warnings.say(format!(
+            "--compat released holds the rules of the released weights: by them, what {} answers means little",
+            model.name
+        ));
+    }
+    Ok(Engine::as_released(model)?)
+}
+
+/// How the phrases went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Phrases {
+    failed: usize,
+    stopped: bool,
+}
+
+/// Asks all phrases; one that fails does not keep the others from being asked.
+fn phrases(
+    args: &GroundArgs,
+    engine: &Engine,
+    clip: &mut Clip,
+    plan: &Plan,
+    doc: &mut Document,
+    warnings: &mut Warnings<'_>,
+) -> Result<Phrases> {
+    let mut end = Phrases::default();
+    let thresholds = engine.thresholds_in_force();
+    for phrase in &plan.phrases {
+        let answered = from_phrase(engine, clip, plan, args.tsf, doc, phrase, warnings);
+        let cancelled = warnings.reporter.cancel().is_cancelled();
+        match answered {
+            Ok(()) => {
+                let Some(emission) = doc.emissions.last() else {
+                    continue;
+                };
+                let why = reasons(emission, &thresholds, args.compat.is_some());
+                let over = why.iter().filter(|w| **w == Some(WhyNot::AtMost)).count();
+                if over > 0 {
+                    warnings.say(format!(
+                        "{phrase:?}: at most {} are kept; {over} more would have been",
+                        thresholds.at_most
+                    ));
+                }
+            }
+            Err(e) if cancelled && doc.emissions.is_empty() => return Err(e),
+            // What was answered before is written.
+            Err(_) if cancelled => {
+                end.stopped = true;
+                break;
+            }
+            Err(e) => {
+                end.failed += 1;
+                warnings.say(format!("{phrase:?}: {e:#}"));
+            }
+        }
+    }
+    Ok(end)
+}
+
+/// What was asked, in the words of the result.
+fn told(args: &GroundArgs, plan: &Plan, engine: &Engine, of: AskedOf) -> GroundAsked {
+    GroundAsked {
+        of,
+        phrases: plan.phrases.clone(),
+        at: plan.at.0,
+        range: [*plan.range.start(), *plan.range.end()],
+        mode: args.carrying().name(),
+        compat: args.compat.map(|CompatArg::Released| "released"),
+        box_px: plan.box_px.map(|b| b.to_array()),
+        tsf: args.tsf,
+        tsf_boxes: args.tsf_boxes.as_ref().map(|p| p.display().to_string()),
+        tsf_format: args.tsf_format.map(TsfFormat::name),
+        thresholds: engine.thresholds_in_force(),
     }
 }
 
@@ -439,8 +548,9 @@ fn from_phrase(
     tsf: bool,
     doc: &mut Document,
     phrase: &str,
-    reporter: &Reporter,
+    warnings: &mut Warnings<'_>,
 ) -> Result<()> {
+    let reporter = warnings.reporter;
     let options = GroundOptions {
         thresholds: doc.thresholds,
         drawn_boxes: plan.box_px.into_iter().collect(),
@@ -454,7 +564,7 @@ fn from_phrase(
         engine.ground(clip, plan.at, phrase, &options, &mut reporter.progress())
     })?;
     for warning in &grounded.warnings {
-        reporter.note(format!("{phrase:?}: {warning}"));
+        warnings.say(format!("{phrase:?}: {warning}"));
     }
     let mut emission: Emission = grounded.emission;
     for mask in grounded.masks {
@@ -462,7 +572,7 @@ fn from_phrase(
         emission.objects.push(id);
     }
     if emission.objects.is_empty() {
-        reporter.note(format!(
+        warnings.say(format!(
             "{phrase:?}: nothing matches on frame {}",
             plan.at.0
         ));
@@ -471,14 +581,15 @@ fn from_phrase(
     Ok(())
 }
 
-/// Carries every object through the range. What is finished is in the document, also where this fails.
+/// Carries every object through the range. What is finished is in the document, also where this fails, beside the mask that it
+/// began with.
 fn carry(
     engine: &Engine,
     clip: &mut Clip,
     plan: &Plan,
     mode: ModeArg,
     doc: &mut Document,
-    reporter: &Reporter,
+    warnings: &mut Warnings<'_>,
 ) -> Result<()> {
     if doc.objects.is_empty() {
         return Ok(());
@@ -495,7 +606,7 @@ fn carry(
     };
     // A second try with less memory begins again; what the first has finished stays where the second does not come.
     let mut carried: BTreeMap<(ObjectId, FrameIndex), FrameMask> = BTreeMap::new();
-    let mut progress: Progress<'_> = reporter.progress();
+    let mut progress: Progress<'_> = warnings.reporter.progress();
     let end = Engine::sparing(clip, |clip| {
         engine.propagate(
             clip,
@@ -520,20 +631,42 @@ fn carry(
     }
     mark_lying(&mut doc.objects);
     for warning in end? {
-        reporter.note(warning);
+        warnings.say(warning);
     }
     Ok(())
 }
 
-/// Writes every output; gives what could not be written, and why.
+/// What the result holds beside the document.
+struct Finished<'a> {
+    asked: Option<GroundAsked>,
+    warnings: &'a [String],
+    timing: TimingJson,
+    partial: bool,
+    thresholds: Thresholds,
+    released: bool,
+}
+
+/// Writes every output; gives what could not be written, and why. Leaves in the document what lies in the range.
 fn write(
     targets: Targets,
-    doc: &Document,
-    clip: &mut Clip,
-    timing: TimingJson,
+    doc: &mut Document,
+    (clip, plan): (&mut Clip, &Plan),
+    result: &Finished<'_>,
     reporter: &Reporter,
 ) -> Vec<anyhow::Error> {
     let mut results = Vec::new();
+    if let Some(project) = targets.project {
+        // The project is opened from elsewhere, too.
+        let mut doc = doc.clone();
+        if let Ok(whole) = std::path::absolute(&doc.video.path) {
+            doc.video.path = whole.display().to_string();
+        }
+        results.push(project.finish(&doc));
+    }
+    // A project goes on from the mask that all was carried from; for the others that is a frame like any other.
+    for object in &mut doc.objects {
+        object.frames.retain(|f, _| plan.range.contains(&f.0));
+    }
     if let Some(folder) = targets.folder {
         let mut progress = if reporter.cancel().is_cancelled() {
             reporter.finishing()
@@ -543,26 +676,22 @@ fn write(
         let pictures = pictures::write(&folder.path(), doc, clip, &mut progress);
         results.push(pictures.and_then(|()| folder.finish()));
     }
-    if let Some(project) = targets.project {
-        // The project is opened from elsewhere, too.
-        let mut doc = doc.clone();
-        if let Ok(whole) = std::path::absolute(&doc.video.path) {
-            doc.video.path = whole.display().to_string();
-        }
-        results.push(project.finish(&doc));
-    }
     if let Some(json) = targets.json {
+        let emission = |e| EmissionJson::new(e, result.thresholds, result.released);
         let value = GroundJson {
             schema: 1,
             video: (&doc.video).into(),
             model: doc.model.clone(),
-            emissions: doc.emissions.iter().map(Into::into).collect(),
+            emissions: doc.emissions.iter().map(emission).collect(),
             objects: doc
                 .objects
                 .iter()
                 .map(|o| ObjectJson::new(o, |f| clip.pts_secs(FrameIndex(f))))
                 .collect(),
-            timing,
+            timing: result.timing,
+            partial: result.partial,
+            warnings: result.warnings,
+            asked: result.asked.as_ref(),
         };
         results.push(json.finish(&value));
     }
@@ -570,20 +699,26 @@ fn write(
 }
 
 /// One line per object on stdout, unless the JSON goes there.
-fn summarise(args: &GroundArgs, doc: &Document) -> Result<()> {
+fn summarise(args: &GroundArgs, doc: &Document, plan: &Plan, partial: bool) -> Result<()> {
     if args.json.as_deref() == Some(Path::new("-")) {
         return Ok(());
     }
     for emission in doc.emissions.iter().filter(|e| e.objects.is_empty()) {
         say(format!("{}: nothing", emission.phrase))?;
     }
+    let all = plan.range.clone().count();
     for object in &doc.objects {
         let seen = object.frames.values().filter(|m| !m.rle.is_empty()).count();
+        let end = if partial && object.frames.len() < all {
+            ", stopped"
+        } else {
+            ""
+        };
         say(format!(
-            "{}: object {} on {seen} of {} frames",
+            "{}: object {} on {seen} of {}{end}",
             object.name,
             object.id.0,
-            object.frames.len()
+            counted(all, "frame")
         ))?;
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! The command line: one file per subcommand.
 //!
-//! Data goes to stdout or files, everything else to stderr. Exit code 0 is done, 1 failed, 2 bad usage. What the window
-//! does to data, these commands do too.
+//! Data goes to stdout or files, everything else to stderr. Exit code 0 is done, 1 failed, 2 bad usage, 130 interrupted: what was
+//! finished before is written. What the window does to data, these commands do too.
 
+mod asked;
 mod bench;
 mod bench_table;
 mod doctor;
@@ -12,6 +13,7 @@ mod ground;
 mod ground_json;
 mod import;
 mod models;
+mod numbers;
 mod output;
 pub mod parity;
 mod pictures;
@@ -24,6 +26,7 @@ mod tsf_boxes;
 mod window;
 
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal as _},
     path::PathBuf,
     process::ExitCode,
@@ -94,7 +97,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
 
 /// Parses the arguments, runs the subcommand and turns its result into an exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(as_typed(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are no failure and go to stdout; clap knows.
@@ -109,9 +112,31 @@ pub fn main() -> ExitCode {
         Ok(Done) => ExitCode::SUCCESS,
         Err(e) => {
             note(format!("error: {e:#}"));
-            ExitCode::from(if is_usage(&e) { 2 } else { 1 })
+            ExitCode::from(match is_usage(&e) {
+                true => 2,
+                // Whatever did not come to its end then, it was asked not to.
+                false if progress::interrupted() => 130,
+                false => 1,
+            })
         }
     }
+}
+
+/// Commands whose first argument says what they do, as a subcommand would.
+const WITH_TASKS: [&str; 2] = ["eval", "train"];
+
+/// The arguments, `help eval rvos` as `eval --help`: what a task is, is told there.
+fn as_typed(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let with_task = |name: &OsString| WITH_TASKS.iter().any(|with| name == with);
+    if let [_, help, command, _] = &args[..]
+        && help == "help"
+        && with_task(command)
+    {
+        args.remove(1);
+        args[2] = "--help".into();
+    }
+    args
 }
 
 fn run(cli: Cli) -> Result<Done> {
@@ -129,7 +154,7 @@ fn run(cli: Cli) -> Result<Done> {
             let device = crate::infer::model::device(&device)?;
             let outcome = parity::run_folder_on(&folder, &device, &mut io::stdout().lock())?;
             if outcome.failed > 0 {
-                bail!("{} cases failed", outcome.failed);
+                bail!("{} failed", crate::project::counted(outcome.failed, "case"));
             }
         }
         Some(Command::Bench(args)) => bench::run(&args)?,

@@ -31,9 +31,11 @@ use crate::{
         sparrow::is_spare,
         weights::{blocks::Blocks, bundle, file::TensorFile},
     },
+    project::counted,
 };
 
 use super::{
+    asked::{digest, hex},
     output::{NewFile, keep_apart, require_input, say},
     progress::Reporter,
 };
@@ -253,7 +255,11 @@ fn verify(id: &str, from: Option<&Path>) -> Result<()> {
         report.numbers,
         report.spare,
         match &source.file {
-            Some(file) => format!(", {}, sha256 {}", size(file)?, digest(file)?),
+            Some(file) => {
+                let hash =
+                    digest(file).with_context(|| format!("cannot read {}", file.display()))?;
+                format!(", {}, sha256 {hash}", size(file)?)
+            }
             None => String::new(),
         }
     ))
@@ -271,17 +277,12 @@ fn unreadable(opened: &Opened) -> Result<usize> {
     Ok(bad)
 }
 
-fn digest(path: &Path) -> Result<String> {
-    let mut file =
-        std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(hex(&hash.finalize()))
-}
-
 fn convert(id: &str, from: Option<&Path>, out: &Path, dtype: Precision, force: bool) -> Result<()> {
     let source = source(id, from)?;
+    ensure!(
+        source.file.is_some() || !source.info.weights.bundled,
+        "{id} is in the program, whole and in one piece: there is nothing to convert"
+    );
     let mut inputs: Vec<&Path> = source.parts.values().map(PathBuf::as_path).collect();
     inputs.extend(source.file.as_deref());
     keep_apart(&inputs, &[out])?;
@@ -389,10 +390,6 @@ fn storage(precision: Precision, name: &str, shape: Option<&[usize]>) -> bundle:
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 fn inspect(path: &Path) -> Result<()> {
     require_input(path, "a .safetensors or PyTorch file")?;
     ensure!(
@@ -412,7 +409,10 @@ fn inspect(path: &Path) -> Result<()> {
         total += info.count();
         say(format!("{name}\t{}\t{:?}", info.element.name(), info.shape))?;
     }
-    say(format!("# {} tensors, {total} numbers", tensors.len()))
+    say(format!(
+        "# {}, {total} numbers",
+        counted(tensors.len(), "tensor")
+    ))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use candle_core::Device;
 use crate::{
     eval::parity::metrics,
     nn::parity::{Case, Kind, ParityError, Report, run_case},
+    project::counted,
     train::parity::losses,
 };
 
@@ -74,8 +75,8 @@ pub fn run_folder_on(folder: &Path, device: &Device, out: &mut dyn Write) -> Res
     } = outcome;
     writeln!(
         out,
-        "{} cases: {passed} ok, {failed} failed, {uncovered} not covered",
-        paths.len()
+        "{}: {passed} ok, {failed} failed, {uncovered} not covered",
+        counted(paths.len(), "case")
     )?;
     Ok(outcome)
 }

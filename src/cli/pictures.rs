@@ -55,6 +55,8 @@ pub(super) fn write(
         }
         write_jpeg(&overlays.join(format!("{:05}.jpg", frame.0)), &picture)?;
     }
+    let all = frames.len() as u64;
+    progress.tell(all, all, "writing pictures");
     Ok(())
 }
 

@@ -6,9 +6,11 @@ use anyhow::Result;
 use candle_core::Device;
 
 use crate::{
-    infer::{LoadedModel, model::ModelSource},
+    infer::{LoadedModel, heeding, model::ModelSource},
     nn::precision::Precision,
 };
+
+use super::progress::cancel_on_ctrl_c;
 
 /// `auto` or a precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +29,14 @@ impl FromStr for PrecisionArg {
 
 impl PrecisionArg {
     /// Loads a model so; `auto` takes what [`LoadedModel::load_fitting`] takes.
+    /// Ctrl-C ends that between two tensors.
     pub(super) fn load(self, source: &ModelSource, device: &Device) -> Result<LoadedModel> {
-        Ok(match self.0 {
-            Some(precision) => LoadedModel::load_in(source, device, precision),
-            None => LoadedModel::load_fitting(source, device, 0),
-        }?)
+        heeding(&cancel_on_ctrl_c(), || {
+            Ok(match self.0 {
+                Some(precision) => LoadedModel::load_in(source, device, precision),
+                None => LoadedModel::load_fitting(source, device, 0),
+            }?)
+        })
     }
 
     /// What is asked for; `auto` is what a device prefers where there is room for it.

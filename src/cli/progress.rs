@@ -3,7 +3,10 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,9 +23,16 @@ use super::output::note;
 /// A plain line is written at most so often.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
+/// What Ctrl-C sets, once it is listened to.
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Whether Ctrl-C was pressed.
+pub(super) fn interrupted() -> bool {
+    FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
 /// The token that Ctrl-C sets; it is listened to from the first call on.
 pub(super) fn cancel_on_ctrl_c() -> CancelToken {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -74,14 +84,15 @@ impl Reporter {
     }
 
     fn heeding(&self, cancel: CancelToken) -> Progress<'_> {
-        let mut last = Instant::now();
+        let (mut last, mut told) = (Instant::now(), false);
         Progress::new(cancel, move |done, total, stage| {
             if let Some(bar) = &self.bar {
                 bar.set_length(total);
                 bar.set_position(done);
                 bar.set_message(stage.to_owned());
-            } else if last.elapsed() >= LINE_EVERY {
-                // What is over in a moment needs no line.
+            } else if last.elapsed() >= LINE_EVERY || (told && total > 0 && done == total) {
+                // What is over in a moment needs no line; what was begun to be told is told to its end.
+                told = done != total;
                 note(match total {
                     0 => stage.to_owned(),
                     total => format!("{stage}: {done} of {total}"),

@@ -8,12 +8,16 @@ use clap::{Args, ValueEnum};
 use crate::{
     infer::model::{self, ModelInfo},
     train::{
-        Budget, Exported, Job, checkpoint, denormals, export, language, segmenter,
+        Budget, Exported, Job, TrainError, checkpoint, denormals, export, language, segmenter,
         synth::Vocabulary, towers, whole,
     },
 };
 
-use super::output::{NewFile, keep_apart, make_parent};
+use super::{
+    Usage, numbers,
+    output::{NewFile, keep_apart, make_parent, note},
+    progress::cancel_on_ctrl_c,
+};
 
 /// What can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,20 +65,20 @@ pub(super) struct TrainArgs {
     /// Model whose sizes and words are trained.
     #[arg(long, default_value = "nano")]
     model: String,
-    /// Stop after this many steps.
-    #[arg(long)]
+    /// Stop after this many steps, those before a --resume included.
+    #[arg(long, value_parser = numbers::some, allow_negative_numbers = true)]
     steps: Option<u64>,
-    /// Stop after this many minutes.
-    #[arg(long)]
+    /// Stop after this many minutes, those before a --resume included.
+    #[arg(long, value_parser = numbers::minutes, allow_negative_numbers = true)]
     minutes: Option<f64>,
-    /// Continue from the checkpoint in the folder.
+    /// Continue from the checkpoint in the folder, with what --init named when it was begun.
     #[arg(long)]
     resume: bool,
     /// Weights or checkpoints to start from; later ones win.
     #[arg(long)]
     init: Vec<PathBuf>,
     /// Seed of weights and clips.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = numbers::seed, allow_negative_numbers = true)]
     seed: u64,
     /// Words that objects are drawn from.
     #[arg(long, value_enum, default_value = "full")]
@@ -87,23 +91,31 @@ pub(super) struct TrainArgs {
     force: bool,
 }
 
+/// The name of a stage's checkpoint; none where several stages are meant, or no training.
+fn name_of(stage: Stage) -> Option<&'static str> {
+    match stage {
+        Stage::Segmenter => Some(segmenter::STAGE),
+        Stage::Refine => Some(segmenter::REFINE_STAGE),
+        Stage::Memory => Some(segmenter::MEMORY_STAGE),
+        Stage::Proposer => Some(segmenter::PROPOSER_STAGE),
+        Stage::Regions => Some(segmenter::REGIONS_STAGE),
+        Stage::Towers => Some(towers::STAGE),
+        Stage::Language => Some(language::Part::Language.stage()),
+        Stage::Filtration => Some(language::Part::Filtration.stage()),
+        Stage::Nano | Stage::Export => None,
+    }
+}
+
 /// Refuses to take the place of what an earlier run of the stage left in its folder.
 fn keep_earlier(args: &TrainArgs, info: &ModelInfo) -> Result<()> {
     let checkpoint = |stage: &str| checkpoint::path_in(&args.out, stage);
-    let left = match args.stage {
-        Stage::Segmenter => vec![checkpoint(segmenter::STAGE)],
-        Stage::Refine => vec![checkpoint(segmenter::REFINE_STAGE)],
-        Stage::Memory => vec![checkpoint(segmenter::MEMORY_STAGE)],
-        Stage::Proposer => vec![checkpoint(segmenter::PROPOSER_STAGE)],
-        Stage::Regions => vec![checkpoint(segmenter::REGIONS_STAGE)],
-        Stage::Towers => vec![checkpoint(towers::STAGE)],
-        Stage::Language => vec![checkpoint(language::Part::Language.stage())],
-        Stage::Filtration => vec![checkpoint(language::Part::Filtration.stage())],
-        Stage::Nano => whole::stages()
+    let left: Vec<PathBuf> = match (name_of(args.stage), args.stage) {
+        (Some(name), _) => vec![checkpoint(name)],
+        (None, Stage::Nano) => whole::stages()
             .map(checkpoint)
             .chain([args.out.join(&info.weights.file)])
             .collect(),
-        Stage::Export => Vec::new(),
+        (None, _) => Vec::new(),
     };
     if let Some(path) = left.iter().find(|path| path.exists()) {
         bail!(
@@ -112,6 +124,41 @@ fn keep_earlier(args: &TrainArgs, info: &ModelInfo) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether there is something left to do, looked at before anything is loaded; where there is not, it is said.
+fn is_left(args: &TrainArgs, stage: &str) -> Result<bool> {
+    let path = checkpoint::path_in(&args.out, stage);
+    if args.resume && path.exists() {
+        let state = checkpoint::state(&path)?;
+        let beyond = args.steps.is_some_and(|steps| state.step > steps);
+        if beyond || whole::finished(stage, &state, Budget::new(args.steps, args.minutes)) {
+            note(format!(
+                "{} is already at step {}: nothing to do; --steps and --minutes count from the beginning",
+                path.display(),
+                state.step
+            ));
+            return Ok(false);
+        }
+    }
+    let needs_start = args.stage == Stage::Filtration && args.init.is_empty();
+    if needs_start && checkpoint::remembered(&args.out, stage)?.is_none_or(|f| f.is_empty()) {
+        bail!(Usage(if args.resume {
+            "what filtration was begun with is not written down there: give the same --init again"
+                .into()
+        } else {
+            "filtration goes on from finished weights: name them with --init".to_owned()
+        }));
+    }
+    Ok(true)
+}
+
+/// How a run that was stopped is gone on with.
+fn stopped(out: &Path) -> String {
+    format!(
+        "stopped; the step was finished and what was reached is in {}: the same command with --resume goes on from there",
+        out.display()
+    )
 }
 
 /// Says what was written.
@@ -145,9 +192,16 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
     if !args.resume && !args.force {
         keep_earlier(&args, &info)?;
     }
+    if let Some(stage) = name_of(args.stage)
+        && !is_left(&args, stage)?
+    {
+        return Ok(());
+    }
     denormals::flush();
+    let cancel = cancel_on_ctrl_c();
+    note("training; Ctrl-C finishes the step and saves what was reached");
     let mut job = Job {
-        budget: Budget::new(args.steps, args.minutes),
+        budget: Budget::new(args.steps, args.minutes).heeding(cancel.clone()),
         out: args.out,
         resume: args.resume,
         init: args.init,
@@ -163,11 +217,14 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
             steps: args.steps,
             minutes: args.minutes,
         };
-        let done = whole::run(&job, total, &info, words)?;
+        let done = match whole::run(&job, total, &info, words) {
+            Err(TrainError::Stopped) => bail!(stopped(&job.out)),
+            done => done?,
+        };
         tell(&job.out.join(&info.weights.file), done);
         return Ok(());
     }
-    match args.stage {
+    let trained = match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),
         Stage::Refine => segmenter::run_refine(&mut job, &info),
         Stage::Memory => segmenter::run_memory(&mut job, &info),
@@ -177,6 +234,15 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         Stage::Towers => towers::run(&mut job, &info, words),
         Stage::Language => language::run(&mut job, &info, language::Part::Language, words),
         Stage::Filtration => language::run(&mut job, &info, language::Part::Filtration, words),
+    };
+    trained.with_context(|| format!("training in {} stopped", job.out.display()))?;
+    if let Some(stage) = name_of(args.stage)
+        && cancel.is_cancelled()
+    {
+        let state = checkpoint::state(&checkpoint::path_in(&job.out, stage))?;
+        // It may have been its last step.
+        let budget = Budget::new(args.steps, args.minutes);
+        ensure!(whole::finished(stage, &state, budget), stopped(&job.out));
     }
-    .with_context(|| format!("training in {} stopped", job.out.display()))
+    Ok(())
 }

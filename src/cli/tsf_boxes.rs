@@ -19,6 +19,16 @@ pub(super) enum TsfFormat {
     Xywh,
 }
 
+impl TsfFormat {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Xyxy => "xyxy",
+            Self::Xywh => "xywh",
+        }
+    }
+}
+
 /// A file of boxes, one per line, separated by commas or blanks; further numbers of a line (a score, an id) are let be.
 #[derive(Clone, Debug)]
 pub(super) struct TsfBoxes {

@@ -81,6 +81,18 @@ impl Truth {
 }
 
 impl Sequence {
+    /// One that cannot be measured, with the clause that says why.
+    fn unusable(name: String, why: &str) -> Self {
+        Self {
+            name,
+            images: PathBuf::new(),
+            frames: 0,
+            masks: BTreeMap::new(),
+            queries: Vec::new(),
+            unusable: Some(why.to_owned()),
+        }
+    }
+
     /// The truth of a frame; `None` if it is not annotated, which void everywhere says as well.
     ///
     /// # Errors
@@ -92,6 +104,26 @@ impl Sequence {
         let LabelMap { size, data, .. } = labels::read(path)?.normalised();
         let nobody_looked = data.iter().all(|&label| label == VOID);
         Ok((!nobody_looked).then_some(Truth { size, labels: data }))
+    }
+}
+
+/// A clip of the synthetic benchmark.
+fn drawn(clip: synth::SynthClip) -> Sequence {
+    Sequence {
+        images: clip.images(),
+        frames: clip.masks.len() as u32,
+        masks: (0..).zip(clip.masks).collect(),
+        queries: clip
+            .phrases
+            .iter()
+            .map(|p| Query {
+                phrase: p.text(),
+                kind: p.kind.clone(),
+                referents: p.referents.clone(),
+            })
+            .collect(),
+        name: clip.name,
+        unusable: None,
     }
 }
 
@@ -133,10 +165,10 @@ impl<'a> Truths<'a> {
 }
 
 /// Reads the sequences of a dataset in `davis` or `synth` layout, sorted by name: all, or those of a `split` that `davis`
-/// lists; at most `limit` of them.
+/// lists; at most `limit` of them. What is wrong with one of them is said in it.
 ///
 /// # Errors
-/// [`EvalError`] if it cannot be read, a sequence has no images, or there is no such split.
+/// [`EvalError`] if the dataset cannot be read, or there is no such split.
 pub fn open(
     root: &Path,
     format: &str,
@@ -163,22 +195,15 @@ pub fn open(
                 .map(|name| {
                     let Some(found) = all.remove(&name) else {
                         let why = "the split lists it, and the dataset does not hold it";
-                        return Ok(Sequence {
-                            name,
-                            images: PathBuf::new(),
-                            frames: 0,
-                            masks: BTreeMap::new(),
-                            queries: Vec::new(),
-                            unusable: Some(why.to_owned()),
-                        });
+                        return Ok(Sequence::unusable(name, why));
                     };
-                    let unusable = found.check().err().map(|e| e.to_string());
-                    let images = found.images.ok_or_else(|| {
-                        EvalError::Unusable(format!("sequence {name} has no images"))
-                    })?;
+                    let mut unusable = found.check().err().map(|e| e.to_string());
+                    if found.images.is_none() {
+                        unusable = Some("it has no images".to_owned());
+                    }
                     Ok(Sequence {
                         name,
-                        images,
+                        images: found.images.unwrap_or_default(),
                         frames: found.frames.len() as u32,
                         masks: found.annotations,
                         queries: Vec::new(),
@@ -188,23 +213,11 @@ pub fn open(
                 .collect()
         }
         "synth" => {
-            let all = synth::clips(root)?.into_iter().take(limit);
+            let all = synth::each(root)?.into_iter().take(limit);
             Ok(all
-                .map(|clip| Sequence {
-                    images: clip.images(),
-                    frames: clip.masks.len() as u32,
-                    masks: (0..).zip(clip.masks).collect(),
-                    queries: clip
-                        .phrases
-                        .iter()
-                        .map(|p| Query {
-                            phrase: p.text(),
-                            kind: p.kind.clone(),
-                            referents: p.referents.clone(),
-                        })
-                        .collect(),
-                    name: clip.name,
-                    unusable: None,
+                .map(|(name, clip)| match clip {
+                    Ok(clip) => drawn(clip),
+                    Err(why) => Sequence::unusable(name, &why.to_string()),
                 })
                 .collect())
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::project::counted;
+
 /// A sequence (and phrase, or object) that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SequenceScore {
@@ -39,6 +41,26 @@ pub struct SequenceScore {
     /// Region similarity after the correction, mean over the same frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub j_corrected: Option<f64>,
+    /// Frames that `j` and `f` are means over.
+    pub frames: usize,
+    /// The best confidence of what was offered; none where the task asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f32>,
+}
+
+/// A phrase that matches nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NoMatchPhrase {
+    /// Name of the sequence.
+    pub name: String,
+    /// The phrase.
+    pub phrase: String,
+    /// What the phrase hinges on.
+    pub kind: String,
+    /// Something was found, which is wrong.
+    pub answered: bool,
+    /// The best confidence of what was offered.
+    pub confidence: Option<f32>,
 }
 
 /// What could not be measured.
@@ -65,8 +87,9 @@ pub struct KindScore {
     pub j_prompted: f64,
     /// Part of the phrases whose prediction meets the right objects best.
     pub right_object: f64,
-    /// Part of the phrases whose best kept proposal meets a right object best.
-    pub right_box: f64,
+    /// Part of the phrases whose best kept proposal meets a right object best; none where no proposal was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub right_box: Option<f64>,
     /// Part of the phrases that got an answer.
     pub answered: f64,
     /// Part of the phrases whose set of objects is met with an overlap of at least one half.
@@ -82,6 +105,11 @@ pub struct Ablation {
     pub all: KindScore,
     /// Their J&F less that of the run as it is.
     pub gain: f64,
+    /// By kind of phrase, those that match something.
+    pub kinds: BTreeMap<String, KindScore>,
+    /// Phrases that match nothing; none where the change does not reach them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_match: Option<NoMatch>,
 }
 
 /// Phrases that match nothing.
@@ -122,8 +150,13 @@ pub struct MaskReport {
     pub jf: f64,
     /// Region similarity on the prompted frames.
     pub j_prompted: f64,
-    /// Each sequence and phrase, or object.
+    /// Each sequence and phrase that matches something, or object.
     pub sequences: Vec<SequenceScore>,
+    /// Each phrase that matches nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub no_match_phrases: Vec<NoMatchPhrase>,
+    /// Which frames `j` and `f` are means over.
+    pub frames_scored: &'static str,
     /// By kind of phrase, those that match something.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<String, KindScore>,
@@ -144,6 +177,12 @@ pub struct MaskReport {
     pub baselines: Option<Baselines>,
     /// What could not be measured.
     pub failed: Vec<Failure>,
+    /// It was stopped: what was finished by then is measured.
+    pub partial: bool,
+    /// Sequences that were looked at, failed ones among them, of `sequences_asked`.
+    pub sequences_done: usize,
+    /// Sequences that were to be looked at.
+    pub sequences_asked: usize,
     /// Seconds of work in all.
     pub secs: f64,
 }
@@ -175,6 +214,12 @@ pub struct ProposalReport {
     pub sequences: BTreeMap<String, f64>,
     /// What could not be measured.
     pub failed: Vec<Failure>,
+    /// It was stopped: what was finished by then is measured.
+    pub partial: bool,
+    /// Sequences that were looked at, failed ones among them, of `sequences_asked`.
+    pub sequences_done: usize,
+    /// Sequences that were to be looked at.
+    pub sequences_asked: usize,
     /// Seconds of work in all.
     pub secs: f64,
 }
@@ -197,6 +242,7 @@ impl KindScore {
         let part = |pick: fn(&SequenceScore) -> Option<bool>| {
             mean(scores.iter().filter_map(|s| pick(s)).map(f64::from))
         };
+        let boxes = scores.iter().any(|s| s.right_box.is_some());
         let (j, f) = (
             mean(scores.iter().map(|s| s.j)),
             mean(scores.iter().map(|s| s.f)),
@@ -208,10 +254,57 @@ impl KindScore {
             jf: f64::midpoint(j, f),
             j_prompted: mean(scores.iter().map(|s| s.j_prompted)),
             right_object: part(|s| s.right_object),
-            right_box: part(|s| s.right_box),
+            right_box: boxes.then(|| part(|s| s.right_box)),
             answered: part(|s| s.answered),
             set_50: part(|s| s.set_iou.map(|iou| iou >= 0.5)),
         })
+    }
+
+    /// Sums up phrases by their kind.
+    pub fn by_kind(scores: &[SequenceScore]) -> BTreeMap<String, Self> {
+        let mut by_kind: BTreeMap<&str, Vec<&SequenceScore>> = BTreeMap::new();
+        for score in scores {
+            by_kind.entry(&score.kind).or_default().push(score);
+        }
+        by_kind
+            .into_iter()
+            .filter_map(|(kind, scores)| Some((kind.to_owned(), Self::of(&scores)?)))
+            .collect()
+    }
+
+    fn line(&self, name: &str) -> String {
+        let right_box = match self.right_box {
+            Some(part) => format!("  right box {part:.3}"),
+            None => String::new(),
+        };
+        format!(
+            "{name:>12}: right object {:.3}{right_box}  set {:.3}  J&F {:.3}  J prompted {:.3}  answered {:.3}  ({})",
+            self.right_object,
+            self.set_50,
+            self.jf,
+            self.j_prompted,
+            self.answered,
+            counted(self.phrases, "phrase")
+        )
+    }
+}
+
+impl NoMatch {
+    /// Sums up phrases by whether they got no mask; nothing for none.
+    pub fn of(silent: impl IntoIterator<Item = bool>) -> Option<Self> {
+        let silent: Vec<bool> = silent.into_iter().collect();
+        (!silent.is_empty()).then(|| Self {
+            phrases: silent.len(),
+            accuracy: mean(silent.iter().map(|&right| f64::from(right))),
+        })
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "    no match: accuracy {:.3}  ({})",
+            self.accuracy,
+            counted(self.phrases, "phrase")
+        )
     }
 }
 
@@ -238,17 +331,9 @@ impl MaskReport {
         let all = self.all_kinds.iter().map(|k| ("all", k));
         let kinds = self.kinds.iter().map(|(name, k)| (name.as_str(), k));
         for (name, k) in kinds.chain(all) {
-            out.push(format!(
-                "{name:>12}: right object {:.3}  right box {:.3}  set {:.3}  J&F {:.3}  J prompted {:.3}  answered {:.3}  ({} phrases)",
-                k.right_object, k.right_box, k.set_50, k.jf, k.j_prompted, k.answered, k.phrases
-            ));
+            out.push(k.line(name));
         }
-        if let Some(n) = &self.no_match {
-            out.push(format!(
-                "    no match: accuracy {:.3}  ({} phrases)",
-                n.accuracy, n.phrases
-            ));
-        }
+        out.extend(self.no_match.iter().map(NoMatch::line));
         if let Some(j) = self.j_corrected {
             out.push(format!(
                 "after one correction by a box on the worst frame: J {j:.3} ({:+.3})",
@@ -260,6 +345,8 @@ impl MaskReport {
                 "{}: J&F {:.3} ({:+.3})  right object {:.3}  J prompted {:.3}",
                 a.change, a.all.jf, a.gain, a.all.right_object, a.all.j_prompted
             ));
+            out.extend(a.kinds.iter().map(|(name, k)| k.line(name)));
+            out.extend(a.no_match.iter().map(NoMatch::line));
         }
         out.extend(failures(&self.failed));
         out
@@ -270,13 +357,13 @@ impl ProposalReport {
     /// Lines for a person.
     pub fn lines(&self) -> Vec<String> {
         let mut out = vec![format!(
-            "proposals with {}: recall {:.3} at IoU 0.5, {:.3} at 0.75, average {:.3}  ({} boxes on {} frames, {:.1} proposals each, {:.1} s)",
+            "proposals with {}: recall {:.3} at IoU 0.5, {:.3} at 0.75, average {:.3}  ({} on {}, {:.1} proposals each, {:.1} s)",
             self.model,
             self.recall_50,
             self.recall_75,
             self.average_recall,
-            self.boxes,
-            self.frames,
+            counted_boxes(self.boxes),
+            counted(self.frames, "frame"),
             self.proposals_per_frame,
             self.secs
         )];
@@ -286,6 +373,10 @@ impl ProposalReport {
         out.extend(failures(&self.failed));
         out
     }
+}
+
+fn counted_boxes(n: usize) -> String {
+    format!("{n} box{}", if n == 1 { "" } else { "es" })
 }
 
 fn failures(failed: &[Failure]) -> impl Iterator<Item = String> + '_ {

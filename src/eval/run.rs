@@ -88,6 +88,15 @@ impl Report {
         }
     }
 
+    /// Sequences that were looked at of those that were to be, if it was stopped before the last.
+    pub fn stopped_after(&self) -> Option<(usize, usize)> {
+        let (partial, done, asked) = match self {
+            Self::Masks(r) => (r.partial, r.sequences_done, r.sequences_asked),
+            Self::Proposals(r) => (r.partial, r.sequences_done, r.sequences_asked),
+        };
+        partial.then_some((done, asked))
+    }
+
     /// Sequences that could not be measured; not empty means a partial failure.
     pub fn failed(&self) -> &[Failure] {
         match self {
@@ -100,8 +109,8 @@ impl Report {
 /// Runs an evaluation. The report is plain data (`serde`), with [`Report::lines`] for people.
 ///
 /// # Errors
-/// [`EvalError`] if the dataset cannot be read, has nothing to ask, or the run was stopped. A sequence that fails is listed
-/// in the report instead.
+/// [`EvalError`] if the dataset cannot be read, has nothing to ask, or the run was stopped before its first sequence was
+/// finished; later, the report is of what was finished. A sequence that fails is listed in the report instead.
 pub fn run(
     request: &Request,
     subject: &mut dyn Subject,

@@ -1,5 +1,5 @@
 //! The runners: a model, a dataset, a report. A sequence that fails is listed and the rest goes on; only a request to stop
-//! ends a run early.
+//! ends a run early, and then what is finished is the report.
 
 use std::{collections::BTreeMap, rc::Rc, time::Instant};
 
@@ -9,8 +9,8 @@ use super::{
     innermost::innermost,
     measure::region,
     report::{
-        Ablation, Baselines, Failure, KindScore, MaskReport, NoMatch, ProposalReport,
-        SequenceScore, mean,
+        Ablation, Baselines, Failure, KindScore, MaskReport, NoMatch, NoMatchPhrase,
+        ProposalReport, SequenceScore, mean,
     },
     run::Given,
     sequence::PerFrame,
@@ -62,25 +62,61 @@ fn open(subject: &mut dyn Subject, truths: &Truths<'_>) -> Result<(Opened, Rc<Tr
     Ok((opened, first))
 }
 
-/// Runs `one` on every sequence; a sequence is measured whole or counts as failed, a stop ends it all.
+/// What became of the sequences.
+struct Run<T> {
+    measured: Vec<T>,
+    failed: Vec<Failure>,
+    /// A stop ended it before the last one.
+    stopped: bool,
+    asked: usize,
+    started: Instant,
+}
+
+impl<T> Run<T> {
+    /// Sequences that were looked at to the end.
+    fn done(&self) -> usize {
+        self.measured.len() + self.failed.len()
+    }
+}
+
+/// Runs `one` on every sequence; a sequence is measured whole or counts as failed. A stop ends it after what is finished.
+///
+/// # Errors
+/// [`EvalError::Cancelled`] if nothing was finished when it was stopped.
 fn each<T>(
     sequences: &[Sequence],
     progress: &mut Progress<'_>,
     mut one: impl FnMut(&Truths<'_>, &mut Progress<'_>) -> Result<T, EvalError>,
-) -> Result<(Vec<T>, Vec<Failure>), EvalError> {
-    let (mut measured, mut failed) = (Vec::new(), Vec::new());
+) -> Result<Run<T>, EvalError> {
+    let mut run = Run {
+        measured: Vec::new(),
+        failed: Vec::new(),
+        stopped: false,
+        asked: sequences.len(),
+        started: Instant::now(),
+    };
+    let total = sequences.len() as u64;
     for (done, sequence) in sequences.iter().enumerate() {
-        progress.step(done as u64, sequences.len() as u64, &sequence.name)?;
-        match one(&Truths::new(sequence), progress) {
-            Ok(found) => measured.push(found),
-            Err(EvalError::Cancelled(stop)) => return Err(stop.into()),
-            Err(error) => failed.push(Failure {
+        let going = progress.step(done as u64, total, &sequence.name);
+        let found = match going {
+            Ok(()) => one(&Truths::new(sequence), progress),
+            Err(stop) => Err(stop.into()),
+        };
+        match found {
+            Ok(found) => run.measured.push(found),
+            Err(EvalError::Cancelled(stop)) if run.done() == 0 => return Err(stop.into()),
+            Err(EvalError::Cancelled(_)) => {
+                run.stopped = true;
+                return Ok(run);
+            }
+            Err(error) => run.failed.push(Failure {
                 name: sequence.name.clone(),
                 error: error.to_string(),
             }),
         }
     }
-    Ok((measured, failed))
+    progress.tell(total, total, "measured");
+    Ok(run)
 }
 
 fn union(size: Size, masks: impl IntoIterator<Item = Bitmap>) -> Bitmap {
@@ -227,97 +263,132 @@ struct Asked {
     scores: Vec<SequenceScore>,
     /// The same phrases with each of [`CHANGES`].
     changed: [Vec<SequenceScore>; 2],
-    /// Phrases that match nothing: whether nothing was found.
-    none: Vec<bool>,
+    /// Phrases that match nothing.
+    none: Vec<NoMatchPhrase>,
+    /// Of the same phrases, asked without boxes: whether nothing was found.
+    silent: Vec<bool>,
 }
 
 /// Referring segmentation: each phrase is asked on the first frame and its masks are carried through the clip. With
-/// `ablate`, every phrase that matches something is asked again without boxes, and with anchors of what it means.
+/// `ablate`, every phrase is asked again without boxes, and with anchors of what it means if it matches something.
 ///
 /// # Errors
-/// [`EvalError::NoPhrases`] if the dataset has none; [`EvalError::Cancelled`].
+/// [`EvalError::NoPhrases`] if the dataset has none; [`EvalError::Cancelled`] if nothing was finished.
 pub fn rvos(
     subject: &mut dyn Subject,
     sequences: &[Sequence],
     (mode, ablate): (Mode, bool),
     progress: &mut Progress<'_>,
 ) -> Result<MaskReport, EvalError> {
-    let started = Instant::now();
-    if sequences.iter().all(|s| s.queries.is_empty()) {
+    // What cannot be read fails below, by name.
+    let readable = sequences.iter().any(|s| s.unusable.is_none());
+    if readable && sequences.iter().all(|s| s.queries.is_empty()) {
         return Err(EvalError::NoPhrases);
     }
-    let (measured, failed) = each(sequences, progress, |truths, progress| {
-        let sequence = truths.sequence;
-        let (opened, first) = open(subject, truths)?;
-        let mut here = Asked::default();
-        for query in &sequence.queries {
-            let phrase = &query.phrase;
-            if query.referents.is_empty() {
-                let how = Ask::default();
-                let answer = subject.ground(PROMPTED, phrase, &how, &mut inner(progress))?;
-                here.none.push(painted(first.size, &answer).area() == 0);
-                continue;
-            }
-            let mut score = |how: &Ask| -> Result<SequenceScore, EvalError> {
-                let answer = subject.ground(PROMPTED, phrase, how, &mut inner(progress))?;
-                let found = answer.masks.iter().any(|m| !m.rle.is_empty());
-                let tracks = if found {
-                    subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?
-                } else {
-                    Vec::new()
-                };
-                let frames = (0..opened.frames, Void::LeftOut);
-                let frames = measure(truths, &query.referents, &tracks, frames)?;
-                Ok(phrase_score(sequence, query, &first, &answer, &frames))
-            };
-            here.scores.push(score(&Ask::default())?);
-            if ablate {
-                let other = asks(truths, query, opened.frames)?;
-                for (scores, how) in here.changed.iter_mut().zip(&other) {
-                    scores.push(score(how)?);
-                }
-            }
-        }
-        Ok(here)
+    let run = each(sequences, progress, |truths, progress| {
+        asked(subject, truths, (mode, ablate), progress)
     })?;
-    let (mut scores, mut none) = (Vec::new(), Vec::new());
+    let (mut scores, mut none, mut silent) = (Vec::new(), Vec::new(), Vec::new());
     let mut changed: [Vec<SequenceScore>; 2] = Default::default();
-    for here in measured {
+    let mut report = mask_report("rvos", subject.name(), ALL_FRAMES, &run);
+    for here in run.measured {
         scores.extend(here.scores);
         none.extend(here.none);
+        silent.extend(here.silent);
         for (all, here) in changed.iter_mut().zip(here.changed) {
             all.extend(here);
         }
     }
-    let mut by_kind: BTreeMap<&str, Vec<&SequenceScore>> = BTreeMap::new();
-    for score in &scores {
-        by_kind.entry(&score.kind).or_default().push(score);
-    }
-    let kinds = by_kind
-        .into_iter()
-        .filter_map(|(kind, scores)| Some((kind.to_owned(), KindScore::of(&scores)?)))
-        .collect();
-    let all: Vec<&SequenceScore> = scores.iter().collect();
-    let mut report = mask_report("rvos", subject.name(), &scores, failed, started);
-    report.kinds = kinds;
-    report.all_kinds = KindScore::of(&all);
+    report.sum_up(scores);
+    report.kinds = KindScore::by_kind(&report.sequences);
+    report.all_kinds = KindScore::of(&report.sequences.iter().collect::<Vec<_>>());
+    // Of what is not there, there are no anchors.
+    let mut silent = [NoMatch::of(silent), None].into_iter();
     report.ablations = CHANGES
         .iter()
         .zip(&changed)
         .filter_map(|(change, scores)| {
+            let no_match = silent.next().flatten();
             let all = KindScore::of(&scores.iter().collect::<Vec<_>>())?;
             Some(Ablation {
                 change: (*change).to_owned(),
                 all,
                 gain: all.jf - report.jf,
+                kinds: KindScore::by_kind(scores),
+                no_match,
             })
         })
         .collect();
-    report.no_match = (!none.is_empty()).then(|| NoMatch {
-        phrases: none.len(),
-        accuracy: mean(none.iter().map(|&right| f64::from(right))),
-    });
+    report.no_match = NoMatch::of(none.iter().map(|n| !n.answered));
+    report.no_match_phrases = none;
     Ok(report)
+}
+
+/// Asks the phrases of one sequence.
+fn asked(
+    subject: &mut dyn Subject,
+    truths: &Truths<'_>,
+    (mode, ablate): (Mode, bool),
+    progress: &mut Progress<'_>,
+) -> Result<Asked, EvalError> {
+    let sequence = truths.sequence;
+    let (opened, first) = open(subject, truths)?;
+    let mut here = Asked::default();
+    for query in &sequence.queries {
+        let phrase = &query.phrase;
+        if query.referents.is_empty() {
+            let mut say = |how: &Ask| -> Result<NoMatchPhrase, EvalError> {
+                let answer = subject.ground(PROMPTED, phrase, how, &mut inner(progress))?;
+                Ok(NoMatchPhrase {
+                    name: sequence.name.clone(),
+                    phrase: phrase.clone(),
+                    kind: query.kind.clone(),
+                    answered: painted(first.size, &answer).area() > 0,
+                    confidence: best_confidence(&answer),
+                })
+            };
+            here.none.push(say(&Ask::default())?);
+            if ablate {
+                let how = Ask {
+                    text_alone: true,
+                    anchors: Vec::new(),
+                };
+                here.silent.push(!say(&how)?.answered);
+            }
+            continue;
+        }
+        let mut score = |how: &Ask| -> Result<SequenceScore, EvalError> {
+            let answer = subject.ground(PROMPTED, phrase, how, &mut inner(progress))?;
+            let found = answer.masks.iter().any(|m| !m.rle.is_empty());
+            let tracks = if found {
+                subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?
+            } else {
+                Vec::new()
+            };
+            let frames = (0..opened.frames, Void::LeftOut);
+            let frames = measure(truths, &query.referents, &tracks, frames)?;
+            let mut score = phrase_score(sequence, query, &first, &answer, &frames);
+            if how.text_alone {
+                // What was kept prompted nothing.
+                score.right_box = None;
+            }
+            Ok(score)
+        };
+        here.scores.push(score(&Ask::default())?);
+        if ablate {
+            let other = asks(truths, query, opened.frames)?;
+            for (scores, how) in here.changed.iter_mut().zip(&other) {
+                scores.push(score(how)?);
+            }
+        }
+    }
+    Ok(here)
+}
+
+/// The best confidence of what was offered.
+fn best_confidence(answer: &Answer) -> Option<f32> {
+    let all = answer.emission.proposals.iter().map(|p| p.confidence);
+    all.filter(|c| !c.is_nan()).max_by(f32::total_cmp)
 }
 
 /// The union of an answer's masks.
@@ -351,37 +422,56 @@ fn phrase_score(
         answered: Some(prediction.area() > 0),
         set_iou: Some(set_iou(first, &prediction, &query.referents)),
         j_corrected: None,
+        frames: frames.j.len(),
+        confidence: best_confidence(answer),
     }
 }
 
-fn mask_report(
+/// What [`MaskReport::frames_scored`] says of phrases.
+const ALL_FRAMES: &str = "every annotated frame";
+/// Of prompts.
+const INNER_FRAMES: &str = "annotated frames but the clip's first and last, as DAVIS does; all in clips of fewer than three";
+
+/// A report without scores.
+fn mask_report<T>(
     task: &str,
     model: String,
-    scores: &[SequenceScore],
-    failed: Vec<Failure>,
-    started: Instant,
+    frames_scored: &'static str,
+    run: &Run<T>,
 ) -> MaskReport {
-    let (j, f) = (
-        mean(scores.iter().map(|s| s.j)),
-        mean(scores.iter().map(|s| s.f)),
-    );
     MaskReport {
         schema: 1,
         task: task.to_owned(),
         model,
-        j,
-        f,
-        jf: f64::midpoint(j, f),
-        j_prompted: mean(scores.iter().map(|s| s.j_prompted)),
-        sequences: scores.to_vec(),
+        j: 0.0,
+        f: 0.0,
+        jf: 0.0,
+        j_prompted: 0.0,
+        sequences: Vec::new(),
+        no_match_phrases: Vec::new(),
+        frames_scored,
         kinds: BTreeMap::new(),
         all_kinds: None,
         no_match: None,
         ablations: Vec::new(),
         j_corrected: None,
         baselines: None,
-        failed,
-        secs: started.elapsed().as_secs_f64(),
+        failed: run.failed.clone(),
+        partial: run.stopped,
+        sequences_done: run.done(),
+        sequences_asked: run.asked,
+        secs: run.started.elapsed().as_secs_f64(),
+    }
+}
+
+impl MaskReport {
+    /// Takes the scores, and their means.
+    fn sum_up(&mut self, scores: Vec<SequenceScore>) {
+        self.j = mean(scores.iter().map(|s| s.j));
+        self.f = mean(scores.iter().map(|s| s.f));
+        self.jf = f64::midpoint(self.j, self.f);
+        self.j_prompted = mean(scores.iter().map(|s| s.j_prompted));
+        self.sequences = scores;
     }
 }
 
@@ -393,15 +483,14 @@ fn mask_report(
 /// that is scored counts as failed.
 ///
 /// # Errors
-/// [`EvalError::Cancelled`].
+/// [`EvalError::Cancelled`] if nothing was finished.
 pub fn vos(
     subject: &mut dyn Subject,
     sequences: &[Sequence],
     (given, mode, correct): (Given, Mode, bool),
     progress: &mut Progress<'_>,
 ) -> Result<MaskReport, EvalError> {
-    let started = Instant::now();
-    let (measured, failed) = each(sequences, progress, |truths, progress| {
+    let run = each(sequences, progress, |truths, progress| {
         let (opened, first) = open(subject, truths)?;
         let n = opened.frames;
         let scored = if n < 3 { 0..n } else { 1..n - 1 };
@@ -448,15 +537,19 @@ pub fn vos(
                 answered: None,
                 set_iou: None,
                 j_corrected: corrected,
+                frames: frames.j.len(),
+                confidence: None,
             };
             let fill = fill_boxes(truths, label, true_box, scored.clone())?;
             here.push((score, fill));
         }
         Ok(here)
     })?;
-    let (scores, fills): (Vec<_>, Vec<_>) = measured.into_iter().flatten().unzip();
-    let mut report = mask_report("vos", subject.name(), &scores, failed, started);
-    report.j_corrected = correct.then(|| mean(scores.iter().filter_map(|s| s.j_corrected)));
+    let mut report = mask_report("vos", subject.name(), INNER_FRAMES, &run);
+    let (scores, fills): (Vec<_>, Vec<_>) = run.measured.into_iter().flatten().unzip();
+    report.sum_up(scores);
+    let corrected = report.sequences.iter().filter_map(|s| s.j_corrected);
+    report.j_corrected = correct.then(|| mean(corrected));
     report.baselines = (!fills.is_empty()).then(|| Baselines {
         fill_box_j_prompted: mean(fills.iter().map(|b| b.fill_box_j_prompted)),
         fill_each_box_j: mean(fills.iter().map(|b| b.fill_each_box_j)),
@@ -585,6 +678,7 @@ fn box_answer(mask: FrameMask) -> Answer {
             tsf_tokens: 0,
             secs: 0.0,
             choosing: Choosing::default(),
+            by_hand: None,
         },
         masks: vec![mask],
     }
@@ -602,14 +696,13 @@ const TOP: [u32; 3] = [1, 10, 100];
 /// may meet several of them, where COCO's recall matches one to one.
 ///
 /// # Errors
-/// [`EvalError::Cancelled`].
+/// [`EvalError::Cancelled`] if nothing was finished.
 pub fn proposals(
     subject: &mut dyn Subject,
     sequences: &[Sequence],
     progress: &mut Progress<'_>,
 ) -> Result<ProposalReport, EvalError> {
-    let started = Instant::now();
-    let (measured, failed) = each(sequences, progress, |truths, progress| {
+    let run = each(sequences, progress, |truths, progress| {
         open(subject, truths)?;
         let mut here = Vec::new();
         let (mut frames, mut offered) = (0, 0);
@@ -642,7 +735,8 @@ pub fn proposals(
     })?;
     let (mut met, mut by_sequence) = (Vec::new(), BTreeMap::new());
     let (mut frames, mut offered) = (0, 0);
-    for (name, mut here, looked_at, given) in measured {
+    let (sequences_done, started) = (run.done(), run.started);
+    for (name, mut here, looked_at, given) in run.measured {
         let recall = mean(here.iter().map(|m: &Met| f64::from(m.all >= 0.5)));
         by_sequence.insert(name, recall);
         met.append(&mut here);
@@ -664,7 +758,10 @@ pub fn proposals(
         average_recall: mean((0..10).map(|i| recall(0.5 + 0.05 * f64::from(i)))),
         recall_50_at: at.collect(),
         sequences: by_sequence,
-        failed,
+        failed: run.failed,
+        partial: run.stopped,
+        sequences_done,
+        sequences_asked: run.asked,
         secs: started.elapsed().as_secs_f64(),
     })
 }

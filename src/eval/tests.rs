@@ -142,6 +142,7 @@ impl Model {
                 tsf_tokens: 0,
                 secs: 0.0,
                 choosing: Choosing::default(),
+                by_hand: None,
             },
             masks: masks.iter().map(mask_of).collect(),
         })
@@ -300,7 +301,8 @@ fn who_knows_the_truth_scores_one_everywhere() {
     assert_eq!(report.no_match.unwrap().phrases, 2);
     for kind in ["attribute", "plural"] {
         let k = report.kinds[kind];
-        assert_eq!((k.right_object, k.right_box, k.answered), (1.0, 1.0, 1.0));
+        assert_eq!((k.right_object, k.answered), (1.0, 1.0));
+        assert_eq!(k.right_box, Some(1.0));
         assert_eq!(k.set_50, 1.0);
     }
     assert!(!report.kinds.contains_key("no_match"));
@@ -350,7 +352,8 @@ fn oddity_37_a_long_clip_is_asked_about_once() {
 fn who_always_names_the_first_object_is_found_out() {
     let report = ask(Habit::Stubborn);
     let attribute = report.kinds["attribute"];
-    assert_eq!((attribute.right_object, attribute.right_box), (0.5, 0.5));
+    assert_eq!(attribute.right_object, 0.5);
+    assert_eq!(attribute.right_box, Some(0.5));
     let plural = report.kinds["plural"];
     assert_eq!((plural.right_object, plural.answered), (0.0, 1.0));
     assert_eq!((plural.set_50, attribute.set_50), (0.0, 0.5));
@@ -373,10 +376,8 @@ fn who_says_nothing_is_right_only_about_what_is_not_there() {
     assert_eq!((report.j, report.f), (0.0, 0.0));
     assert_eq!(report.no_match.unwrap().accuracy, 1.0);
     let all = report.all_kinds.unwrap();
-    assert_eq!(
-        (all.right_object, all.right_box, all.answered),
-        (0.0, 0.0, 0.0)
-    );
+    assert_eq!((all.right_object, all.answered), (0.0, 0.0));
+    assert_eq!(all.right_box, Some(0.0));
 }
 
 #[test]
@@ -386,6 +387,71 @@ fn a_clip_that_fails_is_listed_and_the_rest_is_measured() {
     assert_eq!(report.j, 1.0);
     assert_eq!(report.failed.len(), 1);
     assert_eq!(report.failed[0].name, "b");
+}
+
+/// A description that cannot be read, or masks that are missing, ended the whole run.
+#[test]
+fn a_clip_that_cannot_be_read_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), FRAMES);
+    fs::write(dir.path().join("a/clip.json"), "{").unwrap();
+    let failed = || {
+        let all = open(dir.path(), "synth", None, None).unwrap();
+        let mut model = Model::new(Habit::Oracle);
+        let how = (Mode::Track, false);
+        rvos(&mut model, &all, how, &mut Progress::silent()).unwrap()
+    };
+    let report = failed();
+    assert_eq!((report.failed.len(), report.sequences.len()), (1, 3));
+    assert!(report.failed[0].error.contains("clip.json"));
+    fs::remove_dir_all(dir.path().join("b/masks")).unwrap();
+    let names: Vec<String> = failed().failed.into_iter().map(|f| f.name).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
+/// The entry without `[BOX]` told how good the boxes are that it did not use, and which phrases of nothing were answered was told
+/// nowhere.
+#[test]
+fn an_ablation_has_its_own_figures_and_phrases_of_nothing_their_rows() {
+    let report = ask(Habit::Stubborn);
+    let [no_boxes, anchored] = &report.ablations[..] else {
+        panic!("two changes, not {}", report.ablations.len());
+    };
+    assert_eq!(no_boxes.all.right_box, None);
+    assert!(anchored.all.right_box.is_some());
+    assert_eq!(no_boxes.kinds["plural"].phrases, 2);
+    // Asked without boxes it says nothing, and then it is right.
+    assert_eq!(no_boxes.no_match.unwrap().accuracy, 1.0);
+    assert_eq!(anchored.no_match, None);
+    let [first, _] = &report.no_match_phrases[..] else {
+        panic!("two phrases, not {}", report.no_match_phrases.len());
+    };
+    assert_eq!(
+        (
+            first.name.as_str(),
+            first.phrase.as_str(),
+            first.kind.as_str()
+        ),
+        ("a", "the square", "no_match")
+    );
+    assert!(first.answered && first.confidence == Some(0.9));
+    let silent = ask(Habit::Silent);
+    assert!(silent.no_match_phrases.iter().all(|n| !n.answered));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["ablations"][0]["all"].get("right_box"), None);
+    assert_eq!(json["no_match_phrases"][0]["answered"], true);
+    assert_eq!(json["partial"], false);
+}
+
+#[test]
+fn a_report_says_which_frames_it_scores() {
+    let by_phrase = ask(Habit::Oracle);
+    assert_eq!(by_phrase.frames_scored, "every annotated frame");
+    assert_eq!(by_phrase.sequences[0].frames, FRAMES as usize);
+    let (_dir, all) = sequences();
+    let by_box = by_boxes(Habit::Oracle, FRAMES, &all);
+    assert!(by_box.frames_scored.contains("first and last"));
+    assert_eq!(by_box.sequences[0].frames, FRAMES as usize - 2);
 }
 
 #[test]
@@ -399,8 +465,8 @@ fn a_clip_that_fails_half_way_counts_for_nothing() {
         patience,
         ..Model::new(Habit::Oracle)
     };
-    // A clip's ten questions, and five of the next clip's.
-    let report = rvos(&mut model(15), &all, (Mode::Track, true), silent).unwrap();
+    // A clip's eleven questions, and five of the next clip's.
+    let report = rvos(&mut model(16), &all, (Mode::Track, true), silent).unwrap();
     assert_eq!((report.sequences.len(), report.jf), (3, 1.0));
     assert_eq!(report.no_match.unwrap().phrases, 1);
     for change in &report.ablations {
@@ -476,8 +542,16 @@ fn a_stop_ends_a_run_and_a_dataset_without_phrases_is_refused() {
         }
     });
     let mut model = Model::new(Habit::Oracle);
-    let stopped = rvos(&mut model, &all, (Mode::Track, false), &mut progress);
-    assert!(matches!(stopped, Err(EvalError::Cancelled(_))));
+    let stopped = rvos(&mut model, &all, (Mode::Track, false), &mut progress).unwrap();
+    assert!(stopped.partial && stopped.failed.is_empty());
+    assert_eq!((stopped.sequences_done, stopped.sequences_asked), (1, 2));
+    assert_eq!((stopped.sequences.len(), stopped.j), (3, 1.0));
+    // With nothing finished there is nothing to report.
+    let stop = CancelToken::default();
+    stop.cancel();
+    let at_once = &mut Progress::new(stop, |_, _, _| {});
+    let nothing = rvos(&mut model, &all, (Mode::Track, false), at_once);
+    assert!(matches!(nothing, Err(EvalError::Cancelled(_))));
     for sequence in &mut all {
         sequence.queries.clear();
     }
@@ -505,10 +579,8 @@ fn datasets_are_opened_by_name() {
     let masks = davis.join("Annotations/480p/one");
     let images = davis.join("JPEGImages/480p/one");
     fs::create_dir_all(&masks).unwrap();
-    assert!(matches!(
-        open(&davis, "davis", None, None),
-        Err(EvalError::Unusable(_))
-    ));
+    let without = &open(&davis, "davis", None, None).unwrap()[0];
+    assert_eq!(without.unusable.as_deref(), Some("it has no images"));
     fs::create_dir_all(&images).unwrap();
     for f in 0..2 {
         let grey = image::GrayImage::from_fn(24, 16, |x, _| image::Luma([u8::from(x > 9) * 255]));
@@ -657,7 +729,8 @@ fn a_split_names_its_sequences_and_a_bad_one_fails_alone() {
     assert!(report.failed[0].error.contains("00009"));
     // Beyond a limit nothing need be whole.
     fs::remove_dir_all(dir.path().join("JPEGImages/480p/c")).unwrap();
-    assert!(open(dir.path(), "davis", None, None).is_err());
+    let all = open(dir.path(), "davis", None, None).unwrap();
+    assert!(all[0].unusable.is_none() && all[2].unusable.is_some());
     let limited = |n: usize| open(dir.path(), "davis", None, Some(n)).unwrap().len();
     assert_eq!([limited(0), limited(1), limited(2)], [0, 1, 2]);
 }

@@ -21,11 +21,13 @@ use super::{
         Annotation, Counts, File, Image, Info, Segmentation, Track, Video, categories, plain_kept,
         provenance_of, provenance_text,
     },
-    file_name, file_stem, files_with, images_in, jpeg, loss, write_file,
+    file_name, file_stem, files_with, images_in, loss,
+    originals::Originals,
+    write_file,
 };
 use crate::project::{
     Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
-    VideoInfo,
+    VideoInfo, counted, were,
 };
 
 /// Frame rate of datasets that do not say.
@@ -156,13 +158,13 @@ impl Format for Coco {
             .map(|i| (i.file_name, FrameIndex(i.frame_index.unwrap_or(0))))
             .collect();
         let total = frames.len() as u64;
+        let originals = Originals::of(job.doc, job.options);
         for (done, (name, frame)) in frames.into_iter().enumerate() {
             job.step(done as u64, total)?;
-            let Some(read) = &mut job.images else {
+            let Some(image) = originals.image(job, frame)? else {
                 break;
             };
-            let rgb = read(frame).map_err(|reason| FormatError::Frame { frame, reason })?;
-            write_file(&job.dir.join("images").join(name), &jpeg(&rgb, frame)?)?;
+            write_file(&job.dir.join("images").join(name), &image)?;
         }
         Ok(())
     }
@@ -350,13 +352,13 @@ impl<'a> Reading<'a> {
             }
         }
         if loose > 0 {
-            self.warnings.push(format!(
-                "{loose} annotations have no track: each became an object of its own"
-            ));
+            let what = counted(loose, "annotation");
+            let what = format!("{what} without a track: each became an object of its own");
+            self.warnings.push(what);
         }
         if crowds > 0 {
-            self.warnings
-                .push(format!("{crowds} crowd regions were left out"));
+            let (what, were) = (counted(crowds, "crowd region"), were(crowds));
+            self.warnings.push(format!("{what} {were} left out"));
         }
         Ok(Imported {
             document: doc,

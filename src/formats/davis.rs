@@ -18,12 +18,14 @@ use std::{
 
 use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, PUT_VIDEO, Watcher,
-    file_name, file_stem, files_with, folders_in, images_in, jpeg,
+    file_name, file_stem, files_with, folders_in, images_in,
     labels::{self, Remark, Remarks, VOID},
-    loss, write_file,
+    loss,
+    originals::Originals,
+    write_file,
 };
 use crate::project::{
-    Bitmap, Document, FrameIndex, FrameMask, ObjectId, Rle, Size, Thresholds, VideoInfo,
+    Bitmap, Document, FrameIndex, FrameMask, ObjectId, Rle, Size, Thresholds, VideoInfo, counted,
 };
 
 /// Objects that the format has numbers for: 1 to 254.
@@ -294,7 +296,7 @@ fn paint(data: &mut [u8], rle: &Rle, label: u8) {
 }
 
 /// As wide as the last of `frames` needs, so that names sort like frames for whoever sorts them by letters.
-fn frame_name(frame: u32, frames: u32) -> String {
+pub(super) fn frame_name(frame: u32, frames: u32) -> String {
     let width = frames.saturating_sub(1).to_string().len().max(5);
     format!("{frame:0width$}")
 }
@@ -385,6 +387,7 @@ impl Format for Davis {
         let images = job.dir.join("JPEGImages/480p").join(&name);
         let list = format!("ImageSets/2017/{}.txt", options.split_name());
         write_file(&job.dir.join(list), format!("{name}\n").as_bytes())?;
+        let originals = Originals::of(doc, options);
         for frame in 0..doc.video.frames {
             job.step(u64::from(frame), u64::from(doc.video.frames))?;
             let index = FrameIndex(frame);
@@ -395,13 +398,8 @@ impl Format for Davis {
             let bytes = labels::encode_with(doc.video.size, &data, &remarks)
                 .map_err(|reason| FormatError::damaged(&path, reason))?;
             write_file(&path, &bytes)?;
-            if let Some(read) = &mut job.images {
-                let rgb = read(index).map_err(|reason| FormatError::Frame {
-                    frame: index,
-                    reason,
-                })?;
-                let path = images.join(stem + ".jpg");
-                write_file(&path, &jpeg(&rgb, index)?)?;
+            if let Some(image) = originals.image(job, index)? {
+                write_file(&images.join(stem + ".jpg"), &image)?;
             }
         }
         Ok(())
@@ -469,7 +467,8 @@ fn read_sequence(
         }
         let present: BTreeSet<u8> = map.data.iter().copied().collect();
         if present.contains(&VOID) {
-            void_frames += 1;
+            // One that is void as a whole says nothing, and so nothing of it is left out.
+            void_frames += u32::from(present.len() > 1);
         } else {
             decided.push(frame);
         }
@@ -506,7 +505,8 @@ fn read_sequence(
     }
     if void_frames > 0 {
         warnings.push(format!(
-            "{void_frames} frames have void pixels, which were left out"
+            "the void pixels of {} were left out",
+            counted(void_frames, "frame")
         ));
     }
     if sequence.images.is_none() {
@@ -600,6 +600,23 @@ mod tests {
             object.frames.retain(|_, m| m.anchor);
         }
         assert_eq!(facts(&back), facts(&doc));
+    }
+
+    /// Whoever came back from a dataset of ours was told of a loss where nobody had looked.
+    #[test]
+    fn a_frame_that_is_void_as_a_whole_is_no_loss() {
+        let (_dir, out) = place();
+        let folder = out.join("Annotations/480p/shot");
+        let all = |label: u8| vec![label; S.area() as usize];
+        let mut part = all(1);
+        part[0] = VOID;
+        for (frame, data) in [all(1), all(VOID), part].iter().enumerate() {
+            let bytes = labels::encode(S, data).unwrap();
+            write_file(&folder.join(format!("{frame:05}.png")), &bytes).unwrap();
+        }
+        let said = import(&Davis, &out, None).unwrap().warnings;
+        assert_eq!(said[0], "the void pixels of 1 frame were left out");
+        assert_eq!(said.len(), 2, "and that there are no images: {said:?}");
     }
 
     /// Its mask is under another one's: it is not absent.

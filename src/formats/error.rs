@@ -25,6 +25,14 @@ pub enum FormatError {
     /// The wanted place holds the video, which would go with what is replaced.
     #[error("the output folder holds the video that the masks belong to and was not replaced; choose another place: {}", .0.display())]
     HoldsVideo(PathBuf),
+    /// The wanted place holds the export of another video, whose masks and images would go.
+    #[error("the output folder holds the export of another video ({found}) and was not replaced; choose another place, or remove that first: {}", path.display())]
+    OtherVideo {
+        /// The other video in a few words.
+        found: String,
+        /// The folder.
+        path: PathBuf,
+    },
     /// The wanted place is where the program runs: a folder is given its name from outside.
     #[error("the output folder is the current one, or holds it; name a folder in it: {}", .0.display())]
     Here(PathBuf),

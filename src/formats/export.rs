@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Existing, ExportJob, ExportOptions, Format, FormatError, FrameReader, Kept, Loss, Watcher,
-    manifest,
+    clip_name, manifest, plain_name,
 };
-use crate::project::Document;
+use crate::project::{Document, counted};
 
 /// What an export did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,7 @@ pub fn export<'a>(
     // Refused at the door, before the long work.
     may_take_place(format, out, options.existing)?;
     must_not_go(doc, out, options)?;
+    must_be_of_the_same_video(doc, format, out, options)?;
     let (kept, losses) = format.plan(doc, options)?;
     let sequence = options.sequence_name(doc);
 
@@ -70,13 +73,16 @@ pub fn export<'a>(
     job.step(all, all)?;
     let mut reading = |_, _| (job.watch)(all, all);
     read_back(format, &dir, &sequence, doc, &kept, &mut reading)?;
-    manifest::write(&dir, format.name()).map_err(|e| FormatError::io(&dir, &e))?;
+    let of = serde_json::to_string(&Origin::of(doc)).ok();
+    manifest::write_about(&dir, format.name(), of.as_deref())
+        .map_err(|e| FormatError::io(&dir, &e))?;
     job.step(all, all)?;
 
     let old = temporary.path().join("old");
     if out.exists() {
         may_take_place(format, out, options.existing)?;
         must_not_go(doc, out, options)?;
+        must_be_of_the_same_video(doc, format, out, options)?;
         fs::rename(out, &old).map_err(|e| FormatError::io(out, &e))?;
     }
     if let Err(e) = fs::rename(&dir, out) {
@@ -157,6 +163,71 @@ fn must_not_go(doc: &Document, out: &Path, options: &ExportOptions) -> Result<()
         return Err(FormatError::HoldsVideo(out.to_path_buf()));
     }
     Ok(())
+}
+
+/// Which video an export is of, in the list of its files.
+#[derive(Debug, Serialize, Deserialize)]
+struct Origin {
+    /// Name of the clip as a folder name.
+    clip: String,
+    width: u32,
+    height: u32,
+    frames: u32,
+    hash: String,
+}
+
+impl Origin {
+    fn of(doc: &Document) -> Self {
+        let v = &doc.video;
+        Self {
+            clip: plain_name(clip_name(&v.path), "video"),
+            width: v.size.width,
+            height: v.size.height,
+            frames: v.frames,
+            hash: v.hash.clone(),
+        }
+    }
+
+    /// Whether the content is another one, as far as is known; by name where it is not.
+    fn is_other(&self, than: &Self) -> bool {
+        let shape = |o: &Self| (o.width, o.height, o.frames);
+        let known = !self.hash.is_empty() && !than.hash.is_empty();
+        let differs = if known {
+            self.hash != than.hash
+        } else {
+            self.clip != than.clip
+        };
+        shape(self) != shape(than) || differs
+    }
+}
+
+/// Refuses an `out` that holds an earlier export of another video. One that does not say which it is of is told by the names
+/// of its sequences.
+fn must_be_of_the_same_video(
+    doc: &Document,
+    format: &dyn Format,
+    out: &Path,
+    options: &ExportOptions,
+) -> Result<(), FormatError> {
+    let said = manifest::about(out).map_err(|e| FormatError::io(out, &e))?;
+    let found = match said.and_then(|text| serde_json::from_str::<Origin>(&text).ok()) {
+        Some(there) => there.is_other(&Origin::of(doc)).then(|| {
+            let (frames, size) = (counted(there.frames, "frame"), (there.width, there.height));
+            format!("{}, {frames} of {}×{} pixels", there.clip, size.0, size.1)
+        }),
+        None => {
+            let mut names = format.sequences(out).unwrap_or_default();
+            names.retain(|name| *name != options.sequence_name(doc));
+            (!names.is_empty()).then(|| names.join(", "))
+        }
+    };
+    match found {
+        None => Ok(()),
+        Some(found) => Err(FormatError::OtherVideo {
+            found,
+            path: out.to_path_buf(),
+        }),
+    }
 }
 
 fn read_back(

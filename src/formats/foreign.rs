@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use super::{
-    Coco, Davis, Existing, ExportOptions, Format, FormatError, Rgb, clip_name, davis, export,
-    import, labels,
+    Coco, Davis, Existing, ExportOptions, Format, FormatError, Mevis, Rgb, YoutubeVis, clip_name,
+    davis, export, import, labels, manifest,
     tests::{S, art, document, mask, place, run},
 };
 use crate::project::{Document, FrameIndex, Provenance};
@@ -90,6 +90,97 @@ fn an_export_never_takes_the_place_of_the_video_it_is_of() {
     );
     assert!(Path::new(&doc.video.path).join("00002.jpg").exists());
     run(&elsewhere, &Davis, &out, &replace).unwrap();
+}
+
+/// Whoever exported a second clip to the folder of the first lost the first one's images.
+#[test]
+fn an_export_never_takes_the_place_of_another_videos() {
+    let replace = ExportOptions {
+        existing: Existing::Replace,
+        ..ExportOptions::default()
+    };
+    let doc = document();
+    let (_dir, out) = place();
+    with_images(&doc, &Davis, &out);
+    let image = out.join("JPEGImages/480p/my_clip/00002.jpg");
+    let refused_for = |doc: &Document, found: &str| match run(doc, &Davis, &out, &replace) {
+        Err(FormatError::OtherVideo { found: named, .. }) => assert_eq!(named, found),
+        other => panic!("{other:?}"),
+    };
+    let named = "my_clip, 3 frames of 7×5 pixels";
+    // Another file of the same name and shape, one of another length, and one that is called otherwise where no content is
+    // known.
+    let mut other = doc.clone();
+    other.video.hash = "11ff".to_owned();
+    refused_for(&other, named);
+    other.video.hash = String::new();
+    other.video.path = "/somewhere/else.mp4".to_owned();
+    refused_for(&other, named);
+    other.video = doc.video.clone();
+    other.video.frames = 4;
+    refused_for(&other, named);
+    assert!(image.exists());
+    // An export that does not say which video it is of is told by its sequences.
+    let list = out.join(manifest::MANIFEST);
+    let text = fs::read_to_string(&list).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with("# ")).collect();
+    assert_eq!(lines.len() + 1, text.lines().count());
+    fs::write(&list, lines.join("\n")).unwrap();
+    other.video.path = "/somewhere/else.mp4".to_owned();
+    refused_for(&other, "my_clip");
+    assert!(image.exists());
+    run(&doc, &Davis, &out, &replace).unwrap();
+    // The same content under another name is the same video.
+    other.video = doc.video.clone();
+    other.video.path = "/somewhere/else.mp4".to_owned();
+    run(&other, &Davis, &out, &replace).unwrap();
+}
+
+/// Each export packed them anew, and each time they lost a little.
+#[test]
+fn images_that_are_jpegs_already_go_along_byte_for_byte() {
+    let (dir, _) = place();
+    let clip = dir.path().join("clip");
+    fs::create_dir(&clip).unwrap();
+    let mut doc = document();
+    doc.video.path = clip.display().to_string();
+    let file = |f: u32| clip.join(format!("{f:05}.{}", if f == 2 { "png" } else { "jpg" }));
+    for f in 0..3 {
+        let shade = image::Luma([90 + f as u8]);
+        let grey = image::GrayImage::from_pixel(S.width, S.height, shade);
+        grey.save(file(f)).unwrap();
+    }
+    let options = ExportOptions {
+        video: Some(clip.clone()),
+        ..ExportOptions::default()
+    };
+    let formats: [&dyn Format; 4] = [&Davis, &Mevis, &YoutubeVis, &Coco];
+    for format in formats {
+        let mut asked = 0;
+        let mut read = |_: FrameIndex| {
+            asked += 1;
+            Ok(Rgb {
+                size: S,
+                data: vec![10; 7 * 5 * 3],
+            })
+        };
+        let out = dir.path().join(format.name());
+        let watch = &mut |_, _| true;
+        export(&doc, format, &out, &options, Some(&mut read), watch).unwrap();
+        assert_eq!(
+            asked,
+            3,
+            "{}: what cannot be read is no image",
+            format.name()
+        );
+        let video = import(format, &out, None).unwrap().document.video;
+        let of = |f: u32| fs::read(Path::new(&video.path).join(format!("{f:05}.jpg"))).unwrap();
+        for f in [0, 1] {
+            assert!(of(f) == fs::read(file(f)).unwrap(), "{} {f}", format.name());
+        }
+        // What is no JPEG becomes one.
+        assert!(of(2).starts_with(b"\xff\xd8"), "{}", format.name());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::project::{Document, FrameIndex, FrameMask, Object, ObjectId};
+use crate::project::{Document, FrameIndex, FrameMask, Object, ObjectId, counted, were};
 
 /// Something of the document that the written dataset does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Whether it was asked for: then the format is not to blame.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, Self::Unverified { .. })
+    }
+
     /// Whether masks, or pixels of them, are missing that were to be exported.
     pub fn takes_masks(&self) -> bool {
         matches!(
@@ -67,62 +72,75 @@ impl Loss {
     }
 }
 
+/// The objects by their numbers.
+fn named(ids: &[ObjectId]) -> String {
+    let numbers: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+    let s = if ids.len() == 1 { "" } else { "s" };
+    format!("object{s} {}", numbers.join(", "))
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Overlap { pixels, frames } => write!(
                 f,
-                "overlapping objects: {pixels} pixels on {frames} frames went to the later object of the list"
+                "overlapping objects: {} on {} went to the later object of the list",
+                counted(*pixels, "pixel"),
+                counted(*frames, "frame")
             ),
-            Self::TooManyObjects { left_out, limit } => {
-                write!(
-                    f,
-                    "{left_out} objects were left out: the format has ids for {limit}"
-                )
-            }
+            Self::TooManyObjects { left_out, limit } => write!(
+                f,
+                "{} {} left out: the format has ids for {limit}",
+                counted(*left_out, "object"),
+                were(*left_out)
+            ),
             Self::AbsentFromFirstFrame(ids) => {
-                let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+                let one = ids.len() == 1;
+                let (is, it) = if one { ("is", "it") } else { ("are", "them") };
                 write!(
                     f,
-                    "objects {} are not on the first frame: the official scorer will not see them",
-                    ids.join(", ")
+                    "{} {is} not on the first frame: the official scorer will not see {it}",
+                    named(ids)
                 )
             }
-            Self::Phrases { objects } => {
-                write!(
-                    f,
-                    "the phrases and names of {objects} objects have no place"
-                )
-            }
+            Self::Phrases { objects } => write!(
+                f,
+                "the phrases and names of {} have no place",
+                counted(*objects, "object")
+            ),
             Self::WithoutPhrase(ids) => {
-                let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+                let has = if ids.len() == 1 { "has" } else { "have" };
                 write!(
                     f,
-                    "objects {} have no phrase: their masks are there, but no expression leads to them",
-                    ids.join(", ")
+                    "{} {has} no phrase: the masks are there, but no expression leads to them",
+                    named(ids)
                 )
             }
-            Self::Scores { masks } => {
-                write!(
-                    f,
-                    "the scores and provenance of {masks} masks have no place"
-                )
-            }
+            Self::Scores { masks } => write!(
+                f,
+                "the scores and provenance of {} have no place",
+                counted(*masks, "mask")
+            ),
             Self::Absences { masks } => write!(
                 f,
-                "{masks} times an object is known to be absent: the format cannot tell that from not looked at"
+                "{} an object is known to be absent: the format cannot tell that from not looked at",
+                counted(*masks, "time")
             ),
             Self::NotLookedAt { times } => write!(
                 f,
-                "{times} times an object was not looked at on a frame: the format cannot tell that from absent"
+                "{} an object was not looked at on a frame: the format cannot tell that from absent",
+                counted(*times, "time")
             ),
             Self::Emissions { emissions } => write!(
                 f,
-                "{emissions} emissions of the model (words, proposals, scores) have no place"
+                "the words, proposals and scores of {} have no place",
+                counted(*emissions, "emission")
             ),
             Self::Unverified { masks } => write!(
                 f,
-                "{masks} masks that nobody made or accepted were left out, as asked"
+                "{} that nobody made or accepted {} left out, as asked",
+                counted(*masks, "mask"),
+                were(*masks)
             ),
         }
     }
@@ -171,4 +189,33 @@ pub(super) fn not_looked_at<'a>(
     };
     let times: usize = objects.map(|o| frames.len() - told(o)).sum();
     (times > 0).then_some(Loss::NotLookedAt { times })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_of_one_thing_is_told_as_one() {
+        let one = [
+            Loss::Overlap {
+                pixels: 1,
+                frames: 1,
+            },
+            Loss::AbsentFromFirstFrame(vec![ObjectId(3)]),
+            Loss::WithoutPhrase(vec![ObjectId(3)]),
+            Loss::Unverified { masks: 1 },
+        ];
+        let said = one.map(|loss| loss.to_string());
+        assert!(said[0].contains("1 pixel on 1 frame went"), "{}", said[0]);
+        assert!(said[1].starts_with("object 3 is not"), "{}", said[1]);
+        assert!(said[2].starts_with("object 3 has no"), "{}", said[2]);
+        assert!(
+            said[3].starts_with("1 mask that nobody made or accepted was"),
+            "{}",
+            said[3]
+        );
+        let several = Loss::WithoutPhrase(vec![ObjectId(3), ObjectId(7)]);
+        assert!(several.to_string().starts_with("objects 3, 7 have no"));
+    }
 }

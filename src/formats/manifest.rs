@@ -10,6 +10,27 @@ use std::{
 /// Name of the list.
 pub const MANIFEST: &str = ".sparrow-files";
 
+/// How the line begins that says what the folder is of.
+const ABOUT: &str = "# ";
+
+/// What the folder is of, if its list says so.
+///
+/// # Errors
+/// If the list cannot be read.
+pub fn about(dir: &Path) -> io::Result<Option<String>> {
+    let second = lines(dir)?.into_iter().nth(1);
+    Ok(second.and_then(|line| line.strip_prefix(ABOUT).map(str::to_owned)))
+}
+
+/// The list's lines, none without a list.
+fn lines(dir: &Path) -> io::Result<Vec<String>> {
+    match fs::read_to_string(dir.join(MANIFEST)) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Every file below a folder, relative to it, except lists of this kind.
 fn files(dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut out = BTreeSet::new();
@@ -33,7 +54,18 @@ fn files(dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
 /// # Errors
 /// If the folder cannot be read or the list not be written.
 pub fn write(dir: &Path, kind: &str) -> io::Result<()> {
+    write_about(dir, kind, None)
+}
+
+/// [`write`] with a line on what the folder is of, which [`about`] gives back.
+///
+/// # Errors
+/// If the folder cannot be read or the list not be written.
+pub fn write_about(dir: &Path, kind: &str, about: Option<&str>) -> io::Result<()> {
     let mut text = format!("{kind}\n");
+    if let Some(about) = about {
+        text += &format!("{ABOUT}{about}\n");
+    }
     for path in files(dir)? {
         text += &format!("{}\n", path.display());
     }
@@ -46,16 +78,10 @@ pub fn write(dir: &Path, kind: &str) -> io::Result<()> {
 /// # Errors
 /// If the folder or its list cannot be read.
 pub fn foreign(dir: &Path, kind: &str, within: &[&str]) -> io::Result<Option<PathBuf>> {
-    let text = match fs::read_to_string(dir.join(MANIFEST)) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(e),
-    };
-    let mut lines = text.lines();
-    let ours: BTreeSet<&str> = if lines.next() == Some(kind) {
-        lines.collect()
-    } else {
-        BTreeSet::new()
+    let lines = lines(dir)?;
+    let ours: BTreeSet<&str> = match lines.split_first() {
+        Some((first, names)) if first == kind => names.iter().map(String::as_str).collect(),
+        _ => BTreeSet::new(),
     };
     let counts = |p: &PathBuf| within.is_empty() || within.iter().any(|w| p.starts_with(w));
     Ok(files(dir)?
@@ -88,5 +114,17 @@ mod tests {
         );
         assert!(foreign(dir.path(), "b", &[]).unwrap().is_some());
         assert_eq!(foreign(dir.path(), "b", &["other"]).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_folder_is_of_is_no_file_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(about(dir.path()).unwrap(), None);
+        fs::write(dir.path().join("1.png"), b"1").unwrap();
+        write(dir.path(), "a").unwrap();
+        assert_eq!(about(dir.path()).unwrap(), None);
+        write_about(dir.path(), "a", Some("a clip")).unwrap();
+        assert_eq!(about(dir.path()).unwrap().as_deref(), Some("a clip"));
+        assert_eq!(foreign(dir.path(), "a", &[]).unwrap(), None);
     }
 }

@@ -17,10 +17,12 @@ use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, PUT_VIDEO,
     Watcher,
     coco_json::{Counts, Segmentation, Unverified, mask_of, plain_kept, unverified},
-    folders_in, jpeg, loss, write_file,
+    folders_in, loss,
+    originals::Originals,
+    write_file,
 };
 use crate::project::{
-    Document, FrameIndex, FrameMask, Object, ObjectId, Size, Thresholds, VideoInfo,
+    Document, FrameIndex, FrameMask, Object, ObjectId, Size, Thresholds, VideoInfo, counted, were,
 };
 
 /// The expressions of a split.
@@ -208,15 +210,13 @@ impl Format for Mevis {
         to_json(&split.join(EXPRESSIONS), &meta(doc, &name, options))?;
         to_json(&split.join(MASKS), &masks(doc, options))?;
         let images = split.join("JPEGImages").join(&name);
+        let originals = Originals::of(doc, options);
         for frame in 0..doc.video.frames {
             job.step(u64::from(frame), u64::from(doc.video.frames))?;
-            let Some(read) = &mut job.images else {
+            let Some(image) = originals.image(job, FrameIndex(frame))? else {
                 break;
             };
-            let frame = FrameIndex(frame);
-            let rgb = read(frame).map_err(|reason| FormatError::Frame { frame, reason })?;
-            let path = images.join(frame_name(frame.0) + ".jpg");
-            write_file(&path, &jpeg(&rgb, frame)?)?;
+            write_file(&images.join(frame_name(frame) + ".jpg"), &image)?;
         }
         Ok(())
     }
@@ -271,8 +271,9 @@ fn read_video(
         }
     }
     if more > 0 {
+        let (what, were) = (counted(more, "further expression"), were(more));
         warnings.push(format!(
-            "objects keep one phrase each; {more} further expressions of them were left out"
+            "objects keep one phrase each; {what} of them {were} left out"
         ));
     }
     let mut ids: BTreeSet<u64> = phrases.keys().copied().collect();

@@ -14,7 +14,9 @@ mod foreign;
 pub mod labels;
 mod loss;
 pub mod manifest;
+pub mod mattes;
 pub mod mevis;
+mod originals;
 mod polygon;
 pub mod synth;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use davis::Davis;
 pub use error::FormatError;
 pub use export::{ExportReport, export};
 pub use loss::Loss;
+pub use mattes::Mattes;
 pub use mevis::Mevis;
 pub use polygon::fill as fill_polygon;
 pub use youtube_vis::YoutubeVis;
@@ -55,7 +58,8 @@ pub enum Existing {
     /// Leave it and fail.
     #[default]
     Refuse,
-    /// Put the new export in the place of an earlier one. A folder that holds anything else is never replaced.
+    /// Put the new export in the place of an earlier one of the same video. A folder that holds anything else is never
+    /// replaced.
     Replace,
 }
 
@@ -219,7 +223,7 @@ pub trait Format: Sync {
 }
 
 /// Every format.
-pub const FORMATS: &[&dyn Format] = &[&Coco, &Davis, &Mevis, &YoutubeVis];
+pub const FORMATS: &[&dyn Format] = &[&Coco, &Davis, &Mattes, &Mevis, &YoutubeVis];
 
 /// The format of that name.
 ///
@@ -233,14 +237,32 @@ pub fn by_name(name: &str) -> Result<&'static dyn Format, FormatError> {
         .ok_or_else(|| FormatError::UnknownFormat(name.to_owned()))
 }
 
-/// The format of the dataset at `path`, a folder or a file, if it is one, and its sequences, one at least. What several could
-/// read is the one's that asks for most.
+/// The format of the dataset at `path`, a folder or a JSON file, if it is one, and its sequences, one at least. A folder of
+/// images is a clip, whatever lies beside them. What several formats could read is the one's that asks for most.
 pub fn detect(path: &Path) -> Option<(&'static dyn Format, Vec<String>)> {
+    let is_json = || {
+        let ending = path.extension();
+        ending.is_some_and(|e| e.eq_ignore_ascii_case("json"))
+    };
+    let may_be = if path.is_dir() {
+        !images_in(path).is_ok_and(|images| !images.is_empty())
+    } else {
+        is_json()
+    };
+    if !may_be {
+        return None;
+    }
     let by_demands: [&'static dyn Format; 4] = [&Davis, &Mevis, &YoutubeVis, &Coco];
-    by_demands.into_iter().find_map(|format| {
+    let named = |format: &'static dyn Format| {
         let names = format.sequences(path).ok()?;
         (!names.is_empty()).then_some((format, names))
-    })
+    };
+    // A list of ours says what it is; folders without one are mattes only where they are nothing else.
+    if mattes::has_list(path) {
+        return named(&Mattes);
+    }
+    let found = by_demands.into_iter().find_map(named);
+    found.or_else(|| named(&Mattes).filter(|_| mattes::looks_like_mattes(path)))
 }
 
 /// Reads a dataset's only sequence, or the one named.

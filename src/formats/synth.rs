@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{FormatError, file_name, files_with, folders_in};
+use crate::project::counted;
 
 /// A referring phrase and its answer.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -81,10 +82,21 @@ impl SynthClip {
 /// # Errors
 /// [`FormatError`] if there is none, or a description cannot be read.
 pub fn clips(root: &Path) -> Result<Vec<SynthClip>, FormatError> {
+    each(root)?.into_iter().map(|(_, clip)| clip).collect()
+}
+
+/// What stands in a folder of this name.
+pub type Named = (String, Result<SynthClip, FormatError>);
+
+/// The clips of a folder by their folders' names, sorted; one that cannot be read spoils no other.
+///
+/// # Errors
+/// [`FormatError`] if there is none.
+pub fn each(root: &Path) -> Result<Vec<Named>, FormatError> {
     let dirs = folders_in(root)
         .into_iter()
         .filter(|d| d.join("clip.json").is_file());
-    let clips: Vec<SynthClip> = dirs.map(|d| clip(&d)).collect::<Result<_, _>>()?;
+    let clips: Vec<_> = dirs.map(|d| (file_name(&d), clip(&d))).collect();
     if clips.is_empty() {
         return Err(FormatError::NotADataset {
             format: "synth",
@@ -106,7 +118,8 @@ fn clip(dir: &Path) -> Result<SynthClip, FormatError> {
     }
     let masks = files_with(&dir.join("masks"), &["png"])?;
     if masks.len() != file.frames as usize {
-        let what = format!("{} masks for {} frames", masks.len(), file.frames);
+        let frames = counted(file.frames, "frame");
+        let what = format!("{} for {frames}", counted(masks.len(), "mask"));
         return Err(FormatError::damaged(&path, what));
     }
     Ok(SynthClip {

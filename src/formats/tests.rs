@@ -367,7 +367,6 @@ fn davis_claims_no_background_where_nobody_looked() {
     }
     assert!(labels(4).iter().all(|&v| v == 0), "A is known to be absent");
     let back = import(&Davis, &out, None).unwrap();
-    assert!(back.warnings[0].starts_with("2 frames have void pixels"));
     let a = &back.document.objects[0].frames;
     let looked_at: Vec<u32> = a.keys().map(|f| f.0).collect();
     assert_eq!(looked_at, [1, 2, 3, 4], "nothing is vouched for elsewhere");
@@ -467,7 +466,6 @@ fn verified_only_keeps_anchors_and_claims_nothing_about_the_rest() {
     assert!(at(1).data.iter().all(|&v| v == labels::VOID));
     let back = import(&Davis, &out, None).unwrap();
     assert_eq!(back.document.objects[0].frames.len(), 1);
-    assert!(back.warnings[0].contains("void"));
 }
 
 #[test]

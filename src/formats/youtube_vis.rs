@@ -19,9 +19,13 @@ use super::{
         Category, Counts, Info, Segmentation, Unverified, categories, mask_of, plain_kept,
         unverified,
     },
-    files_with, folders_in, jpeg, loss, write_file,
+    files_with, folders_in, loss,
+    originals::Originals,
+    write_file,
 };
-use crate::project::{Document, FrameIndex, FrameMask, ObjectId, Size, Thresholds, VideoInfo};
+use crate::project::{
+    Document, FrameIndex, FrameMask, ObjectId, Size, Thresholds, VideoInfo, counted, were,
+};
 
 /// The annotations of a split.
 const INSTANCES: &str = "instances.json";
@@ -207,14 +211,13 @@ impl Format for YoutubeVis {
         write_file(&path, &text)?;
         let names = file.videos.into_iter().flat_map(|v| v.file_names);
         let total = u64::from(job.doc.video.frames);
+        let originals = Originals::of(job.doc, job.options);
         for (frame, name) in (0..).zip(names) {
             job.step(u64::from(frame), total)?;
-            let Some(read) = &mut job.images else {
+            let Some(image) = originals.image(job, FrameIndex(frame))? else {
                 break;
             };
-            let frame = FrameIndex(frame);
-            let rgb = read(frame).map_err(|reason| FormatError::Frame { frame, reason })?;
-            write_file(&split.join("JPEGImages").join(name), &jpeg(&rgb, frame)?)?;
+            write_file(&split.join("JPEGImages").join(name), &image)?;
         }
         Ok(())
     }
@@ -305,7 +308,8 @@ fn read_video(
         doc.objects.push(object);
     }
     if crowds > 0 {
-        warnings.push(format!("{crowds} crowd regions were left out"));
+        let (what, were) = (counted(crowds, "crowd region"), were(crowds));
+        warnings.push(format!("{what} {were} left out"));
     }
     Ok(Imported {
         document: doc,

@@ -29,6 +29,11 @@ impl<K: Eq + Hash + Clone, V: Clone> ByteCache<K, V> {
         }
     }
 
+    /// Bytes that there is room for.
+    pub(super) fn budget(&self) -> usize {
+        self.budget
+    }
+
     /// The value of a key, now the most recently used.
     pub(super) fn get(&mut self, key: &K) -> Option<V> {
         self.clock += 1;

@@ -16,7 +16,7 @@ use super::{
     engine::Engine,
     error::InferResult,
     leash,
-    masks::{DIVIDED, LowRes, logits_of, rows_tensor, sigmoid, values},
+    masks::{DIVIDED, LowRes, logits_of, prompted, rows_tensor, sigmoid, values},
     preprocess::{
         Bounds, box_from_norm, box_to_model, box_to_norm, mask_cells, mask_from_logits,
         point_to_model,
@@ -89,9 +89,8 @@ impl Engine {
             return Ok(found);
         }
         let clicks = places(prompt, size);
-        Ok(FrameMask::by_hand(mended(
-            canvas, &found.rle, &clicks, &config,
-        )))
+        let mended = mended(canvas, &found.rle, &clicks, &config);
+        Ok(prompted(FrameMask::by_hand(mended)))
     }
 
     /// What a click on an object means. What the decoder makes of it is often a part of the object, or what looks like it all

@@ -19,8 +19,9 @@ use crate::{
 
 use super::{appearance::Canvas, cache::ByteCache};
 
-/// Bytes of decoded frames that are kept.
-const DECODED_BYTES: usize = 48 << 20;
+/// Bytes of decoded frames that are kept. Each walk back within a group of pictures decodes it from its key frame and ends
+/// with so many bytes of it: of 1080p 64 frames, so that a group of 250 is decoded four times.
+const DECODED_BYTES: usize = 192 << 20;
 /// A frame at most so many before the one asked for last is a step backwards; what lies further off is a jump.
 const STEP_BACK: u32 = 8;
 /// Bytes of small copies of frames, as a model is shown them, that are kept.
@@ -118,6 +119,8 @@ pub struct Clip {
     decoded: ByteCache<FrameIndex, Arc<Frame>>,
     /// The frame asked for last, and its bytes.
     last: Option<(FrameIndex, usize)>,
+    /// What was told of the file.
+    told: Vec<String>,
     pub(super) features: ByteCache<FrameIndex, Arc<ImageFeatures>>,
     /// SAM2 and what divides its masks look at the same frames, too, by side of the square, as the model is shown them.
     pub(super) small: ByteCache<(FrameIndex, usize), Arc<RgbFrame>>,
@@ -147,6 +150,7 @@ impl Clip {
     /// Nothing is computed yet.
     pub fn new(source: Box<dyn FrameSource>) -> Self {
         Self {
+            told: source.warnings().to_vec(),
             source,
             decoded: ByteCache::new(DECODED_BYTES),
             last: None,
@@ -186,6 +190,16 @@ impl Clip {
         self.source.warnings()
     }
 
+    /// What there is to tell of the file that was not told when it was opened, or since: damage is found as frames are
+    /// decoded.
+    pub fn news(&mut self) -> Vec<String> {
+        let known = self.source.warnings();
+        let is_new = |w: &&String| !self.told.contains(w);
+        let news = known.iter().filter(is_new).cloned().collect();
+        self.told = known.to_vec();
+        news
+    }
+
     /// Presentation time of a frame in seconds.
     pub fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
         self.source.pts_secs(frame)
@@ -218,7 +232,7 @@ impl Clip {
     /// Decodes a frame and keeps as many of `bytes` bytes before it as there is room for: all of them have to be decoded on
     /// the way from the key frame, and once more for each step if none is kept.
     fn step_back(&mut self, frame: FrameIndex, bytes: usize) -> Result<Frame, VideoError> {
-        let room = u32::try_from(DECODED_BYTES / bytes.max(1)).unwrap_or(u32::MAX);
+        let room = u32::try_from(self.decoded.budget() / bytes.max(1)).unwrap_or(u32::MAX);
         let mut before = Before {
             kept: &mut self.decoded,
             // The wanted one needs room, too.
@@ -356,6 +370,43 @@ pub(super) mod tests {
         assert_eq!(decoded.load(Ordering::Relaxed), 4);
     }
 
+    /// A source of which something comes to light when frame 5 is decoded.
+    struct Finding(SyntheticSource, Vec<String>);
+
+    impl FrameSource for Finding {
+        fn info(&self) -> &VideoInfo {
+            self.0.info()
+        }
+
+        fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
+            if frame.0 == 5 {
+                self.1.push("frame 5 is damaged".to_owned());
+            }
+            self.0.frame(frame)
+        }
+
+        fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
+            self.0.pts_secs(frame)
+        }
+
+        fn warnings(&self) -> &[String] {
+            &self.1
+        }
+    }
+
+    #[test]
+    fn what_comes_to_light_while_frames_are_decoded_is_told_once() {
+        let source = SyntheticSource::new(Size::new(64, 48), 9, 25.0);
+        let known = vec!["its pixels are not square".to_owned()];
+        let mut clip = Clip::new(Box::new(Finding(source, known)));
+        clip.frame(FrameIndex(4)).unwrap();
+        assert_eq!(clip.news(), [] as [String; 0], "told when it was opened");
+        clip.frame(FrameIndex(5)).unwrap();
+        assert_eq!(clip.news(), ["frame 5 is damaged"]);
+        assert_eq!(clip.news(), [] as [String; 0]);
+        assert_eq!(clip.warnings().len(), 2);
+    }
+
     /// One group of pictures: whatever lies before the frame that was decoded last is decoded again from the start.
     struct OneGroup {
         inner: SyntheticSource,
@@ -399,13 +450,20 @@ pub(super) mod tests {
         }
     }
 
-    fn decoded_backwards(size: Size, frames: u32) -> u32 {
+    const SMALL: Size = Size {
+        width: 64,
+        height: 48,
+    };
+
+    /// Frames decoded while one walks from the last of `frames` to the first.
+    fn decoded_backwards(budget: usize, frames: u32) -> u32 {
         let decoded = Arc::new(AtomicU32::new(0));
         let mut clip = Clip::new(Box::new(OneGroup {
-            inner: SyntheticSource::new(size, frames, 25.0),
+            inner: SyntheticSource::new(SMALL, frames, 25.0),
             at: 0,
             decoded: Arc::clone(&decoded),
         }));
+        clip.decoded = ByteCache::new(budget);
         for frame in (0..frames).rev() {
             assert_eq!(clip.frame(FrameIndex(frame)).unwrap().index.0, frame);
         }
@@ -414,10 +472,9 @@ pub(super) mod tests {
 
     #[test]
     fn walking_backwards_decodes_a_group_about_twice() {
-        let size = Size::new(64, 48);
-        assert!(decoded_backwards(size, 250) <= 2 * 250);
-        // Of 4 MiB each, twelve frames are kept at a time: as many walks, not one for each frame.
-        let large = Size::new(1024, 1365);
-        assert!(decoded_backwards(large, 24) <= (1 + 24 / 12) * 24);
+        assert!(decoded_backwards(DECODED_BYTES, 250) <= 2 * 250);
+        // Twelve frames are kept at a time: as many walks, not one for each frame.
+        let twelve = 12 * 64 * 48 * 3;
+        assert!(decoded_backwards(twelve, 24) <= (1 + 24 / 12) * 24);
     }
 }

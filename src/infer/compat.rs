@@ -11,7 +11,7 @@ use crate::{
         filtration::{FiltrationHead, select},
         sam2::ImageFeatures,
     },
-    project::{Proposal, Size},
+    project::{Proposal, Size, Thresholds},
 };
 
 use super::{
@@ -46,6 +46,19 @@ impl Engine {
             paper @ FiltrationHead::Paper(_) => paper,
         };
         Ok(Self::new(model).released())
+    }
+
+    /// The thresholds that the choice among proposals goes by: the model's, or those of the released rules.
+    pub fn thresholds_in_force(&self) -> Thresholds {
+        if self.is_released() {
+            Thresholds {
+                objectness: 0.0,
+                keep: THRESHOLD,
+                at_most: CAP as u32,
+            }
+        } else {
+            self.model().project_thresholds()
+        }
     }
 
     /// Boxes of each of `referents`, and all proposals, best confidence first.

@@ -20,6 +20,7 @@ use super::{
     clip::{Clip, EmissionKey, Emitted},
     engine::Engine,
     error::InferResult,
+    heed::heeding,
     language::{Opening, Spoken},
     model::PromptConfig,
     offer::{Kept, choose},
@@ -96,8 +97,22 @@ impl Engine {
         Ok(grounded)
     }
 
-    /// The answer, and what is to be remembered of it.
+    /// The answer, and what is to be remembered of it; also stopped within a network, of which a large one takes long.
     fn answer(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        phrase: &str,
+        how: (&GroundOptions, Guide),
+        progress: &mut Progress<'_>,
+    ) -> InferResult<(Grounded, Emitted)> {
+        let cancel = progress.cancel.clone();
+        heeding(&cancel, || {
+            self.answered(clip, frame, phrase, how, progress)
+        })
+    }
+
+    fn answered(
         &self,
         clip: &mut Clip,
         frame: FrameIndex,
@@ -271,6 +286,7 @@ impl Engine {
                 tsf_tokens: spoken.tsf_tokens,
                 secs: started.elapsed().as_secs_f32(),
                 choosing,
+                by_hand: Some(std::collections::BTreeSet::new()),
             },
             masks,
             warnings,
@@ -616,6 +632,7 @@ mod tests {
             tsf_tokens: 0,
             secs: 0.0,
             choosing: OURS,
+            by_hand: None,
         };
         let again = thresholds_of(&emission, T);
         let kept = kept(&emission.proposals, &again, OURS);

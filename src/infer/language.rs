@@ -232,10 +232,13 @@ impl Engine {
         crops: &[(FrameIndex, BoxPx)],
         progress: &mut Progress<'_>,
     ) -> InferResult<Option<Tensor>> {
+        // Of an object that is not on its frame there is nothing to cut out.
+        let there = crops.iter().filter(|(_, b)| b.area() > 0.0);
+        let crops: Vec<_> = there.copied().collect();
         if crops.is_empty() || self.config().visual.tsf_k == 0 {
             return Ok(None);
         }
-        let mut crops = thinned(crops, frame);
+        let mut crops = thinned(&crops, frame);
         let of_picture = clip.frames() == 1 && self.images(1) == 1;
         if of_picture {
             // Every frame of a list of boxes is the one that there is.
@@ -467,6 +470,25 @@ mod tests {
             tokens.unwrap().map_or(0, |t| t.dim(0).unwrap())
         };
         assert_eq!((places(0), places(1)), (0, 1));
+    }
+
+    #[test]
+    fn a_box_of_nothing_gives_no_target_specific_token() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
+        let tokens = |boxes: &[[f32; 4]]| {
+            let source = SyntheticSource::new(Size::new(64, 48), 2, 8.0);
+            let (mut clip, mut progress) = (Clip::new(Box::new(source)), Progress::silent());
+            let crop = |b: &[f32; 4]| (FrameIndex(0), BoxPx::from_array(*b));
+            let crops: Vec<_> = boxes.iter().map(crop).collect();
+            let made = engine.tsf_tokens(&mut clip, FrameIndex(0), &crops, &mut progress);
+            made.unwrap().map(|t| t.to_vec2::<f32>().unwrap())
+        };
+        let (nothing, thing) = ([0.0; 4], [4.0, 4.0, 30.0, 30.0]);
+        assert_eq!(tokens(&[nothing]), None);
+        let one = tokens(&[thing]);
+        assert!(one.is_some());
+        assert_eq!(tokens(&[nothing, thing, nothing]), one);
     }
 
     #[test]

@@ -42,6 +42,14 @@ impl Leash {
         }
     }
 
+    /// The same after so many frames more on which it was not seen.
+    pub(super) fn unseen_for(self, frames: u32) -> Self {
+        Self {
+            unseen: self.unseen.saturating_add(frames),
+            ..self
+        }
+    }
+
     /// Takes from `mask` what the object cannot have reached, and remembers where it is now. An object that is not seen
     /// may be farther off with every frame. Says whether anything is left.
     pub(super) fn hold(&mut self, mask: &mut LowRes) -> bool {
@@ -245,6 +253,7 @@ mod tests {
         for _ in 0..3 {
             leash.hold(&mut mask(&[]));
         }
+        assert_eq!(leash, Leash::new(CONFIG, start).unseen_for(4));
         let mut back = far.clone();
         leash.hold(&mut back);
         assert!(near(tight(&back), [0.4, 0.1, 0.5, 0.2]));

@@ -18,6 +18,7 @@ use super::{
     clip::Clip,
     engine::Engine,
     error::{InferError, InferResult},
+    heed::heeding,
     leash::{self, LeashConfig},
     model::Pixels,
     preprocess::{box_to_model, mask_cells, mask_from_logits, sam_input, taps},
@@ -42,6 +43,15 @@ pub(super) struct LowRes {
     pub(super) iou: f32,
 }
 
+/// What a person's prompt has led to, as an anchor. Where the model has painted nothing, it is none: that would be a person's word
+/// that the object is not there.
+pub(super) fn prompted(mask: FrameMask) -> FrameMask {
+    FrameMask {
+        anchor: !mask.rle.is_empty(),
+        ..mask
+    }
+}
+
 impl LowRes {
     /// The mask at the video's size.
     pub(super) fn to_mask(&self, size: Size, provenance: Provenance) -> FrameMask {
@@ -57,10 +67,7 @@ impl LowRes {
 
     /// The mask at the video's size, as a person's.
     pub(super) fn to_anchor(&self, size: Size) -> FrameMask {
-        FrameMask {
-            anchor: true,
-            ..self.to_mask(size, Provenance::Human)
-        }
+        prompted(self.to_mask(size, Provenance::Human))
     }
 
     /// A mask of a finer grid of `side × side`, with the same scores.
@@ -314,7 +321,9 @@ impl Engine {
         let Some(config) = self.model().info.appearance else {
             return Ok(None);
         };
-        let masks = known.iter().map(|(frame, mask)| (*frame, mask));
+        // Where it is not there is nothing to be seen of it.
+        let there = known.iter().filter(|(_, mask)| !mask.is_empty());
+        let masks = there.map(|(frame, mask)| (*frame, mask));
         let known = self.known_masks(clip, masks, &config)?;
         Ok(Colours::learn(&known, &config))
     }
@@ -391,8 +400,19 @@ impl Engine {
     /// refined.
     ///
     /// # Errors
-    /// [`InferError`] if the prompt is empty or outside the frame, or something fails.
+    /// [`InferError`] if the prompt is empty or outside the frame, or something fails; also when cancelled.
     pub fn segment(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        prompt: &Prompt,
+        progress: &mut Progress<'_>,
+    ) -> InferResult<FrameMask> {
+        let cancel = progress.cancel.clone();
+        heeding(&cancel, || self.segmented(clip, frame, prompt, progress))
+    }
+
+    fn segmented(
         &self,
         clip: &mut Clip,
         frame: FrameIndex,
@@ -416,9 +436,8 @@ impl Engine {
         ) {
             // The decoder could only be shown the mask's box; the picture itself says more.
             let clicks = clicked::places(prompt, size);
-            return Ok(FrameMask::by_hand(clicked::mended(
-                canvas, before, &clicks, config,
-            )));
+            let mended = clicked::mended(canvas, before, &clicks, config);
+            return Ok(prompted(FrameMask::by_hand(mended)));
         }
         let features = self.features(clip, frame)?;
         progress.step(1, 2, "decoding the mask")?;

@@ -110,57 +110,72 @@ pub fn recommended(
         // It works in the machine's own memory, which is not all for it.
         Device::Metal(_) => host.map(|host| less(host.total / 100 * METAL_PERCENT)),
     };
-    let mut found = advised(source, gpu, free)?;
-    let proposer = &source.info.config.proposer;
-    let one_encoder = proposer.shared_trunk || proposer.encoder_of_sam2;
+    let mut demand = Demand::of(source)?;
+    let mut found = demand.within(gpu, free);
     if found.precision == Precision::preferred(gpu) {
         // More room would change nothing.
         return Ok(found);
     }
-    let described;
-    let mut known = source;
+    let proposer = &source.info.config.proposer;
+    let one_encoder = proposer.shared_trunk || proposer.encoder_of_sam2;
     if !(one_encoder || source.parts.is_empty()) {
         // Of the released files only the numbers tell whether one image encoder is held for two, which may be what makes it fit.
-        described = ModelSource {
+        demand = Demand::of(&ModelSource {
             info: source.described(&source.open()?.set)?,
             ..source.clone()
-        };
-        known = &described;
-        found = advised(known, gpu, free)?;
+        })?;
+        found = demand.within(gpu, free);
     }
     let total = match device {
         Device::Cuda(_) => card.map(|card| card.total),
         Device::Cpu => host.map(|host| host.total),
         Device::Metal(_) => None,
     };
-    if let Some(total) = total
-        && let Some(why) = narrowed(known, found, gpu, total)?
-    {
+    if let Some(why) = total.and_then(|total| demand.narrowed(found, gpu, total)) {
         tracing::warn!("{why}");
     }
     Ok(found)
 }
 
-/// A sentence where a model is stored narrower than in a machine of which all `total` bytes were free.
-fn narrowed(
-    source: &ModelSource,
-    found: Recommendation,
-    gpu: bool,
-    total: u64,
-) -> Result<Option<String>, ModelError> {
-    let Some(free) = found.memory else {
-        return Ok(None);
-    };
-    let idle = advised(source, gpu, Some(total))?.precision;
-    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    Ok((idle != found.precision).then(|| {
-        format!(
-            "the model is loaded in {} and not in {idle}: {:.1} of {:.1} GiB of memory are free",
-            found.precision,
-            gib(free),
-            gib(total)
-        )
-    }))
+/// All that decides a model's precision but the memory there is.
+struct Demand {
+    weights: Inventory,
+    config: SparrowConfig,
+    /// The precision of the blocks that its file stores.
+    stored: Option<Precision>,
+}
+
+impl Demand {
+    fn of(source: &ModelSource) -> Result<Self, ModelError> {
+        Ok(Self {
+            weights: weights(&source.info)?,
+            config: source.info.config.clone(),
+            stored: source.blocks()?.map(Precision::of_blocks),
+        })
+    }
+
+    fn within(&self, gpu: bool, memory: Option<u64>) -> Recommendation {
+        let (weights, config) = (&self.weights, &self.config);
+        match self.stored {
+            Some(stored) => Recommendation::in_precision(stored, weights, config, (gpu, memory)),
+            None => recommend(weights, config, gpu, memory),
+        }
+    }
+
+    /// A sentence where a model is stored narrower than in a machine of which all `total` bytes were free.
+    fn narrowed(&self, found: Recommendation, gpu: bool, total: u64) -> Option<String> {
+        let free = found.memory?;
+        let idle = self.within(gpu, Some(total)).precision;
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        (idle != found.precision).then(|| {
+            format!(
+                "the model is loaded in {} and not in {idle}: {:.1} of {:.1} GiB of memory are free",
+                found.precision,
+                gib(free),
+                gib(total)
+            )
+        })
+    }
 }
 
 /// What a model should be loaded in with so much memory: as its file stores it, if that is in blocks, since what was rounded away does
@@ -173,14 +188,7 @@ pub fn advised(
     gpu: bool,
     memory: Option<u64>,
 ) -> Result<Recommendation, ModelError> {
-    let (weights, config) = (weights(&source.info)?, &source.info.config);
-    Ok(match source.blocks()? {
-        Some(blocks) => {
-            let precision = Precision::of_blocks(blocks);
-            Recommendation::in_precision(precision, &weights, config, (gpu, memory))
-        }
-        None => recommend(&weights, config, gpu, memory),
-    })
+    Ok(Demand::of(source)?.within(gpu, memory))
 }
 
 /// The most exact precision in which what stays fits into memory of a given size.
@@ -271,18 +279,18 @@ fn within(machine: HostMemory, limit: Option<HostMemory>) -> HostMemory {
 
 /// Memory of a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct GpuMemory {
+pub struct GpuMemory {
     /// Bytes that are built in.
-    total: u64,
+    pub total: u64,
     /// Bytes that no program holds; `None` if the driver does not tell.
-    free: Option<u64>,
+    pub free: Option<u64>,
     /// Bytes that this process holds; 0 if the driver does not tell.
-    own: u64,
+    pub own: u64,
 }
 
 impl GpuMemory {
     /// Bytes for a model beside `held` of this process that stay taken. What else the process holds it can use again.
-    fn beside(self, held: u64) -> u64 {
+    pub fn beside(self, held: u64) -> u64 {
         match self.free {
             Some(free) => (free + self.own.saturating_sub(held)).min(self.total),
             None => self.total.saturating_sub(held),
@@ -290,24 +298,15 @@ impl GpuMemory {
     }
 }
 
-/// Bytes built into the NVIDIA GPU that is worked on, by its driver's own tool: the tensor library does not tell. That is the first
-/// one, or the first that `CUDA_VISIBLE_DEVICES` names.
-pub fn gpu_bytes() -> Option<u64> {
-    let gpus = gpus()?;
-    first_visible(&gpus, visible().as_deref()).map(|(gpu, _)| gpu.total)
-}
-
-fn gpu_memory() -> Option<GpuMemory> {
-    let gpus = gpus()?;
+/// Memory of the NVIDIA GPU that is worked on, by its driver's own tool: the tensor library does not tell. That is the first one, or
+/// the first that `CUDA_VISIBLE_DEVICES` names.
+pub fn gpu_memory() -> Option<GpuMemory> {
+    // The GPUs there are, as `first_visible` reads them.
+    let gpus = table("--query-gpu=index,uuid,memory.total,memory.free")?;
     let held = table("--query-compute-apps=pid,gpu_uuid,used_memory");
     let (mut memory, name) = first_visible(&gpus, visible().as_deref())?;
     memory.own = held_by(std::process::id(), &held.unwrap_or_default(), name);
     Some(memory)
-}
-
-/// The GPUs there are, as [`first_visible`] reads them.
-fn gpus() -> Option<String> {
-    table("--query-gpu=index,uuid,memory.total,memory.free")
 }
 
 fn table(query: &str) -> Option<String> {
@@ -472,10 +471,8 @@ mod tests {
     fn what_other_programs_hold_is_named_where_it_narrows_a_model() {
         let nano = ModelSource::find("nano").unwrap();
         let total = 16 << 30;
-        let says = |free: u64| {
-            let found = advised(&nano, false, Some(free)).unwrap();
-            narrowed(&nano, found, false, total).unwrap()
-        };
+        let demand = Demand::of(&nano).unwrap();
+        let says = |free: u64| demand.narrowed(demand.within(false, Some(free)), false, total);
         assert_eq!((says(total), says(total / 2)), (None, None));
         let text = says(0).unwrap();
         assert_eq!(

@@ -66,7 +66,8 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Loads strictly: every tensor there, none too many, all of the right shape and finite.
+    /// Loads strictly: every tensor there, none too many, all of the right shape and finite. Between tensors of a file it can be
+    /// stopped, see [`super::heeding`].
     ///
     /// # Errors
     /// [`ModelError`] in one sentence.
@@ -231,13 +232,17 @@ mod tests {
     use candle_core::{DType, Tensor};
 
     use super::*;
-    use crate::nn::{
-        phi3::{KvCache, is_language_matrix},
-        precision::Stored,
-        weights::{
-            blocks::Blocks,
-            bundle::{self, Storage},
+    use crate::{
+        infer::heeding,
+        nn::{
+            phi3::{KvCache, is_language_matrix},
+            precision::Stored,
+            weights::{
+                blocks::Blocks,
+                bundle::{self, Storage},
+            },
         },
+        task::{CancelToken, Cancelled},
     };
 
     /// A weight file of the right shape, and a way to damage it.
@@ -309,6 +314,25 @@ mod tests {
             other.is_err() && tries == 1,
             "another reason is none to round"
         );
+    }
+
+    /// A large model takes minutes to read, and nobody who has changed their mind waits for it.
+    #[test]
+    fn loading_a_model_can_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = file(dir.path(), |_| ());
+        let load = |cancel: &CancelToken| {
+            heeding(cancel, || -> anyhow::Result<LoadedModel> {
+                Ok(LoadedModel::load_fitting(&source, &Device::Cpu, 0)?)
+            })
+        };
+        let token = CancelToken::default();
+        assert!(load(&token).is_ok());
+        token.cancel();
+        let error = load(&token).map(drop).unwrap_err();
+        assert!(error.is::<Cancelled>(), "{error:#}");
+        // Who stops is no fault of the file's.
+        assert!(load(&CancelToken::default()).is_ok());
     }
 
     /// What is placed is what was counted from shapes alone, to the byte, in every precision.

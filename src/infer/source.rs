@@ -179,7 +179,11 @@ impl ModelSource {
             id: self.info.id.clone(),
             place: match (&self.file, self.parts.get(&Role::Sparrow)) {
                 (Some(path), _) | (None, Some(path)) => path.display().to_string(),
-                (None, None) => "the program".into(),
+                // Whatever else of it there is says where it was looked for.
+                (None, None) => match self.parts.values().next() {
+                    Some(path) => path.display().to_string(),
+                    None => "the program".into(),
+                },
             },
             reason,
         }

@@ -13,6 +13,7 @@ use super::{
     layers::{LayerNorm, Linear},
     ops,
     patch::Patches,
+    stop,
 };
 
 const EPS: f64 = 1e-5;
@@ -128,6 +129,7 @@ impl Clip {
     pub fn hidden_states(&self, images: &Tensor) -> Result<Vec<Tensor>> {
         let mut states = vec![self.embed(images)?];
         for layer in &self.layers {
+            stop::check()?;
             let next = layer.forward(&states[states.len() - 1])?;
             states.push(next);
         }
@@ -140,10 +142,11 @@ impl Clip {
     /// As [`Clip::hidden_states`].
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         // Of many images, the states of all layers together would be most of the memory that is needed.
-        let last = self
-            .layers
-            .iter()
-            .try_fold(self.embed(images)?, |x, layer| layer.forward(&x))?;
+        let mut last = self.embed(images)?;
+        for layer in &self.layers {
+            stop::check()?;
+            last = layer.forward(&last)?;
+        }
         last.narrow(1, 1, last.dim(1)? - 1)
     }
 

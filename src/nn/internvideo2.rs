@@ -13,6 +13,7 @@ use super::{
     layers::{Linear, RmsNorm},
     ops,
     patch::Patches,
+    stop,
 };
 
 const EPS: f64 = 1e-6;
@@ -202,6 +203,7 @@ impl InternVideo2 {
     pub fn forward(&self, chunks: &Tensor) -> Result<Tensor> {
         let (mut x, _) = self.embed(chunks)?;
         for block in &self.blocks {
+            stop::check()?;
             x = block.forward(&x)?;
         }
         x.narrow(1, 1, x.dim(1)? - 1)

@@ -17,5 +17,6 @@ pub mod precision;
 pub mod random_weights;
 pub mod sam2;
 pub mod sparrow;
+pub mod stop;
 pub mod tsf;
 pub mod weights;

@@ -13,6 +13,7 @@ use super::{
     layers::{Linear, RmsNorm},
     ops::{self, Band},
     precision::{Precision, Role, place},
+    stop,
 };
 
 pub use super::ops::MASKED;
@@ -497,6 +498,7 @@ impl Phi3 {
         let mut x = embeds.clone();
         let mut tail = Vec::with_capacity(self.layers.len());
         for (l, layer) in self.layers.iter().enumerate() {
+            stop::check()?;
             let seen = (cache.prefix.get(l), cache.tail.get(l));
             let (y, new) = layer.forward_cached(&x, &rotary, &band, seen)?;
             x = y;

@@ -1,6 +1,6 @@
 //! The document: a video's identity, the objects in it, and what the model said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub enum Provenance {
 pub struct DriftSignal {
     /// The object score fell.
     pub object_score: f32,
-    /// The predicted IoU is low.
+    /// The predicted IoU is low; of a carried mask, lower than is usual of the object's.
     pub predicted_iou: f32,
     /// The area jumped against the frame before.
     pub area_jump: f32,
@@ -45,11 +45,14 @@ pub struct DriftSignal {
     /// The mask lies on another object's, see [`super::lies_on`].
     #[serde(default)]
     pub on_other: f32,
+    /// The mask is in parts far from each other, where it was given it was not.
+    #[serde(default)]
+    pub split: f32,
 }
 
 impl DriftSignal {
     /// All signals, in the order of the fields.
-    pub fn signs(&self) -> [f32; 6] {
+    pub fn signs(&self) -> [f32; 7] {
         [
             self.object_score,
             self.predicted_iou,
@@ -57,6 +60,7 @@ impl DriftSignal {
             self.centroid_jump,
             self.box_mask,
             self.on_other,
+            self.split,
         ]
     }
 
@@ -94,6 +98,11 @@ impl FrameMask {
             anchor: true,
             drift: DriftSignal::default(),
         }
+    }
+
+    /// Whether a person says that the object is not on the frame: an anchor without a pixel.
+    pub fn says_absent(&self) -> bool {
+        self.anchor && self.rle.is_empty()
     }
 
     /// Whether it stands by itself, where others are carried from: all but what was carried and not accepted.
@@ -175,6 +184,10 @@ pub struct Emission {
     /// How its boxes are chosen, whatever the thresholds.
     #[serde(default)]
     pub choosing: Choosing,
+    /// Numbers of the proposals that a person kept or dropped: no threshold decides about those. `None` in what a program wrote
+    /// that did not say.
+    #[serde(default)]
+    pub by_hand: Option<BTreeSet<usize>>,
 }
 
 /// What a model's way of answering says about the choice among its proposals; the default is the released one, which keeps
@@ -223,7 +236,7 @@ pub struct VideoInfo {
 pub struct Document {
     /// The video.
     pub video: VideoInfo,
-    /// Objects in the order they were made.
+    /// Objects in the order of the list: as they were made, unless a person has moved one.
     pub objects: Vec<Object>,
     /// Emissions in the order they were made.
     pub emissions: Vec<Emission>,

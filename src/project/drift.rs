@@ -1,17 +1,21 @@
 //! Signs that a carried mask may have drifted, and where to look next. Pure functions of masks and scores; leaves
 //! running the model to the inference room.
 //!
-//! Each sign is a ramp between a value that is normal (0) and one that is clearly odd (1):
+//! Each sign is a ramp between a value that is normal (0) and one that is clearly odd (1). How sure a model is of its outlines
+//! differs from clip to clip, so that of a carried mask only a fall says something:
 //!
 //! | sign | measured | 0 | 1 |
 //! |---|---|---|---|
 //! | object score | fall from a frame beside it that no person made | 0.1 | 0.5 |
 //! | | or: how low it is while a mask is drawn | 0.8 | 0.3 |
-//! | predicted IoU | its value, while a mask is drawn | 0.8 | 0.4 |
+//! | predicted IoU | of an emitted mask its value | 0.8 | 0.4 |
+//! | | of a carried one how far it lies below the median of those carried before it | 0.1 | 0.3 |
 //! | area jump | larger area / smaller area, on a log scale | 1.2 | 2.5 |
 //! | | or: the mask appeared or vanished | – | always |
 //! | centroid jump | distance / square root of the mean area | 0.25 | 1.0 |
 //! | box against mask | IoU of the mask's tight box and the given box | 0.8 | 0.4 |
+//! | split | share of a part that is not the largest, | 0.05 | 0.15 |
+//! | | and its distance from that in sizes of it; both have to be odd, and odder than in any mask that was given | 0.25 | 0.75 |
 //! | on another | IoU with another object's mask of the frame, unless the two lay on each other where they were given | 0.3 | 0.7 |
 
 use std::fmt;
@@ -59,7 +63,8 @@ impl Trace {
 }
 
 /// The signs of one mask beside those of the frames next to it, and in the box that should hold it (the kept proposals',
-/// if it was drawn in them); each sign is the strongest that any neighbour gives.
+/// if it was drawn in them); each sign is the strongest that any neighbour gives. Of a carried mask, [`Usual::measure`] knows
+/// more.
 pub fn measure(
     neighbours: impl IntoIterator<Item = Trace>,
     now: &FrameMask,
@@ -99,11 +104,74 @@ pub fn measure(
     out
 }
 
+/// From so many carried masks on it is known what is usual of their predicted IoU.
+const ENOUGH: usize = 8;
+
+/// How much a mask is in parts that are far from each other, 0..=1.
+fn apart(mask: &FrameMask) -> f32 {
+    let parts = mask.rle.parts();
+    let Some((largest, others)) = parts.split_first() else {
+        return 0.0;
+    };
+    let (all, size) = (mask.rle.area() as f32, (largest.area as f32).sqrt());
+    others
+        .iter()
+        .map(|part| {
+            let share = ramp(part.area as f32 / all, 0.05, 0.15);
+            share.min(ramp(part.gap(largest) / size, 0.25, 0.75))
+        })
+        .fold(0.0, f32::max)
+}
+
+/// What is usual of an object while its masks are carried: of a clip whose outlines the model is never sure of, that it is
+/// not sure here says nothing, and an object that was given in two parts has not split.
+#[derive(Clone, Debug, Default)]
+pub struct Usual {
+    /// Predicted IoU of the masks that were carried so far, in ascending order.
+    ious: Vec<f32>,
+    /// The most that any mask that was given is in parts far from each other.
+    apart: f32,
+}
+
+impl Usual {
+    /// What is known of an object by the masks that stand by themselves.
+    pub fn of<'a>(given: impl IntoIterator<Item = &'a FrameMask>) -> Self {
+        Self {
+            ious: Vec::new(),
+            apart: given.into_iter().map(apart).fold(0.0, f32::max),
+        }
+    }
+
+    /// [`measure`] of a mask that was carried, which from now on is part of what is usual.
+    pub fn measure(
+        &mut self,
+        neighbours: impl IntoIterator<Item = Trace>,
+        now: &FrameMask,
+        expected: Option<BoxPx>,
+    ) -> DriftSignal {
+        let mut out = measure(neighbours, now, expected);
+        // That it is gone is another sign's.
+        if now.rle.is_empty() {
+            return out;
+        }
+        let median = self.ious.get(self.ious.len() / 2).copied();
+        let usual = median.filter(|_| self.ious.len() >= ENOUGH);
+        out.predicted_iou = usual.map_or(0.0, |usual| ramp(usual - now.iou, 0.1, 0.3));
+        out.split = (apart(now) - self.apart).max(0.0);
+        if now.iou.is_finite() {
+            let at = self.ious.partition_point(|iou| *iou < now.iou);
+            self.ious.insert(at, now.iou);
+        }
+        out
+    }
+}
+
 /// IoU from which two masks lie on each other.
 const SAME_PLACE: f64 = 0.5;
 
 /// How much a mask that `object` was given by a model on `frame` lies on the mask of `other` there, 0..=1. Two that lay on
-/// each other where they were given may do so here: on the nearest frame, before or after, on which neither was carried.
+/// each other where they were given may do so here: on the nearest frame, before or after, on which neither was carried and
+/// both are to be seen.
 pub fn lies_on(now: &FrameMask, object: &Object, frame: FrameIndex, other: &Object) -> f32 {
     let Some(under) = other.frames.get(&frame) else {
         return 0.0;
@@ -117,12 +185,14 @@ pub fn lies_on(now: &FrameMask, object: &Object, frame: FrameIndex, other: &Obje
     if found <= 0.0 {
         return 0.0;
     }
+    // Two that are not there agree, but lie nowhere.
+    let shows = |m: &FrameMask| m.is_given() && !m.rle.is_empty();
     let given = object
         .frames
         .iter()
-        .filter(|(at, m)| **at != frame && m.is_given());
+        .filter(|(at, m)| **at != frame && shows(m));
     let both = given.filter_map(|(at, m)| {
-        let beside = other.frames.get(at).filter(|o| o.is_given())?;
+        let beside = other.frames.get(at).filter(|o| shows(o))?;
         Some((at.0.abs_diff(frame.0), &m.rle, &beside.rle))
     });
     let nearest = both.min_by_key(|(distance, ..)| *distance);
@@ -162,12 +232,14 @@ pub enum Reason {
     Moved(f32),
     /// The object score is low or fell.
     Unsure,
-    /// The predicted IoU is low.
+    /// The predicted IoU is low, or fell.
     UnsureOutline,
     /// The mask does not fill the box that it was made from.
     Box,
     /// The mask lies on that of another object.
     OnOther,
+    /// The mask is in parts far from each other.
+    Split,
 }
 
 impl fmt::Display for Reason {
@@ -187,6 +259,7 @@ impl fmt::Display for Reason {
             Self::UnsureOutline => f.write_str("the model is unsure of the outline"),
             Self::Box => f.write_str("mask and box disagree"),
             Self::OnOther => f.write_str("it lies on another object"),
+            Self::Split => f.write_str("it has split into parts that are far from each other"),
         }
     }
 }
@@ -218,6 +291,7 @@ impl FrameMask {
             (d.area_jump, area),
             (d.centroid_jump, moved),
             (d.on_other, Reason::OnOther),
+            (d.split, Reason::Split),
             (d.box_mask, Reason::Box),
             (d.object_score, Reason::Unsure),
             (d.predicted_iou, Reason::UnsureOutline),
@@ -336,6 +410,19 @@ mod tests {
         }
     }
 
+    /// Two that a person said are not on a frame vouched for masks on each other on the next.
+    #[test]
+    fn two_objects_that_are_not_there_agree_on_no_place() {
+        let (star, ball) = ([10.0, 10.0, 30.0, 30.0], [60.0, 60.0, 80.0, 80.0]);
+        let mut a = object(1, &[(0, star, true), (5, star, false)]);
+        let mut b = object(2, &[(0, ball, true), (5, star, false)]);
+        let frame = FrameIndex(5);
+        for frames in [&mut a.frames, &mut b.frames] {
+            frames.insert(FrameIndex(4), FrameMask::by_hand(Rle::empty(S)));
+        }
+        assert_eq!(lies_on(&b.frames[&frame], &b, frame, &a), 1.0);
+    }
+
     #[test]
     fn signs_are_said_in_words_the_strongest_first() {
         let mut m = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
@@ -361,6 +448,63 @@ mod tests {
         gone.drift.area_jump = 1.0;
         assert_eq!(said(&gone), ["the mask vanished"]);
         assert!(said(&mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9)).is_empty());
+    }
+
+    /// All 288 carried frames of a clip were marked, and the key that goes to the next of them was of no use.
+    #[test]
+    fn a_predicted_iou_that_is_low_throughout_marks_nothing_and_a_fall_does() {
+        let low = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.45);
+        let mut usual = Usual::of([&mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.77)]);
+        let mut sign = |iou| {
+            let now = FrameMask { iou, ..low.clone() };
+            usual.measure([Trace::of(&low)], &now, None).predicted_iou
+        };
+        for k in 0..288 {
+            // As unsteady as it is on a clip.
+            assert_eq!(sign([0.45, 0.52, 0.41][k % 3]), 0.0, "{k}");
+        }
+        assert_eq!(sign(0.1), 1.0);
+        assert!((sign(0.25) - 0.5).abs() < 1e-5);
+        assert_eq!(sign(0.9), 0.0);
+        assert_eq!(sign(f32::NAN), 1.0);
+        // A mask that is gone has no outline.
+        let gone = mask([0.0; 4], 0.01, 0.0);
+        assert_eq!(usual.measure([], &gone, None).predicted_iou, 0.0);
+        // Nothing is usual yet.
+        let mut first = Usual::of([]);
+        assert_eq!(first.measure([], &low, None).predicted_iou, 0.0);
+        // Of a mask that nothing is known of, the value itself counts.
+        assert!(measure([], &low, None).predicted_iou > 0.8);
+    }
+
+    /// Half of a second cup belonged to the mask of one cup, unmarked.
+    #[test]
+    fn a_mask_that_splits_into_parts_far_from_each_other_is_a_sign_unless_it_was_given_so() {
+        let whole = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let with = |other: [f32; 4]| {
+            let other = mask(other, 0.98, 0.9);
+            let rle = whole.rle.union(&other.rle).unwrap();
+            FrameMask {
+                rle,
+                ..whole.clone()
+            }
+        };
+        let split =
+            |given: &FrameMask, now: &FrameMask| Usual::of([given]).measure([], now, None).split;
+        let cups = with([60.0, 10.0, 70.0, 30.0]);
+        assert_eq!(split(&whole, &cups), 1.0);
+        assert_eq!(split(&cups, &cups), 0.0);
+        assert_eq!(split(&whole, &whole), 0.0);
+        // Behind a pole, and a few stray pixels.
+        assert_eq!(split(&whole, &with([33.0, 10.0, 45.0, 30.0])), 0.0);
+        assert_eq!(split(&whole, &with([90.0, 90.0, 93.0, 93.0])), 0.0);
+        // Half its size away.
+        let near = split(&whole, &with([40.0, 10.0, 50.0, 30.0]));
+        assert!((near - 0.5).abs() < 1e-5, "{near}");
+        let mut marked = cups.clone();
+        marked.drift.split = 1.0;
+        assert_eq!(marked.reasons(), [Reason::Split]);
+        assert!(marked.is_worth_a_look());
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub enum Edit {
         /// Which.
         id: ObjectId,
     },
+    /// Puts an object at another place in the list, so that it stands at index `at` (past the end: at the end).
+    MoveObject {
+        /// Which.
+        id: ObjectId,
+        /// Where in the list.
+        at: usize,
+    },
     /// Changes an object's name.
     Rename {
         /// Which.
@@ -390,6 +397,13 @@ pub fn apply(doc: &mut Document, edit: Edit) -> Result<Edit, EditError> {
             let at = find(doc, id)?;
             let object = Box::new(doc.objects.remove(at));
             Ok(Edit::AddObject { object, at })
+        }
+        Edit::MoveObject { id, at } => {
+            let from = find(doc, id)?;
+            let object = doc.objects.remove(from);
+            let at = at.min(doc.objects.len());
+            doc.objects.insert(at, object);
+            Ok(Edit::MoveObject { id, at: from })
         }
         Edit::Rename { id, mut name } => {
             let at = find(doc, id)?;

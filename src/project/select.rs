@@ -1,7 +1,7 @@
 //! Which proposals are kept as prompts of a mask: a pure function of scores and thresholds, so that sliders act at once
 //! and the window, the command line and the networks' side can never disagree.
 
-use super::document::{Choosing, Proposal, Thresholds};
+use super::document::{Choosing, Emission, Proposal, Thresholds};
 
 impl Default for Thresholds {
     /// The released defaults: every proposal is offered, 0.4 is kept, four at most. Weights carry their own.
@@ -26,6 +26,128 @@ const SAME: f32 = 0.6;
 /// thing that is hard to make out lets in, beside things that are not, what only looks like them.
 pub const PEER: f32 = 0.4;
 
+/// The one reason why a proposal is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// SAM2, prompted with its box alone, did not fill it.
+    Incredible,
+    /// Its objectness is below the threshold.
+    BelowObjectness,
+    /// Its confidence is below the threshold.
+    BelowKeep,
+    /// The answer speaks of several things, and it is below [`PEER`] of the best confidence.
+    MuchLessSure,
+    /// A better box lies on the same thing.
+    SameThing,
+    /// The answer speaks of one thing, and another is it.
+    OnlyOne,
+    /// As many as are kept are better.
+    AtMost,
+    /// The rule would keep it, but the answer says that there is no such thing.
+    NothingMeant,
+}
+
+impl WhyNot {
+    /// For scripts: a word that stays.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incredible => "incredible",
+            Self::BelowObjectness => "below_objectness",
+            Self::BelowKeep => "below_keep",
+            Self::MuchLessSure => "much_less_sure",
+            Self::SameThing => "same_thing",
+            Self::OnlyOne => "only_one",
+            Self::AtMost => "at_most",
+            Self::NothingMeant => "nothing_meant",
+        }
+    }
+
+    /// For a person: a clause.
+    pub fn words(self, thresholds: &Thresholds) -> String {
+        let Thresholds {
+            objectness,
+            keep,
+            at_most,
+        } = thresholds;
+        match self {
+            Self::Incredible => "SAM2 does not fill its box with a mask".to_owned(),
+            Self::BelowObjectness => format!("its objectness is below {objectness:.2}"),
+            Self::BelowKeep => format!("its confidence is below {keep:.2}"),
+            Self::MuchLessSure => "it is much less sure than the best".to_owned(),
+            Self::SameThing => "a better box lies on the same thing".to_owned(),
+            Self::OnlyOne => "the answer speaks of one thing, and a better box is it".to_owned(),
+            Self::AtMost => format!("at most {at_most} are kept, and so many are better"),
+            Self::NothingMeant => "the answer says that there is no such thing".to_owned(),
+        }
+    }
+}
+
+/// What the rule decides: the indices of the kept, best first, and of every other proposal the reason.
+fn decided(
+    proposals: &[Proposal],
+    thresholds: &Thresholds,
+    choosing: Choosing,
+) -> (Vec<usize>, Vec<Option<WhyNot>>) {
+    let confidence = |i: usize| {
+        let c = proposals[i].confidence;
+        if c.is_nan() { f32::NEG_INFINITY } else { c }
+    };
+    let mut why = vec![None; proposals.len()];
+    let mut order = Vec::with_capacity(proposals.len());
+    for (i, proposal) in proposals.iter().enumerate() {
+        if proposal.incredible {
+            why[i] = Some(WhyNot::Incredible);
+        } else if offered(proposal, thresholds) {
+            order.push(i);
+        } else {
+            why[i] = Some(WhyNot::BelowObjectness);
+        }
+    }
+    // Stable, so ties stay in the order given.
+    order.sort_by(|&a, &b| confidence(b).total_cmp(&confidence(a)));
+    let good = order
+        .iter()
+        .take_while(|&&i| confidence(i) >= thresholds.keep)
+        .count();
+    let least = usize::from(!choosing.may_be_none);
+    cut(&mut order, good.max(least), WhyNot::BelowKeep, &mut why);
+    if choosing.peers {
+        let least = order.first().map_or(0.0, |&i| PEER * confidence(i));
+        order.retain(|&i| {
+            let stays = proposals[i].drawn || confidence(i) >= least;
+            if !stays {
+                why[i] = Some(WhyNot::MuchLessSure);
+            }
+            stays
+        });
+    }
+    if choosing.once {
+        let mut apart: Vec<usize> = Vec::new();
+        for i in order {
+            let again = |&k: &usize| proposals[k].box_px.iou(proposals[i].box_px) >= SAME;
+            if apart.iter().any(again) {
+                why[i] = Some(WhyNot::SameThing);
+            } else {
+                apart.push(i);
+            }
+        }
+        order = apart;
+    }
+    let at_most = usize::try_from(thresholds.at_most).unwrap_or(usize::MAX);
+    if choosing.one && at_most > 0 {
+        cut(&mut order, 1, WhyNot::OnlyOne, &mut why);
+    }
+    cut(&mut order, at_most, WhyNot::AtMost, &mut why);
+    (order, why)
+}
+
+/// Shortens a list to its first entries; the others have the reason.
+fn cut(order: &mut Vec<usize>, stay: usize, reason: WhyNot, why: &mut [Option<WhyNot>]) {
+    for i in order.drain(stay.min(order.len())..) {
+        why[i] = Some(reason);
+    }
+}
+
 /// The indices of the kept proposals, best confidence first; equal confidences in the order given.
 ///
 /// Kept are the offered ones (see [`offered`]), but for [`Proposal::incredible`] ones, whose confidence is at or above `keep`;
@@ -34,45 +156,35 @@ pub const PEER: f32 = 0.4;
 /// a place for it; nothing, if the model can say that there is none. Of more than `at_most`, or than one where one is meant, the
 /// best stay. A confidence that is not a number counts as below everything.
 pub fn kept(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosing) -> Vec<usize> {
-    let confidence = |i: usize| {
-        let c = proposals[i].confidence;
-        if c.is_nan() { f32::NEG_INFINITY } else { c }
-    };
-    let mut order: Vec<usize> = (0..proposals.len())
-        .filter(|&i| offered(&proposals[i], thresholds) && !proposals[i].incredible)
-        .collect();
-    // Stable, so ties stay in the order given.
-    order.sort_by(|&a, &b| confidence(b).total_cmp(&confidence(a)));
-    let good = order
-        .iter()
-        .take_while(|&&i| confidence(i) >= thresholds.keep)
-        .count();
-    order.truncate(if choosing.may_be_none {
-        good
-    } else {
-        good.max(1)
-    });
-    if choosing.peers {
-        let least = order.first().map_or(0.0, |&i| PEER * confidence(i));
-        order.retain(|&i| proposals[i].drawn || confidence(i) >= least);
+    decided(proposals, thresholds, choosing).0
+}
+
+/// Of each of an emission's proposals the one reason why it is not kept; `None` of one that is, and of one for which the rule knows
+/// no reason: a person took it out.
+///
+/// Looked at is what [`kept`] decides under these thresholds. Where that is not what the flags say, what looked better when they
+/// were decided and turned out [`Proposal::incredible`] may have been in the way.
+pub fn why_not(emission: &Emission, thresholds: &Thresholds) -> Vec<Option<WhyNot>> {
+    let proposals = &emission.proposals;
+    if proposals.iter().all(|p| p.selected) {
+        return vec![None; proposals.len()];
     }
-    if choosing.once {
-        let mut apart: Vec<usize> = Vec::new();
-        for i in order {
-            let again = |&k: &usize| proposals[k].box_px.iou(proposals[i].box_px) >= SAME;
-            if !apart.iter().any(again) {
-                apart.push(i);
-            }
+    let now = decided(proposals, thresholds, emission.choosing).1;
+    let then = proposals.iter().any(|p| p.incredible).then(|| {
+        let mut before = proposals.clone();
+        for proposal in &mut before {
+            proposal.incredible = false;
         }
-        order = apart;
-    }
-    let most = if choosing.one {
-        thresholds.at_most.min(1)
-    } else {
-        thresholds.at_most
+        decided(&before, thresholds, emission.choosing).1
+    });
+    let nothing = !emission.text.is_empty() && !emission.text.contains("[SEG]");
+    let reason = |i: usize| {
+        let by_rule = now[i].or_else(|| then.as_ref()?[i]);
+        by_rule.or(nothing.then_some(WhyNot::NothingMeant))
     };
-    order.truncate(most as usize);
-    order
+    (proposals.iter().enumerate())
+        .map(|(i, p)| if p.selected { None } else { reason(i) })
+        .collect()
 }
 
 /// [`kept`] as one flag per proposal, the form that [`Proposal::selected`] and the selection edit take.
@@ -86,7 +198,13 @@ pub fn select(proposals: &[Proposal], thresholds: &Thresholds, choosing: Choosin
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        WhyNot::{
+            AtMost, BelowKeep, BelowObjectness, Incredible, MuchLessSure, NothingMeant, OnlyOne,
+            SameThing,
+        },
+        *,
+    };
     use crate::project::BoxPx;
 
     const RELEASED: Choosing = Choosing {
@@ -208,5 +326,104 @@ mod tests {
         // A person vouches for what they drew.
         all[0].drawn = true;
         assert_eq!(kept(&all, &rule(0.0, 0.2, 4), peers), vec![1, 2, 0]);
+    }
+
+    /// The window named every reason that there might be.
+    #[test]
+    fn what_is_not_kept_has_one_reason() {
+        let at = |x: f32, confidence: f32| Proposal {
+            box_px: BoxPx::from_array([x, 0.0, x + 10.0, 10.0]),
+            ..offer(1.0, confidence)
+        };
+        let mut all = vec![
+            at(0.0, 0.9),
+            at(1.0, 0.8),
+            at(20.0, 0.7),
+            at(40.0, 0.6),
+            at(60.0, 0.3),
+            at(80.0, 0.1),
+            at(100.0, 0.9),
+            at(120.0, 0.85),
+        ];
+        all[6].objectness = 0.1;
+        all[7].incredible = true;
+        let choosing = Choosing {
+            may_be_none: true,
+            once: true,
+            peers: true,
+            one: false,
+        };
+        let of = |choosing: Choosing, text: &str, at_most: u32| {
+            let mut emission = emission(all.clone(), choosing, text);
+            let rule = rule(0.5, 0.2, at_most);
+            if text.contains("[SEG]") {
+                for i in kept(&all, &rule, choosing) {
+                    emission.proposals[i].selected = true;
+                }
+            }
+            why_not(&emission, &rule)
+        };
+        let common = [
+            Some(MuchLessSure),
+            Some(BelowKeep),
+            Some(BelowObjectness),
+            Some(Incredible),
+        ];
+        let with = |first: [Option<WhyNot>; 4]| [first, common].concat();
+        assert_eq!(
+            of(choosing, "it is [SEG]", 2),
+            with([None, Some(SameThing), None, Some(AtMost)])
+        );
+        let one = Choosing {
+            one: true,
+            ..choosing
+        };
+        assert_eq!(
+            of(one, "it is [SEG]", 2),
+            with([None, Some(SameThing), Some(OnlyOne), Some(OnlyOne)])
+        );
+        assert_eq!(
+            of(choosing, "there is none", 4),
+            with([
+                Some(NothingMeant),
+                Some(SameThing),
+                Some(NothingMeant),
+                Some(NothingMeant)
+            ])
+        );
+        // A person took it out: the rule has no reason.
+        let mut emission = emission(all.clone(), choosing, "it is [SEG]");
+        emission.proposals[2].selected = true;
+        assert_eq!(why_not(&emission, &rule(0.5, 0.2, 4))[0], None);
+        let clause = AtMost.words(&rule(0.5, 0.2, 4));
+        assert!(clause.starts_with("at most 4 are kept"), "{clause}");
+    }
+
+    #[test]
+    fn what_was_in_the_way_is_a_reason_though_it_fell_out_afterwards() {
+        let mut all = vec![offer(1.0, 0.9), offer(1.0, 0.8)];
+        all[0].incredible = true;
+        let once = Choosing {
+            once: true,
+            ..RELEASED
+        };
+        let why = why_not(&emission(all, once, "[SEG]"), &rule(0.0, 0.4, 4));
+        assert_eq!(why, [Some(WhyNot::Incredible), Some(WhyNot::SameThing)]);
+    }
+
+    fn emission(proposals: Vec<Proposal>, choosing: Choosing, text: &str) -> Emission {
+        Emission {
+            frame: crate::project::FrameIndex(0),
+            phrase: "a dog".to_owned(),
+            text: text.to_owned(),
+            tokens: Vec::new(),
+            unknown_words: Vec::new(),
+            proposals,
+            objects: Vec::new(),
+            tsf_tokens: 0,
+            secs: 0.0,
+            choosing,
+            by_hand: None,
+        }
     }
 }

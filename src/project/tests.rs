@@ -60,6 +60,7 @@ fn emission() -> Emission {
             may_be_none: true,
             ..Choosing::default()
         },
+        by_hand: None,
     }
 }
 
@@ -325,6 +326,36 @@ fn ids_are_never_given_twice() {
     let next = doc.new_object("");
     assert_eq!(next.id, ObjectId(2));
     assert_eq!((next.name.as_str(), next.colour), ("object 2", 1));
+}
+
+#[test]
+fn a_moved_object_stands_where_it_was_put_and_goes_back() {
+    let mut doc = with_object();
+    for name in ["the cat", "the cow"] {
+        let object = doc.new_object(name);
+        apply(&mut doc, Edit::add_object(object)).unwrap();
+    }
+    let ids = |doc: &Document| doc.objects.iter().map(|o| o.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&doc), [1, 2, 3]);
+    for (id, at, expected) in [
+        (1, 1, [2, 1, 3]),
+        (1, 2, [2, 3, 1]),
+        (1, usize::MAX, [2, 3, 1]),
+        (2, 1, [1, 2, 3]),
+        (3, 0, [3, 1, 2]),
+        (3, 1, [1, 3, 2]),
+    ] {
+        let id = ObjectId(id);
+        let mut moved = doc.clone();
+        let back = apply(&mut moved, Edit::MoveObject { id, at }).unwrap();
+        assert_eq!(ids(&moved), expected);
+        apply(&mut moved, back).unwrap();
+        assert_eq!(moved, doc);
+    }
+    let id = ObjectId(9);
+    let refused = apply(&mut doc, Edit::MoveObject { id, at: 0 });
+    assert_eq!(refused, Err(EditError::NoSuchObject(id)));
+    assert!(!Edit::MoveObject { id: DOG, at: 0 }.touches_masks());
 }
 
 #[test]

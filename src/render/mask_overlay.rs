@@ -32,7 +32,7 @@ pub struct MaskStyle {
     pub outline_px: f32,
     /// Straight RGB per object, 0..=1; alpha 0 hides the object, alpha below 1 fades fill and outline.
     pub colours: Vec<[f32; 4]>,
-    /// Index of the object with the heavier outline.
+    /// Index of the object that lies over all others, with the heavier outline.
     pub selected: Option<usize>,
 }
 

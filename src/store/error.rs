@@ -13,6 +13,9 @@ pub enum StoreError {
     /// There is no such file.
     #[error("there is no project file {}", .0.display())]
     NotFound(PathBuf),
+    /// There is no folder to put the file in.
+    #[error("the folder does not exist or may not be written: {}", .0.display())]
+    NoFolder(PathBuf),
     /// The file is something else.
     #[error("this is not a Sparrow project: {}", .0.display())]
     NotAProject(PathBuf),
@@ -95,6 +98,16 @@ impl StoreError {
                 reason: error.to_string(),
                 path,
             },
+        }
+    }
+
+    /// Of making a file beside others: what is not found is the folder.
+    pub(super) fn making(path: &Path, folder: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                Self::NoFolder(folder.to_path_buf())
+            }
+            _ => Self::io(path, error),
         }
     }
 

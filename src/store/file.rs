@@ -103,7 +103,7 @@ fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile, StoreError> 
     builder.permissions(mode);
     builder
         .tempfile_in(dir)
-        .map_err(|e| StoreError::io(path, &e))
+        .map_err(|e| StoreError::making(path, dir, &e))
 }
 
 /// Gives a finished temporary file its name.

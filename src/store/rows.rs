@@ -99,7 +99,7 @@ fn insert_object(db: &Connection, object: &Object, place: u32) -> Written {
 fn put_mask(db: &Connection, id: ObjectId, frame: FrameIndex, mask: &FrameMask) -> Written {
     let d = &mask.drift;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO mask VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT OR REPLACE INTO mask VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         id.0,
@@ -114,7 +114,8 @@ fn put_mask(db: &Connection, id: ObjectId, frame: FrameIndex, mask: &FrameMask) 
         d.area_jump,
         d.centroid_jump,
         d.box_mask,
-        d.on_other
+        d.on_other,
+        d.split
     ])?;
     Ok(())
 }
@@ -146,14 +147,12 @@ pub(super) fn write_edit(db: &Connection, edit: &Edit) -> Written {
             one(db.execute("UPDATE document SET next_id = MAX(next_id, ?1)", [next])?)
         }
         Edit::RemoveObject { id } => {
-            let place: Option<i64> = db
-                .query_row("SELECT place FROM object WHERE id = ?1", [id.0], |r| r.get(0))
-                .optional()?;
-            let place = place.ok_or(RowError::OutOfStep)?;
+            let place = place_in_list(db, *id)?;
             one(db.execute("DELETE FROM object WHERE id = ?1", [id.0])?)?;
             db.execute("UPDATE object SET place = place - 1 WHERE place > ?1", [place])?;
             Ok(())
         }
+        Edit::MoveObject { id, at } => move_object(db, *id, *at),
         Edit::Rename { id, name } => {
             one(db.execute("UPDATE object SET name = ?2 WHERE id = ?1", (id.0, name))?)
         }
@@ -225,6 +224,31 @@ pub(super) fn write_edit(db: &Connection, edit: &Edit) -> Written {
         )?),
         Edit::Group(edits) => edits.iter().try_for_each(|edit| write_edit(db, edit)),
     }
+}
+
+fn place_in_list(db: &Connection, id: ObjectId) -> Result<i64, RowError> {
+    let place: Option<i64> = db
+        .query_row("SELECT place FROM object WHERE id = ?1", [id.0], |r| {
+            r.get(0)
+        })
+        .optional()?;
+    place.ok_or(RowError::OutOfStep)
+}
+
+/// Puts an object at index `at` of the list; what lies between goes one place towards where it came from.
+fn move_object(db: &Connection, id: ObjectId, at: usize) -> Written {
+    let from = place_in_list(db, id)?;
+    let last = count(db, "object")?.saturating_sub(1);
+    let to = i64::from(place_of(at).min(last));
+    db.execute(
+        "UPDATE object SET place = place - 1 WHERE place > ?1 AND place <= ?2",
+        (from, to),
+    )?;
+    db.execute(
+        "UPDATE object SET place = place + 1 WHERE place >= ?2 AND place < ?1",
+        (from, to),
+    )?;
+    one(db.execute("UPDATE object SET place = ?2 WHERE id = ?1", (id.0, to))?)
 }
 
 fn replace_emission(db: &Connection, at: u32, emission: &Emission) -> Written {
@@ -319,11 +343,12 @@ fn read_masks(db: &Connection, path: &Path, video: &VideoInfo) -> Result<Masks, 
         .pragma_query_value(None, "user_version", |r| r.get(0))
         .map_err(sql)?;
     // A file that nobody has written to since stays of its version.
-    let on_other = if version < 2 { "0.0" } else { "drift_on_other" };
+    let since = |first: u32, column: &'static str| if version < first { "0.0" } else { column };
+    let (on_other, split) = (since(2, "drift_on_other"), since(3, "drift_split"));
     let mut statement = db
         .prepare(&format!(
             "SELECT object, frame, counts, score, iou, provenance, anchor, drift_object_score, drift_predicted_iou,
-             drift_area_jump, drift_centroid_jump, drift_box_mask, {on_other} FROM mask"
+             drift_area_jump, drift_centroid_jump, drift_box_mask, {on_other}, {split} FROM mask"
         ))
         .map_err(sql)?;
     let mut rows = statement.query([]).map_err(sql)?;
@@ -364,6 +389,7 @@ fn read_mask(row: &Row<'_>, rle: Rle) -> rusqlite::Result<FrameMask> {
             centroid_jump: row.get(10)?,
             box_mask: row.get(11)?,
             on_other: row.get(12)?,
+            split: row.get(13)?,
         },
     })
 }

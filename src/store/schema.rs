@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Version that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// SQLite's `application_id` of a project: "SPRW".
 pub(super) const APPLICATION_ID: u32 = 0x5350_5257;
@@ -58,6 +58,9 @@ CREATE TABLE frame_table (id INTEGER PRIMARY KEY CHECK (id = 1), bytes BLOB NOT 
 /// Version 2: one more sign of drift.
 const ON_OTHER: &str = "ALTER TABLE mask ADD COLUMN drift_on_other REAL NOT NULL DEFAULT 0;";
 
+/// Version 3: and one more.
+const SPLIT: &str = "ALTER TABLE mask ADD COLUMN drift_split REAL NOT NULL DEFAULT 0;";
+
 fn program() -> String {
     format!("sparrow {}", env!("CARGO_PKG_VERSION"))
 }
@@ -70,6 +73,9 @@ pub(super) fn upgrade(db: &Connection, from: u32) -> rusqlite::Result<()> {
     }
     if from < 2 {
         db.execute_batch(ON_OTHER)?;
+    }
+    if from < 3 {
+        db.execute_batch(SPLIT)?;
     }
     if from < VERSION {
         db.pragma_update(None, "user_version", VERSION)?;

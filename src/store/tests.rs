@@ -41,6 +41,7 @@ fn mask(k: u32, provenance: Provenance) -> FrameMask {
         drift: DriftSignal {
             area_jump: 0.7,
             on_other: 0.3,
+            split: 0.2,
             ..DriftSignal::default()
         },
     }
@@ -70,6 +71,7 @@ fn emission() -> Emission {
             may_be_none: true,
             ..Choosing::default()
         },
+        by_hand: Some([1].into()),
     }
 }
 
@@ -91,6 +93,11 @@ fn edits(doc: &Document) -> Vec<Edit> {
             object: Box::new(cat),
             at: 0,
         },
+        Edit::MoveObject {
+            id: second,
+            at: usize::MAX,
+        },
+        Edit::MoveObject { id: second, at: 0 },
         Edit::Rename {
             id: first,
             name: "Rex".to_owned(),
@@ -186,6 +193,32 @@ fn every_edit_and_its_inverse_are_kept() {
 }
 
 #[test]
+fn an_object_is_moved_to_every_place_of_the_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sparrow");
+    let mut doc = document();
+    for name in ["dog", "cat", "cow", "hen"] {
+        let object = doc.new_object(name);
+        doc.objects.push(object);
+    }
+    let mut store = Store::create(&path, &doc, Existing::Refuse).unwrap();
+    let ids: Vec<ObjectId> = doc.objects.iter().map(|o| o.id).collect();
+    for (i, &id) in ids.iter().enumerate() {
+        for at in [i, 3, 0, 2, 1] {
+            let edit = Edit::MoveObject { id, at };
+            apply(&mut doc, edit.clone()).unwrap();
+            store.commit(&edit).unwrap();
+            assert_eq!(store.load().unwrap().objects, doc.objects, "{edit:?}");
+        }
+    }
+    let edit = Edit::MoveObject {
+        id: ObjectId(9),
+        at: 0,
+    };
+    assert!(matches!(store.commit(&edit), Err(StoreError::OutOfStep(_))));
+}
+
+#[test]
 fn a_document_written_whole_reads_back_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sparrow");
@@ -237,7 +270,7 @@ fn a_name_in_use_is_kept_unless_asked() {
     let nowhere = dir.path().join("no/such/folder/a.sparrow");
     assert!(matches!(
         Store::create(&nowhere, &document(), Existing::Refuse),
-        Err(StoreError::NotFound(_))
+        Err(StoreError::NoFolder(_))
     ));
 }
 
@@ -269,11 +302,12 @@ fn version_1(dir: &Path) -> (PathBuf, Document) {
     let mut doc = document();
     let mut object = doc.new_object("the dog");
     let mut mask = mask(3, Provenance::Propagated);
-    mask.drift.on_other = 0.0;
+    (mask.drift.on_other, mask.drift.split) = (0.0, 0.0);
     object.frames.insert(FrameIndex(1), mask);
     doc.objects.push(object);
     Store::create(&path, &doc, Existing::Refuse).unwrap();
-    let as_version_1 = "ALTER TABLE mask DROP COLUMN drift_on_other; PRAGMA user_version = 1;
+    let as_version_1 = "ALTER TABLE mask DROP COLUMN drift_split;
+        ALTER TABLE mask DROP COLUMN drift_on_other; PRAGMA user_version = 1;
         UPDATE schema_version SET version = 1;";
     let db = Connection::open(&path).unwrap();
     db.execute_batch(as_version_1).unwrap();
@@ -313,6 +347,30 @@ fn a_project_of_version_1_is_read_as_it_is_and_brought_up_to_date_by_the_first_w
     drop(store);
     assert_eq!(version_of(&path), super::VERSION);
     assert_eq!(Store::open(&path).unwrap().load().unwrap(), doc);
+}
+
+#[test]
+fn a_project_of_version_2_keeps_its_signs_and_gets_the_one_that_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sparrow");
+    let mut doc = document();
+    let mut object = doc.new_object("the dog");
+    let mut mask = mask(3, Provenance::Propagated);
+    mask.drift.split = 0.0;
+    object.frames.insert(FrameIndex(1), mask);
+    let edit = Edit::add_object(object);
+    apply(&mut doc, edit).unwrap();
+    Store::create(&path, &doc, Existing::Refuse).unwrap();
+    let as_version_2 = "ALTER TABLE mask DROP COLUMN drift_split; PRAGMA user_version = 2;
+        UPDATE schema_version SET version = 2;";
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(as_version_2).unwrap();
+    drop(db);
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(store.load().unwrap(), doc);
+    store.commit(&rename(&mut doc, "Bella")).unwrap();
+    assert_eq!(store.load().unwrap(), doc);
+    assert_eq!(version_of(&path), super::VERSION);
 }
 
 #[test]
@@ -622,4 +680,22 @@ fn a_video_that_moved_or_changed_is_told() {
         "it has 51 frames, the project was made with 50"
     );
     assert_eq!(changes[2], VideoChange::Content);
+}
+
+/// It told of "os error 2" and of a temporary file that nobody knows.
+#[test]
+fn a_folder_that_is_not_there_is_named_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    for folder in [dir.path().join("nowhere"), file] {
+        let made = Store::create(&folder.join("a.sparrow"), &document(), Existing::Refuse);
+        let why = made.unwrap_err().to_string();
+        assert!(
+            why.contains("does not exist or may not be written"),
+            "{why}"
+        );
+        assert!(why.contains(&folder.display().to_string()), "{why}");
+        assert!(!why.contains("os error") && !why.contains(".part"), "{why}");
+    }
 }

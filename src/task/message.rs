@@ -65,7 +65,8 @@ pub enum Request {
         /// Device name.
         device: String,
     },
-    /// Opens the clip that later requests speak of (path of a video or an image folder).
+    /// Opens the clip that later requests speak of (path of a video or an image folder). What there is to tell of the file by
+    /// then is left to whoever shows it; only what comes to light later is told.
     OpenClip {
         /// Path.
         path: String,

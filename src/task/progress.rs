@@ -10,7 +10,7 @@ use std::sync::{
 #[error("cancelled")]
 pub struct Cancelled;
 
-/// A flag that stops a job; looked at per frame, per token and per step.
+/// A flag that stops a job; looked at per frame, per token and per step, within networks per layer, and per tensor of a file.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
@@ -18,6 +18,11 @@ impl CancelToken {
     /// A token that stops the job as soon as `flag` is set, by a signal for example.
     pub fn from_flag(flag: Arc<AtomicBool>) -> Self {
         Self(flag)
+    }
+
+    /// The flag itself, for those who know nothing of jobs.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
     }
 
     /// Asks the job to stop.

@@ -42,6 +42,40 @@ pub fn path_in(dir: &Path, stage: &str) -> PathBuf {
     dir.join(format!("{stage}.checkpoint.safetensors"))
 }
 
+/// Where a stage's initial files are written down in its output folder.
+fn begun_with(dir: &Path, stage: &str) -> PathBuf {
+    dir.join(format!("{stage}.init.json"))
+}
+
+/// The files that `stage` was begun with, if they were written down.
+///
+/// # Errors
+/// If what was written down cannot be read.
+pub fn remembered(dir: &Path, stage: &str) -> TrainResult<Option<Vec<PathBuf>>> {
+    let path = begun_with(dir, stage);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).map_err(|e| TrainError::file("cannot read", &path, e))?;
+    let files = serde_json::from_slice(&bytes);
+    files
+        .map(Some)
+        .map_err(|e| TrainError::file("damaged list of initial files", &path, e))
+}
+
+/// Writes down what a stage is begun with, wherever it may be gone on with from.
+fn remember(job: &Job, stage: &str) -> TrainResult<()> {
+    let path = begun_with(&job.out, stage);
+    if job.init.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    let absolute = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+    let files: Vec<PathBuf> = job.init.iter().map(absolute).collect();
+    let bytes =
+        serde_json::to_vec(&files).map_err(|e| TrainError::file("cannot pack", &path, e))?;
+    write_whole(&path, &bytes)
+}
+
 /// A tensor as safetensors wants it.
 struct Bytes {
     dtype: Dtype,
@@ -166,13 +200,14 @@ fn header(text: Option<&str>, path: &Path) -> TrainResult<serde_json::Value> {
 }
 
 /// Where `job` resumes: gives it the seed that `stage` was begun with, on which its clips and whatever its checkpoint lacks
-/// depend. To be called before anything is drawn from the seed; without `job.resume` nothing happens.
+/// depend, and the initial files, unless it names its own. To be called before anything is drawn from the seed; without
+/// `job.resume` the initial files are written down.
 ///
 /// # Errors
-/// If there is no checkpoint to go on from, or it cannot be read.
+/// If there is no checkpoint to go on from, it cannot be read, or an initial file is not where it was.
 pub(super) fn take_up(job: &mut Job, stage: &str) -> TrainResult<()> {
     if !job.resume {
-        return Ok(());
+        return remember(job, stage);
     }
     let path = path_in(&job.out, stage);
     if !path.exists() {
@@ -185,6 +220,17 @@ pub(super) fn take_up(job: &mut Job, stage: &str) -> TrainResult<()> {
     if seed != job.seed {
         tracing::info!(target: "train", "{stage} goes on with seed {seed}, as it was begun");
         job.seed = seed;
+    }
+    if job.init.is_empty()
+        && let Some(files) = remembered(&job.out, stage)?
+    {
+        if let Some(gone) = files.iter().find(|file| !file.exists()) {
+            return Err(TrainError::Content(format!(
+                "{stage} was begun with --init {}, which is not there any more: say with --init where it is",
+                gone.display()
+            )));
+        }
+        job.init = files;
     }
     Ok(())
 }
@@ -414,6 +460,46 @@ mod tests {
         (job.resume, job.seed) = (false, 1);
         take_up(&mut job, "toy").unwrap();
         assert_eq!(job.seed, 1, "a run that starts anew has its own");
+    }
+
+    /// A stage that was gone on with without `--init` said that its files hold nothing, though none were named.
+    #[test]
+    fn a_run_goes_on_with_the_files_that_it_was_begun_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("start.safetensors");
+        std::fs::write(&file, b"x").unwrap();
+        let mut job = Job {
+            out: dir.path().to_owned(),
+            budget: Budget::new(Some(1), None),
+            resume: false,
+            init: vec![file.clone()],
+            device: Device::Cpu,
+            seed: 1,
+        };
+        take_up(&mut job, "toy").unwrap();
+        let (params, adam) = fresh();
+        save(
+            &path_in(dir.path(), "toy"),
+            &params,
+            &adam,
+            &State::default(),
+        )
+        .unwrap();
+        (job.resume, job.init) = (true, vec![]);
+        take_up(&mut job, "toy").unwrap();
+        assert_eq!(job.init, std::slice::from_ref(&file));
+        // What is named anew is taken.
+        job.init = vec!["other".into()];
+        take_up(&mut job, "toy").unwrap();
+        assert_eq!(job.init, [PathBuf::from("other")]);
+        std::fs::remove_file(&file).unwrap();
+        job.init.clear();
+        let refused = take_up(&mut job, "toy").unwrap_err().to_string();
+        assert!(refused.contains("start.safetensors"), "{refused}");
+        // Begun anew without any, none are remembered.
+        job.resume = false;
+        take_up(&mut job, "toy").unwrap();
+        assert_eq!(remembered(dir.path(), "toy").unwrap(), Some(vec![]));
     }
 
     #[test]

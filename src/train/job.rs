@@ -7,6 +7,8 @@ use std::{
 
 use candle_core::Device;
 
+use crate::task::CancelToken;
+
 /// One stage's marching orders.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -32,6 +34,7 @@ pub struct Budget {
     spent_before: f64,
     started: Instant,
     step: u64,
+    cancel: CancelToken,
     /// Where a test stops the run before its time.
     #[cfg(test)]
     stop: Option<u64>,
@@ -51,9 +54,25 @@ impl Budget {
             spent_before: 0.0,
             started: Instant::now(),
             step: 0,
+            cancel: CancelToken::default(),
             #[cfg(test)]
             stop: None,
         }
+    }
+
+    /// The same, but ended after the step in which the token is set.
+    pub fn heeding(self, cancel: CancelToken) -> Self {
+        Self { cancel, ..self }
+    }
+
+    /// What ends it before its time.
+    pub fn cancel(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// Whether it was ended before its time: what is left of it can be gone on with.
+    pub fn is_stopped(&self) -> bool {
+        self.cancel.is_cancelled() && self.progress() < 1.0
     }
 
     /// The same, but stopped at a step, as if somebody had.
@@ -88,9 +107,9 @@ impl Budget {
         by_steps.max(by_secs).min(1.0)
     }
 
-    /// The next step's number (from 0), or `None` when the budget is spent.
+    /// The next step's number (from 0), or `None` when the budget is spent or somebody has stopped it.
     pub fn next_step(&mut self) -> Option<u64> {
-        if self.progress() >= 1.0 {
+        if self.progress() >= 1.0 || self.cancel.is_cancelled() {
             return None;
         }
         #[cfg(test)]
@@ -117,6 +136,20 @@ mod tests {
         let seen: Vec<_> = std::iter::from_fn(|| b.next_step()).collect();
         assert_eq!(seen, [0, 1, 2]);
         assert!((b.progress() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_stop_ends_the_run_after_the_step_in_which_it_comes() {
+        let cancel = CancelToken::default();
+        let mut b = Budget::new(Some(3), None).heeding(cancel.clone());
+        assert_eq!(b.next_step(), Some(0));
+        assert!(!b.is_stopped());
+        cancel.cancel();
+        assert_eq!(b.next_step(), None);
+        assert!(b.is_stopped() && b.step() == 1);
+        // What is done was not stopped.
+        b.resume_at(3, 0.0);
+        assert!(!b.is_stopped());
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub enum TrainError {
     /// A file was read and holds something else than it should.
     #[error("{0}")]
     Content(String),
+    /// Stopped on request; what was reached is in the checkpoints.
+    #[error("stopped")]
+    Stopped,
     /// The loss is not a number; the last checkpoint is the last good state.
     #[error(
         "the loss of step {step} is not a number; continue from the last checkpoint with a lower learning rate"

@@ -450,12 +450,15 @@ fn train(
             budget.excuse(started.elapsed());
         }
     }
-    log.line(
-        "val",
-        budget.step(),
-        budget.secs(),
-        &stage.validate()?.fields(),
-    )?;
+    // Whoever stops it does not want to wait for how good it is.
+    if !budget.is_stopped() {
+        log.line(
+            "val",
+            budget.step(),
+            budget.secs(),
+            &stage.validate()?.fields(),
+        )?;
+    }
     checkpoint::save(&path, &params, &adam, &state(budget.step(), budget.secs()))
 }
 

@@ -43,17 +43,18 @@ impl Total {
 }
 
 /// Whether a stage has nothing left to do: its budget is spent and, where thresholds are fitted last, they are there.
-fn finished(stage: &str, state: &State, mut budget: Budget) -> bool {
+pub fn finished(stage: &str, state: &State, mut budget: Budget) -> bool {
     budget.resume_at(state.step, state.secs);
     let fitted = stage == towers::STAGE || state.extra.get("thresholds").is_some();
     fitted && budget.progress() >= 1.0
 }
 
 /// Trains all stages into `job.out`, then writes `MODEL.safetensors` there. With `job.resume`, stages that have a
-/// checkpoint continue from it, all with its seed, and finished ones are left alone. `job.budget` is not read: `total` is.
+/// checkpoint continue from it, all with its seed, and finished ones are left alone. Of `job.budget`
+/// only what stops it is read: the rest is `total`'s.
 ///
 /// # Errors
-/// As the stages; also if there is something to start from.
+/// As the stages; also if there is something to start from; [`TrainError::Stopped`].
 pub fn run(job: &Job, total: Total, info: &ModelInfo, words: Vocabulary) -> TrainResult<Exported> {
     if !job.init.is_empty() {
         return Err(TrainError::Content(
@@ -64,9 +65,14 @@ pub fn run(job: &Job, total: Total, info: &ModelInfo, words: Vocabulary) -> Trai
     let mut job = job.clone();
     let begun = stages().find(|stage| path(stage).exists());
     checkpoint::take_up(&mut job, begun.unwrap_or(segmenter::STAGE))?;
+    // Each stage starts from those before it.
+    job.init.clear();
     for (stage, share) in SHARES {
+        if job.budget.cancel().is_cancelled() {
+            return Err(TrainError::Stopped);
+        }
         let mut own = Job {
-            budget: total.share(share),
+            budget: total.share(share).heeding(job.budget.cancel().clone()),
             resume: job.resume && path(stage).exists(),
             ..job.clone()
         };
@@ -86,6 +92,9 @@ pub fn run(job: &Job, total: Total, info: &ModelInfo, words: Vocabulary) -> Trai
                 language::run(&mut own, info, language::Part::Language, words)?;
             }
         }
+    }
+    if job.budget.cancel().is_cancelled() {
+        return Err(TrainError::Stopped);
     }
     let inputs = SHARES.map(|(stage, _)| path(stage));
     export(&inputs, info, &job.out.join(&info.weights.file))

@@ -12,6 +12,7 @@ pub(crate) enum Action {
     OpenProject,
     OpenFolder,
     ImportDataset,
+    LocateVideo,
     CloseVideo,
     Export,
     SaveNow,
@@ -55,12 +56,19 @@ pub(crate) enum Action {
     BrushLarger,
     FinishPrompt,
     AcceptFrame,
+    NotHere,
+    NotInRange,
     KeepNew,
     TakeBack,
     DeleteMask,
+    DeleteInRange,
     DeleteObject,
     RenameObject,
     NewObject,
+    MergeObject,
+    SplitObject,
+    ObjectUp,
+    ObjectDown,
     LockObject,
     ShowObject,
     ToggleProposals,
@@ -126,6 +134,7 @@ pub(crate) struct Info {
 
 const NONE: Modifiers = Modifiers::NONE;
 const SHIFT: Modifiers = Modifiers::SHIFT;
+const ALT: Modifiers = Modifiers::ALT;
 const CTRL: Modifiers = Modifiers::COMMAND;
 const CTRL_SHIFT: Modifiers = Modifiers {
     shift: true,
@@ -190,13 +199,20 @@ actions! {
     BrushLarger, "brush-larger", Tools, "Larger brush", "Brush and eraser get larger.", [key(NONE, Key::CloseBracket)];
     FinishPrompt, "finish-prompt", Tools, "Finish the object", "Keep the mask that the clicks made; the next click or box here begins another object. Or close the polygon.", [key(NONE, Key::Enter)];
     AcceptFrame, "accept-frame", Objects, "Accept as anchor", "Vouch for the selected object's mask on this frame: no model changes it any more. Again takes it back: then a propagation may go over it.", [key(NONE, Key::K)];
+    NotHere, "not-here", Objects, "Not on this frame", "Say that the selected object is not to be seen on this frame: no propagation fills it. Again takes it back.", [key(NONE, Key::E)];
+    NotInRange, "not-in-range", Objects, "Not in this range", "Say that the selected object is not to be seen in the range. Masks that you made or accepted stay; again takes it back.", [key(SHIFT, Key::E)];
     KeepNew, "keep-new", Objects, "Keep the new masks", "Let go of the masks that the model's last step replaced. Undo still brings them back.", [key(SHIFT, Key::K)];
     TakeBack, "take-back", Objects, "Take the step back", "Put the masks back that the model's last step replaced.", [];
     Compare, "compare", Objects, "Compare with before", "While the key is held: the masks that the model's last step replaced.", [key(NONE, Key::C)];
     DeleteMask, "delete-mask", Objects, "Delete this frame's mask", "Remove the selected object's mask on this frame only.", [key(NONE, Key::Delete), key(NONE, Key::Backspace)];
+    DeleteInRange, "delete-in-range", Objects, "Delete masks in the range", "Remove the selected object's masks in the range, but for those that you made or accepted.", [key(CTRL, Key::Delete)];
     DeleteObject, "delete-object", Objects, "Delete object…", "Remove the selected object with all its masks. Asks first.", [key(SHIFT, Key::Delete)];
     RenameObject, "rename-object", Objects, "Rename object", "Change the selected object's name.", [key(NONE, Key::F2)];
     NewObject, "new-object", Objects, "New object", "Start an object without a phrase; click, box or paint it.", [key(CTRL, Key::N)];
+    MergeObject, "merge-object", Objects, "Merge into another object…", "The next click on another object, in the list or on the canvas, joins the selected one's masks into it.", [key(NONE, Key::M)];
+    SplitObject, "split-object", Objects, "Split here", "Give the selected object's masks from this frame on to a new object.", [key(ALT, Key::M)];
+    ObjectUp, "object-up", Objects, "Move object up", "One place up in the list, as dragging does. Where masks overlap, a DAVIS export gives the pixels to the later object.", [key(ALT, Key::ArrowUp)];
+    ObjectDown, "object-down", Objects, "Move object down", "One place down in the list, as dragging does. Where masks overlap, a DAVIS export gives the pixels to the later object.", [key(ALT, Key::ArrowDown)];
     LockObject, "lock-object", Objects, "Lock or unlock", "Locked objects are untouched by propagation.", [key(NONE, Key::L)];
     ShowObject, "show-object", Objects, "Show or hide object", "Show or hide the selected object.", [key(SHIFT, Key::H)];
     ToggleProposals, "toggle-proposals", View, "Proposals on the frame", "Show or hide the boxes that the proposer offered.", [key(NONE, Key::T)];
@@ -210,7 +226,8 @@ actions! {
     OpenVideo, "open-video", File, "Open video…", "Open a video file.", [key(CTRL, Key::O)];
     OpenFolder, "open-folder", File, "Open image folder…", "Open a folder of numbered images as a clip.", [key(CTRL_SHIFT, Key::O)];
     OpenProject, "open-project", File, "Open project…", "Open a Sparrow project with its masks.", [];
-    ImportDataset, "import-dataset", File, "Import a dataset…", "Make a project of a dataset: COCO, DAVIS, MeViS or YouTube-VIS.", [];
+    ImportDataset, "import-dataset", File, "Import a dataset…", "Make a project of a dataset: COCO, DAVIS, mattes, MeViS or YouTube-VIS.", [];
+    LocateVideo, "locate-video", File, "Locate the video…", "Say where the video of the open project is, or show the project on another one.", [];
     CloseVideo, "close-video", File, "Back to the start page", "Close the clip; everything is saved already.", [key(CTRL, Key::W)];
     Export, "export", File, "Export…", "Write the masks as a dataset.", [key(CTRL, Key::E)];
     SaveNow, "save", File, "Save", "Everything is saved as you work; this says where.", [key(CTRL, Key::S)];

@@ -7,13 +7,14 @@ use super::{
     app::App,
     logic::cut,
     looks,
+    reading::{read_instead, why_nothing},
     session::Collecting,
     state::{Job, JobKind, QueuedPropagation, Weight},
 };
 use crate::{
     project::{
         Author, BoxPx, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
-        Provenance, select,
+        Provenance, counted, select, were,
     },
     task::{GroundOptions, JobId, Mode, PropagateDirection, Request, Update},
 };
@@ -124,6 +125,7 @@ impl App {
             selected: self.state.selected,
             typed: false,
         };
+        self.forget_answer();
         self.submit(request, kind);
     }
 
@@ -174,7 +176,7 @@ impl App {
             .filter(chosen)
             .filter(|o| !o.locked)
             .map(|o| conditioning(o, here, direction))
-            .filter(|o| !o.frames.is_empty())
+            .filter(|o| o.frames.values().any(|m| !m.rle.is_empty()))
             .collect();
         if objects.is_empty() {
             let why = if session.doc.objects.is_empty() {
@@ -259,7 +261,7 @@ impl App {
         if let Some(kept) = self.drop_propagations() {
             self.say(
                 Weight::Info,
-                format!("Propagation stopped; {kept} finished frames were kept."),
+                format!("Propagation stopped; {}.", finished(kept)),
             );
         }
     }
@@ -380,8 +382,11 @@ impl App {
                 mask,
             } => self.propagated(job, object, frame, *mask),
             Update::Warning { job, text } => {
-                if self.job_mut(job).is_some() {
-                    self.say(Weight::Look, text);
+                let is_answer = |j: &mut Job| matches!(j.kind, JobKind::Ground { .. });
+                match self.job_mut(job).map(is_answer) {
+                    Some(true) => self.say_of_answer(text),
+                    Some(false) => self.say(Weight::Look, text),
+                    None => {}
                 }
             }
             Update::Finished { job, secs } => self.ended(job, Ending::Finished(secs)),
@@ -457,6 +462,10 @@ impl App {
             edits.push(Edit::add_object(object));
         }
         let found = emission.objects.clone();
+        let instead = read_instead(&emission);
+        let why = found
+            .is_empty()
+            .then(|| why_nothing(&emission, &doc.thresholds));
         let there = doc
             .emissions
             .iter()
@@ -491,23 +500,20 @@ impl App {
         if frame == self.state.here() {
             self.state.choose_emission(phrase.clone());
         }
+        if let Some(read) = instead {
+            self.say_read_instead(&named, &read);
+        }
         let state = &self.state;
         let hand_is_free =
             state.prompting.is_none() && state.painting.is_none() && state.outline.is_none();
         let is_expected = hand_is_free && frame == state.here();
-        if found.is_empty() {
+        if let Some(why) = why {
             if let (Some(drawn), true) = (drawn, is_expected) {
-                self.say(
-                    Weight::Look,
-                    format!("The model finds nothing here that matches “{named}”; the box that you drew is taken for it."),
-                );
+                self.say_of_answer(format!("The model finds nothing here that matches “{named}”; the box that you drew is taken for it."));
                 self.toggle_proposal(drawn);
                 return;
             }
-            self.say(
-                Weight::Look,
-                format!("Nothing on frame {} matches “{named}”. Choose a proposal, draw a box, or try other words or another frame.", frame.0),
-            );
+            self.say_of_answer(format!("Nothing on frame {} matches “{named}”: {why}. Choose a proposal, draw a box, or try other words or another frame.", frame.0));
             // Other words come next, unless the hand has turned to something else since.
             let is_free = self.state.dialog.is_none() && self.state.renaming.is_none();
             if typed && is_expected && is_free && self.state.phrase.trim() == phrase {
@@ -588,23 +594,30 @@ impl App {
         }
         let is_propagation = matches!(job.kind, JobKind::Propagate { .. });
         match ending {
+            Ending::Finished(_) if is_propagation && kept == 0 => {
+                let text = "There was nothing to carry: on every frame meant, a mask is given already, or the object is not there.";
+                self.say(Weight::Info, text);
+            }
             Ending::Finished(secs) if is_propagation => {
                 let rate = f64::from(kept) / f64::from(secs.max(1e-3));
                 self.say(
                     Weight::Info,
-                    format!("Propagated {kept} frames in {secs:.1} s ({rate:.1} a second)."),
+                    format!(
+                        "Propagated {} in {secs:.1} s ({rate:.1} a second).",
+                        counted(kept, "frame")
+                    ),
                 );
             }
             Ending::Cancelled if is_propagation => {
                 self.say(
                     Weight::Info,
-                    format!("Propagation stopped; {kept} finished frames were kept."),
+                    format!("Propagation stopped; {}.", finished(kept)),
                 );
             }
             Ending::Finished(_) | Ending::Cancelled => {}
             Ending::Failed(text) => {
                 let kept = if kept > 0 {
-                    format!(" {kept} finished frames were kept.")
+                    format!(" {}.", finished(kept))
                 } else {
                     String::new()
                 };
@@ -620,6 +633,12 @@ impl App {
             }
         }
     }
+}
+
+/// What becomes of the frames that a job has finished.
+fn finished(frames: u32) -> String {
+    let were = were(frames);
+    format!("{} {were} kept", counted(frames, "finished frame"))
 }
 
 enum Ending {
@@ -642,13 +661,18 @@ fn anchors_for(objects: &[Object], phrase: &str) -> Vec<(FrameIndex, crate::proj
 /// The object with the frames that condition the memory only: anchors, emitted masks, and the frame in view if it is carried
 /// one way or if there is nothing else.
 fn conditioning(object: &Object, here: FrameIndex, direction: PropagateDirection) -> Object {
-    let given = |mask: &FrameMask| mask.is_given() && !mask.rle.is_empty();
-    let kept = object.frames.iter().filter(|(_, m)| given(m));
+    let shows = |mask: &FrameMask| mask.is_given() && !mask.rle.is_empty();
+    // Where a person says that it is not, nothing is carried.
+    let kept = object
+        .frames
+        .iter()
+        .filter(|(_, m)| shows(m) || m.says_absent());
+    let has_start = object.frames.values().any(shows);
     let mut frames: BTreeMap<FrameIndex, FrameMask> = kept.map(|(f, m)| (*f, m.clone())).collect();
     let in_view = object.frames.get(&here).filter(|m| !m.rle.is_empty());
-    if (direction != PropagateDirection::Both || frames.is_empty())
+    if (direction != PropagateDirection::Both || !has_start)
         && let Some(mask) = in_view
-        && !given(mask)
+        && !shows(mask)
     {
         // It was carried here itself; whoever goes on from it takes it as given.
         let provenance = Provenance::Model;
@@ -663,5 +687,38 @@ fn conditioning(object: &Object, here: FrameIndex, direction: PropagateDirection
         phrase: object.phrase.clone(),
         frames,
         ..*object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::{Rle, Size};
+
+    /// The window left every empty mask out, and what a person had said to be absent was filled again.
+    #[test]
+    fn the_model_hears_where_an_object_is_said_to_be_absent() {
+        let size = Size::new(4, 4);
+        let full = Rle::new(size, vec![0, 16]).unwrap();
+        let mut object = crate::ui::fixture::document(size, 9).new_object("dog");
+        let (shown, absent, carried) = (FrameIndex(0), FrameIndex(4), FrameIndex(5));
+        object
+            .frames
+            .insert(shown, FrameMask::by_hand(full.clone()));
+        object
+            .frames
+            .insert(absent, FrameMask::by_hand(Rle::empty(size)));
+        let propagated = FrameMask {
+            provenance: Provenance::Propagated,
+            anchor: false,
+            ..FrameMask::by_hand(full)
+        };
+        object.frames.insert(carried, propagated);
+        let both = conditioning(&object, carried, PropagateDirection::Both);
+        assert_eq!(both.frames.keys().collect::<Vec<_>>(), [&shown, &absent]);
+        // Without a mask by hand, the one in view is what there is to start from.
+        object.frames.remove(&shown);
+        let both = conditioning(&object, carried, PropagateDirection::Both);
+        assert_eq!(both.frames.keys().collect::<Vec<_>>(), [&absent, &carried]);
     }
 }

@@ -10,6 +10,7 @@ use egui::{Frame, Panel};
 
 use super::{
     Options, Sample,
+    ahead::Ahead,
     command::{Command, Out},
     dialogs::FileChooser,
     exporter::Exporting,
@@ -67,6 +68,8 @@ pub(super) struct Services {
     pub(super) sample: Option<Sample>,
     /// Space was pressed and has not been used to pan.
     pub(super) space_pending: bool,
+    /// A text field was asked for and does not have the keyboard yet.
+    pub(super) ahead: Option<Ahead>,
 }
 
 /// The window's content.
@@ -112,6 +115,7 @@ impl App {
                 closed: Vec::new(),
                 sample: options.sample,
                 space_pending: false,
+                ahead: None,
             },
             drawn: (false, false),
         };

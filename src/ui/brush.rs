@@ -165,6 +165,16 @@ impl App {
         }
     }
 
+    /// Paints through all these places; one that cannot be begun is said to be once.
+    pub(super) fn paint_along(&mut self, points: &[PointPx]) {
+        for &point in points {
+            self.paint(point);
+            if self.state.painting.is_none() {
+                return;
+            }
+        }
+    }
+
     pub(super) fn end_paint(&mut self) {
         let Some(painting) = self.state.painting.take().filter(|p| !p.given_up) else {
             return;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     actions::Action,
+    opener::Target,
     presets::Preset,
     state::{BoxUse, CanvasView, Dialog, Sort},
     time_view::TimeView,
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Do(Action),
     /// Opens a video, an image folder or a project.
     Open(PathBuf),
+    /// Opens what a person has decided about.
+    OpenTarget(Target),
     /// Opens the bundled clip.
     OpenSample,
     /// Makes a project of one sequence of a dataset and opens it.
@@ -43,7 +46,12 @@ pub(crate) enum Command {
     /// Looks at the emission of this phrase on the frame in view.
     ChooseEmission(String),
     SortProposals(Sort),
+    /// A click on an object, or beside all of them.
     SelectObject(Option<ObjectId>),
+    /// Selects an object and does this to it.
+    OnObject(ObjectId, Action),
+    /// Puts an object at a place of the list, from 0.
+    MoveObject(ObjectId, usize),
     ShowObject(ObjectId, bool),
     LockObject(ObjectId, bool),
     /// Gives an object another colour of the palette.
@@ -64,8 +72,8 @@ pub(crate) enum Command {
     DrawBox(BoxPx),
     /// A click with the point tool; on the object, or not.
     Click(PointPx, bool),
-    /// The brush moves to here.
-    Paint(PointPx),
+    /// The brush moves along these places.
+    Paint(Vec<PointPx>),
     EndPaint,
     /// One more corner of the polygon.
     OutlineCorner(PointPx),

@@ -3,7 +3,7 @@
 
 use std::{
     future::Future,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, is_separator},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -15,6 +15,7 @@ use super::{
     opener::Target,
     state::{Dialog, Weight},
 };
+use crate::project::CLIP_ENDINGS;
 
 /// What a chosen path is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +99,31 @@ pub(crate) fn typed_path(text: &str) -> PathBuf {
         .iter()
         .find_map(|&q| text.strip_prefix(q)?.strip_suffix(q))
         .unwrap_or(text);
-    match (bare.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(bare),
+    let from_home = bare
+        .strip_prefix('~')
+        .filter(|rest| rest.is_empty() || rest.starts_with(is_separator));
+    match from_home.zip(std::env::home_dir()) {
+        Some((rest, home)) => home.join(rest.trim_start_matches(is_separator)),
+        None => PathBuf::from(bare),
     }
+}
+
+/// Whether a path ends as that of a folder does.
+fn names_folder(path: &Path) -> bool {
+    let end = path.as_os_str().as_encoded_bytes().last();
+    end.is_some_and(|&end| is_separator(char::from(end)))
+}
+
+fn is_image(ending: &str) -> bool {
+    ["png", "jpg", "jpeg"].contains(&ending)
+}
+
+/// Endings of clips, in small and in capital letters: cameras write the latter, and not every chooser takes them for the same.
+fn endings(counts: impl Fn(&str) -> bool) -> Vec<String> {
+    let small = CLIP_ENDINGS.iter().filter(|ending| counts(ending));
+    small
+        .flat_map(|ending| [(*ending).to_owned(), ending.to_uppercase()])
+        .collect()
 }
 
 struct Ring(egui::Context);
@@ -120,13 +142,8 @@ impl FileChooser {
                 Purpose::LocateVideo(_) => "Locate the video",
                 _ => "Open a video",
             })
-            .add_filter(
-                "Videos",
-                &[
-                    "mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "gif", "ts",
-                ],
-            )
-            .add_filter("Images", &["png", "jpg", "jpeg"])
+            .add_filter("Videos", &endings(|e| !is_image(e)))
+            .add_filter("Images", &endings(is_image))
             .add_filter("All files", &["*"]);
         self.ask(purpose, async move {
             dialog.pick_file().await.map(PathBuf::from)
@@ -221,6 +238,8 @@ impl App {
             {
                 self.say(Weight::Look, NO_CHOOSER);
             }
+            // The dialog that had the field was closed meanwhile: a folder alone is no export.
+            Chosen::NoChooser(Purpose::ExportFolder) => {}
             Chosen::NoChooser(purpose) => {
                 self.state.dialog = Some(Dialog::Path(PathForm {
                     purpose,
@@ -242,8 +261,28 @@ impl App {
             Purpose::LocateVideo(project) => self.open_target(Target::Located {
                 project,
                 video: path,
+                anyway: false,
             }),
         }
+    }
+
+    /// Asks where the video of the open project is; it may be another than the one shown.
+    pub(super) fn ask_for_video(&mut self) {
+        let Some(session) = &self.state.session else {
+            self.say(Weight::Info, "Open the project first.");
+            return;
+        };
+        let Some(project) = session.path().map(PathBuf::from) else {
+            let text = "There is no project yet that could be shown on another video: open that one instead.";
+            self.say(Weight::Info, text);
+            return;
+        };
+        let clip = self.state.clip.as_ref();
+        self.state.dialog = Some(Dialog::Path(PathForm {
+            purpose: Purpose::LocateVideo(project),
+            text: clip.map_or_else(String::new, |c| c.path.display().to_string()),
+            note: None,
+        }));
     }
 
     /// Goes on with the path that was typed.
@@ -255,8 +294,16 @@ impl App {
             return;
         }
         let (purpose, mut path) = (form.purpose.clone(), typed_path(&form.text));
-        if purpose == Purpose::SaveElsewhere && form.text.trim().ends_with(['/', '\\']) {
-            path.push(self.project_name());
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        match &purpose {
+            Purpose::SaveElsewhere if names_folder(&path) => path.push(self.project_name()),
+            // One that is typed without a folder lies where the project lies.
+            Purpose::LocateVideo(project) => {
+                path = project.parent().unwrap_or(Path::new("")).join(path);
+            }
+            _ => {}
         }
         self.take_path(purpose, path);
     }
@@ -282,6 +329,7 @@ mod tests {
     use crate::{
         project::{Document, Size, Thresholds, VideoInfo},
         store::{Existing, Store},
+        ui::{actions::Action, session::Saving},
     };
 
     #[test]
@@ -390,7 +438,11 @@ mod tests {
                 panic!("{:?}", app.state.dialog);
             };
             assert_eq!(form.purpose, Purpose::LocateVideo(project.clone()));
-            form.text = clip.display().to_string();
+            // Beside the project a name will do.
+            form.text = match name {
+                "moved" => format!("{name} clip"),
+                _ => clip.display().to_string(),
+            };
             app.use_path();
             wait(&mut app, |app| app.state.session.is_some());
             // Dropping it waits for the disk.
@@ -398,6 +450,85 @@ mod tests {
             let kept = Store::open(&project).unwrap().load().unwrap().video;
             assert_eq!(Path::new(&kept.path), clip);
         }
+    }
+
+    /// Bound to another clip, a project stayed so for good, and the header told the length of its own.
+    #[test]
+    fn the_video_of_an_open_project_can_be_located_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let clip = |name: &str, frames: u32| {
+            let at = dir.path().join(name);
+            std::fs::create_dir(&at).unwrap();
+            for frame in 0..frames {
+                let picture = image::RgbImage::new(4, 4);
+                picture.save(at.join(format!("{frame}.png"))).unwrap();
+            }
+            at
+        };
+        let (own, other) = (clip("own", 2), clip("other", 3));
+        let video = VideoInfo {
+            path: own.display().to_string(),
+            size: Size::new(4, 4),
+            frames: 2,
+            fps: 6.0,
+            hash: String::new(),
+        };
+        let doc = Document::new(video, "nano", Thresholds::default());
+        let project = dir.path().join("a.sparrow");
+        Store::create(&project, &doc, Existing::Refuse).unwrap();
+        let ctx = egui::Context::default();
+        let mut app = App::without_model(&ctx);
+        app.open(project);
+        wait(&mut app, |app| app.state.session.is_some());
+        let locate = |app: &mut App, video: &Path, asks: bool| {
+            // What is asked about is what the file says.
+            let is_saved =
+                |app: &App| app.state.session.as_ref().unwrap().saving() != Saving::Waiting;
+            while !is_saved(app) {
+                app.poll_saving();
+                std::thread::yield_now();
+            }
+            app.act(&ctx, Action::LocateVideo);
+            let Some(Dialog::Path(form)) = &mut app.state.dialog else {
+                panic!("{:?}", app.state.dialog);
+            };
+            form.text = video.display().to_string();
+            app.use_path();
+            if asks {
+                wait(app, |app| app.state.dialog.is_some());
+                let Some(Dialog::OtherVideo {
+                    project,
+                    video,
+                    why,
+                }) = app.state.dialog.take()
+                else {
+                    panic!("another clip was accepted without a word");
+                };
+                assert!(why.contains("frames"), "{why}");
+                assert!(
+                    app.state.session.is_some(),
+                    "it stays until that is decided"
+                );
+                app.open_target(Target::Located {
+                    project,
+                    video,
+                    anyway: true,
+                });
+            }
+            wait(app, |app| app.state.leaving.is_some());
+            let start = Instant::now();
+            while app.state.clip.as_ref().is_none_or(|c| c.path != video) {
+                assert!(start.elapsed().as_secs() < 120, "{:?}", app.state.dialog);
+                app.poll_opening();
+                app.poll_saving();
+                app.go_on_leaving(&ctx);
+                std::thread::yield_now();
+            }
+        };
+        locate(&mut app, &other, true);
+        assert_eq!(app.state.frames(), 3, "as long as what is shown");
+        locate(&mut app, &own, true);
+        assert_eq!(app.state.frames(), 2);
     }
 
     #[test]
@@ -408,8 +539,45 @@ mod tests {
             ("\"/a\"", "/a"),
             ("/it's", "/it's"),
             ("\"", "\""),
+            ("~someone/a", "~someone/a"),
         ] {
             assert_eq!(typed_path(typed), Path::new(path));
         }
+    }
+
+    #[test]
+    fn a_typed_path_may_begin_at_home() {
+        let Some(home) = std::env::home_dir() else {
+            return;
+        };
+        for (typed, inside) in [("~", ""), ("~/", ""), (" '~/a b/c' ", "a b/c")] {
+            assert_eq!(typed_path(typed), home.join(inside), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_typed_folder_in_quotes_is_a_folder_to_save_in() {
+        let folder = |typed: &str| names_folder(&typed_path(typed));
+        assert!(folder("'/a/'") && folder("~/"));
+        assert!(!folder("/a") && !folder(""));
+    }
+
+    /// The chooser hid them.
+    #[test]
+    fn videos_of_cameras_are_offered() {
+        let videos = endings(|e| !is_image(e));
+        for name in ["mp4", "MP4", "MOV", "MTS", "mxf"] {
+            assert!(videos.iter().any(|e| e == name), "{name}");
+        }
+        assert!(!videos.iter().any(|e| e.eq_ignore_ascii_case("png")));
+        assert!(endings(is_image).iter().any(|e| e == "JPG"));
+    }
+
+    /// The field asked for a folder to export to, and what was typed came to nothing.
+    #[test]
+    fn no_folder_is_asked_for_an_export_that_was_closed() {
+        let mut app = App::without_model(&egui::Context::default());
+        app.take_chosen(Chosen::NoChooser(Purpose::ExportFolder));
+        assert_eq!(app.state.dialog, None);
     }
 }

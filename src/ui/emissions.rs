@@ -22,20 +22,36 @@ impl State {
             .filter(|(_, e)| e.frame == self.here())
     }
 
+    /// The newest emission on the frame in view that the selected object came from.
+    fn listing(&self) -> Option<(usize, &Emission)> {
+        let selected = self.selected?;
+        self.emissions_here()
+            .find(|(_, e)| e.objects.contains(&selected))
+    }
+
+    /// Whether what was chosen to be looked at still is.
+    fn choice_holds(&self, choice: &ChosenEmission) -> bool {
+        // An object that is only being made is listed nowhere yet: it changes nothing.
+        choice.frame == self.here() && (choice.beside == self.selected || self.listing().is_none())
+    }
+
     /// The emission to be looked at on the frame in view, with its index: the one that was chosen, or the one that the
     /// selected object came from, or the newest.
     pub(crate) fn emission_here(&self) -> Option<(usize, &Emission)> {
-        let lists = |e: &Emission| self.selected.is_some_and(|id| e.objects.contains(&id));
-        let listing = self.emissions_here().find(|(_, e)| lists(e));
-        // An object that is only being made is listed nowhere yet: it changes nothing.
-        let holds = |c: &&ChosenEmission| {
-            c.frame == self.here() && (c.beside == self.selected || listing.is_none())
-        };
-        let chosen = self.chosen_emission.as_ref().filter(holds);
+        let chosen = self.chosen_emission.as_ref();
         chosen
+            .filter(|choice| self.choice_holds(choice))
             .and_then(|c| self.emissions_here().find(|(_, e)| e.phrase == c.phrase))
-            .or(listing)
+            .or_else(|| self.listing())
             .or_else(|| self.emissions_here().next())
+    }
+
+    /// Lets go of a choice once another frame or another object is looked at: it does not come back with them.
+    pub(crate) fn end_chosen_emission(&mut self) {
+        let chosen = self.chosen_emission.as_ref();
+        if chosen.is_some_and(|choice| !self.choice_holds(choice)) {
+            self.chosen_emission = None;
+        }
     }
 
     /// Looks at the emission of a phrase on the frame in view.
@@ -56,7 +72,7 @@ mod tests {
     use super::*;
     use crate::{
         project::{Choosing, Size},
-        ui::{session::Session, settings::Settings},
+        ui::{app::App, session::Session, settings::Settings},
     };
 
     fn emission(phrase: &str, objects: &[u32]) -> Emission {
@@ -71,6 +87,7 @@ mod tests {
             tsf_tokens: 0,
             secs: 0.0,
             choosing: Choosing::default(),
+            by_hand: None,
         }
     }
 
@@ -102,5 +119,34 @@ mod tests {
         assert_eq!(all, [2, 1, 0]);
         state.frame = 1;
         assert_eq!(shown(&state), None);
+    }
+
+    /// It came back when its object was selected again, or its frame gone to.
+    #[test]
+    fn an_emission_that_was_chosen_is_let_go_of_with_its_object_and_its_frame() {
+        let mut app = App::without_model(&egui::Context::default());
+        let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
+        doc.emissions = vec![
+            emission("the red circle", &[1]),
+            emission("the green star", &[2]),
+            emission("nothing", &[]),
+        ];
+        app.state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let shown = |app: &App| app.state.emission_here().map(|(at, _)| at);
+        app.state.selected = Some(ObjectId(1));
+        app.state.choose_emission("nothing".into());
+        app.refresh();
+        assert_eq!(shown(&app), Some(2), "it is looked at still");
+        for id in [2, 1] {
+            app.state.selected = Some(ObjectId(id));
+            app.refresh();
+        }
+        assert_eq!(shown(&app), Some(0), "the one that the object came from");
+        app.state.choose_emission("nothing".into());
+        for frame in [1, 0] {
+            app.state.frame = frame;
+            app.refresh();
+        }
+        assert_eq!(shown(&app), Some(0));
     }
 }

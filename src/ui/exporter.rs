@@ -16,15 +16,93 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use super::{
     app::App,
+    dialogs::typed_path,
+    logic::sentence,
     session::Wake,
-    state::{Dialog, ExportForm, ExportStatus, Weight},
+    state::{Dialog, Weight},
 };
 use crate::{
     formats::{self, Existing, ExportOptions, FORMATS, FormatError, Loss, Rgb, Watcher},
-    project::Document,
+    project::{Document, counted},
     task::CancelToken,
     video,
 };
+
+/// The export dialog.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExportForm {
+    pub(crate) format: String,
+    /// As it is typed; [`ExportForm::place`] is what it means.
+    pub(crate) folder: String,
+    /// Where the project lies, or its video.
+    pub(crate) beside: PathBuf,
+    pub(crate) verified_only: bool,
+    /// Frames as JPEG beside the masks.
+    pub(crate) with_images: bool,
+    /// In the place of an earlier export.
+    pub(crate) replace: bool,
+    pub(crate) status: ExportStatus,
+}
+
+impl ExportForm {
+    /// The whole path of the folder that is written; `None` as long as none is named. What is no whole path is meant from the
+    /// folder of the project: where the program was started is nobody's thought in a window.
+    pub(crate) fn place(&self) -> Option<PathBuf> {
+        let typed = typed_path(&self.folder);
+        if typed.as_os_str().is_empty() {
+            return None;
+        }
+        let place = self.beside.join(typed);
+        Some(std::path::absolute(&place).unwrap_or(place))
+    }
+}
+
+/// How an export stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ExportStatus {
+    Idle,
+    /// There is nothing to write, and nothing was begun; what to do, in sentences.
+    Refused(&'static str),
+    /// Frames written and frames in all, 0 before the first; once all are, they are read back.
+    Running {
+        done: u64,
+        total: u64,
+    },
+    /// It was told to stop.
+    Stopping,
+    /// It has stopped, and nothing of it is left.
+    Stopped,
+    /// Written, read back and equal; what was written, what the format could not hold.
+    Done {
+        summary: String,
+        masks: usize,
+        losses: Vec<String>,
+        /// Where it is.
+        folder: PathBuf,
+        /// Masks or pixels of them are among the losses.
+        lost_masks: bool,
+    },
+    Failed(String),
+}
+
+impl ExportStatus {
+    /// Whether the export has begun and not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Stopping)
+    }
+}
+
+/// What to do where no mask would be written; `None` where one would.
+fn nothing_to_export(doc: &Document, verified_only: bool) -> Option<&'static str> {
+    let masks = || doc.objects.iter().flat_map(|o| o.frames.values());
+    if !masks().any(|m| !m.rle.is_empty()) {
+        return Some("No object has a mask yet: ground a phrase or draw an object, then export.");
+    }
+    let is_missing = verified_only && !masks().any(|m| m.anchor && !m.rle.is_empty());
+    is_missing.then_some(
+        "No mask was made or accepted by a person yet: accept those that are right, or export the others, too.",
+    )
+}
 
 /// An export that is under way. Dropping it stops the export and waits until nothing of it is left on the disk.
 pub(super) struct Exporting {
@@ -103,14 +181,16 @@ impl Drop for Exporting {
 /// The form as it is first shown: beside the project, or beside the video.
 pub(super) fn first_form(doc: &Document, project: Option<&Path>) -> ExportForm {
     let beside = project.unwrap_or_else(|| Path::new(&doc.video.path));
-    let folder = beside.parent().unwrap_or(Path::new("."));
+    let beside = beside.parent().unwrap_or(Path::new(""));
     let name = FORMATS.first().map_or("", |f| f.name());
     let stem = formats::clip_name(&doc.video.path);
+    let folder = beside.join(format!("{stem}-{name}"));
     ExportForm {
         format: name.to_owned(),
-        folder: folder.join(format!("{stem}-{name}")).display().to_string(),
+        folder: folder.display().to_string(),
+        beside: beside.to_path_buf(),
         verified_only: false,
-        // As on the command line: without them, only COCO leads back to the video.
+        // As on the command line: without them, only COCO and mattes lead back to the video.
         with_images: true,
         replace: false,
         status: ExportStatus::Idle,
@@ -127,11 +207,8 @@ impl App {
         let Some(session) = &self.state.session else {
             return;
         };
-        if session.doc.objects.is_empty() {
-            self.say(
-                Weight::Info,
-                "There is nothing to export yet: ground a phrase or draw an object first.",
-            );
+        if let Some(why) = nothing_to_export(&session.doc, false) {
+            self.say(Weight::Look, why);
             return;
         }
         let form = first_form(&session.doc, session.path());
@@ -144,12 +221,17 @@ impl App {
         else {
             return;
         };
-        if self.state.exporting.is_some() || form.folder.trim().is_empty() {
+        let Some(out) = form.place().filter(|_| self.state.exporting.is_none()) else {
+            return;
+        };
+        if let Some(why) = nothing_to_export(&session.doc, form.verified_only) {
+            form.status = ExportStatus::Refused(why);
             return;
         }
         let work = Work {
             doc: session.doc.clone(),
             form: form.clone(),
+            out,
             video: self.state.clip.as_ref().map(|c| c.path.clone()),
         };
         match Exporting::start(work, self.services.wake.clone()) {
@@ -231,18 +313,17 @@ impl App {
         // The dialog was closed; the end is still worth a word.
         match status {
             ExportStatus::Done {
-                summary, losses, ..
-            } if losses.is_empty() => {
-                self.say(Weight::Info, summary);
-            }
-            ExportStatus::Done {
-                summary, losses, ..
+                summary,
+                masks,
+                losses,
+                ..
             } => {
-                let text = format!(
-                    "{summary} The format could not hold: {}.",
-                    losses.join("; ")
-                );
-                self.say(Weight::Look, text);
+                let mut text = summary;
+                if !losses.is_empty() {
+                    text += &format!(" The format could not hold: {}.", losses.join("; "));
+                }
+                let is_whole = masks > 0 && losses.is_empty();
+                self.say(if is_whole { Weight::Info } else { Weight::Look }, text);
             }
             ExportStatus::Stopped => self.say(
                 Weight::Info,
@@ -254,7 +335,10 @@ impl App {
                     format!("The export failed: {why}. Nothing was left behind."),
                 );
             }
-            ExportStatus::Idle | ExportStatus::Running { .. } | ExportStatus::Stopping => {}
+            ExportStatus::Idle
+            | ExportStatus::Refused(_)
+            | ExportStatus::Running { .. }
+            | ExportStatus::Stopping => {}
         }
     }
 }
@@ -262,6 +346,8 @@ impl App {
 struct Work {
     doc: Document,
     form: ExportForm,
+    /// The folder to write, as a whole path.
+    out: PathBuf,
     video: Option<PathBuf>,
 }
 
@@ -285,7 +371,6 @@ impl Work {
             video: self.video.clone(),
             ..ExportOptions::default()
         };
-        let out = PathBuf::from(self.form.folder.trim());
         let mut source = match (&self.video, self.form.with_images) {
             (Some(path), true) => Some(video::open(path).map_err(|e| e.to_string())?),
             _ => None,
@@ -303,7 +388,7 @@ impl Work {
         let report = formats::export(
             &self.doc,
             format,
-            &out,
+            &self.out,
             &options,
             read.as_mut().map(|r| r as &mut formats::FrameReader<'_>),
             &mut |done, total| watch(done, total),
@@ -313,15 +398,22 @@ impl Work {
             Err(FormatError::Cancelled) => return Ok(ExportStatus::Stopped),
             Err(error) => return Err(error.to_string()),
         };
+        let mut summary = format!(
+            "{} written to {}, read back and compared.",
+            counted(report.masks, "mask"),
+            report.path.display()
+        );
+        let (asked, losses): (Vec<&Loss>, Vec<&Loss>) =
+            report.losses.iter().partition(|loss| loss.is_asked());
+        for loss in asked {
+            summary += &format!(" {}.", sentence(&loss.to_string()));
+        }
         Ok(ExportStatus::Done {
-            summary: format!(
-                "{} masks written to {}, read back and compared.",
-                report.masks,
-                report.path.display()
-            ),
-            folder: report.path.clone(),
-            lost_masks: report.losses.iter().any(Loss::takes_masks),
-            losses: report.losses.iter().map(ToString::to_string).collect(),
+            summary,
+            masks: report.masks,
+            lost_masks: report.masks == 0 || losses.iter().any(|loss| loss.takes_masks()),
+            losses: losses.iter().map(ToString::to_string).collect(),
+            folder: report.path,
         })
     }
 }
@@ -363,6 +455,7 @@ mod tests {
         Work {
             doc,
             form,
+            out: out.to_path_buf(),
             video: None,
         }
     }
@@ -499,5 +592,136 @@ mod tests {
         exporting.thread.take().unwrap().join().unwrap_err();
         assert!(matches!(exporting.status(), ExportStatus::Failed(_)));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// Waits for the export; the weight and the text of what is said at its end.
+    fn end(app: &mut App) -> (Weight, String) {
+        app.state.dialog = None;
+        while app.services.exporting.is_some() {
+            app.poll_export();
+            std::thread::yield_now();
+        }
+        let toast = app.state.toasts.last().unwrap();
+        (toast.weight, toast.text.clone())
+    }
+
+    fn status(app: &App) -> &ExportStatus {
+        match &app.state.dialog {
+            Some(Dialog::Export(form)) => &form.status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// It was told in green as a success of 0 masks.
+    #[test]
+    fn an_export_of_no_mask_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut work = work(&dir.path().join("out"));
+        work.form.verified_only = true;
+        for mask in work.doc.objects[0].frames.values_mut() {
+            mask.anchor = false;
+        }
+        let mut app = window(work);
+        app.run_export();
+        let ExportStatus::Refused(why) = status(&app) else {
+            panic!("{:?}", status(&app));
+        };
+        assert!(why.contains("accept those that are right"), "{why}");
+        let doc = &mut app.state.session.as_mut().unwrap().doc;
+        for mask in doc.objects[0].frames.values_mut() {
+            *mask = FrameMask::by_hand(Rle::empty(doc.video.size));
+        }
+        app.run_export();
+        let ExportStatus::Refused(why) = status(&app) else {
+            panic!("{:?}", status(&app));
+        };
+        assert!(why.starts_with("No object has a mask yet"), "{why}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        // Asked for anew, not even the dialog comes.
+        app.state.dialog = None;
+        app.show_export();
+        assert_eq!(app.state.dialog, None);
+        let said = app.state.toasts.last().unwrap();
+        assert_eq!(said.weight, Weight::Look);
+        assert!(
+            said.text.starts_with("No object has a mask yet"),
+            "{}",
+            said.text
+        );
+    }
+
+    /// What a format leaves out is known only once it has looked at everything.
+    #[test]
+    fn an_export_that_turns_out_to_hold_no_mask_is_told_as_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut work = work(&dir.path().join("out"));
+        // More objects than DAVIS has numbers for, and the one with masks is the last.
+        let last = work.doc.objects.pop().unwrap();
+        for _ in 0..254 {
+            let object = work.doc.new_object("");
+            work.doc.objects.push(object);
+        }
+        let id = work.doc.next_object_id();
+        work.doc.objects.push(crate::project::Object { id, ..last });
+        let mut app = window(work);
+        app.run_export();
+        app.state.leaving = Some(Leaving::Quit);
+        let (weight, text) = end(&mut app);
+        assert_eq!(weight, Weight::Look);
+        assert!(text.starts_with("0 masks written"), "{text}");
+        assert_eq!(app.state.leaving, None, "it is to be read first");
+    }
+
+    /// The format was blamed for it.
+    #[test]
+    fn what_was_left_out_as_asked_is_no_loss_of_the_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut work = work(&dir.path().join("out"));
+        work.form.verified_only = true;
+        let doc = &mut work.doc;
+        doc.objects[0]
+            .frames
+            .get_mut(&FrameIndex(4))
+            .unwrap()
+            .anchor = false;
+        let mut app = window(work);
+        app.run_export();
+        let (_, text) = end(&mut app);
+        let (done, lost) = text.split_once("The format could not hold").unwrap();
+        let asked = "1 mask that nobody made or accepted was left out, as asked.";
+        assert!(done.starts_with("4 masks written"), "{done}");
+        assert!(done.contains(asked) && !lost.contains("as asked"), "{text}");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_whole_path_is_meant_from_the_projects() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = dir.path().join("clip.sparrow");
+        let mut form = first_form(&work(Path::new("out")).doc, Some(&project));
+        assert_eq!(form.place(), Some(dir.path().join("clip-coco")));
+        form.folder = " ../out ".to_owned();
+        assert_eq!(form.place(), Some(dir.path().join("../out")));
+        form.folder = "'/data/a b'".to_owned();
+        assert_eq!(form.place(), Some(PathBuf::from("/data/a b")));
+        for none in ["", "  ", "''"] {
+            form.folder = none.to_owned();
+            assert_eq!(form.place(), None, "{none:?}");
+        }
+        if let Some(home) = std::env::home_dir() {
+            form.folder = "~/out".to_owned();
+            assert_eq!(form.place(), Some(home.join("out")));
+        }
+        // The project is not on the disk yet: beside the video.
+        let mut doc = work(Path::new("out")).doc;
+        doc.video.path = dir.path().join("clip.mp4").display().to_string();
+        let mut work = work(Path::new("out"));
+        work.form = first_form(&doc, None);
+        work.form.folder = "out".to_owned();
+        let mut app = window(work);
+        app.run_export();
+        let (_, text) = end(&mut app);
+        let out = dir.path().join("out");
+        assert!(out.is_dir(), "{text}");
+        assert!(text.contains(&out.display().to_string()), "{text}");
     }
 }

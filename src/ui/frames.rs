@@ -8,10 +8,12 @@ use std::{
 use egui::{ColorImage, TextureOptions};
 
 use super::{
+    actions::Action,
     app::{App, Hashing, Opening},
     dialogs::{PathForm, Purpose},
     leaving::Leaving,
     opener::{self, Refusal, Resolved, Target},
+    panels::top_bar::MOST_LETTERS,
     session::{Saving, Session},
     state::{CanvasView, Clip, Dialog, JobKind, Weight},
     time_view::TimeView,
@@ -20,7 +22,7 @@ use crate::{
     formats,
     project::{Document, Edit, FrameIndex, Size, VideoInfo},
     render::{FrameImage, PixelsRef},
-    store::{VideoChange, compare_video},
+    store::VideoChange,
     task::{CancelToken, Progress, Request},
     video::{Decoder, Frame, Pixels, content_hash},
 };
@@ -71,18 +73,28 @@ impl FrameImage for Shown {
     }
 }
 
-/// Keeps where the project's video was found; a path that was not known came with a guess at the frame rate.
-fn note_place(session: &mut Session, video: &Path, info: &VideoInfo) {
+/// Keeps where the project's video was found; a path that was not known came with a guess at the frame rate. One that was
+/// accepted although it differs is the project's from now on: its length is known, and its hash will be.
+fn note_place(session: &mut Session, video: &Path, info: &VideoInfo, is_accepted: bool) {
     let recorded = &session.doc.video;
-    let fps = if recorded.path.is_empty() {
-        info.fps
+    let path = video.display().to_string();
+    let video = Box::new(if is_accepted {
+        VideoInfo {
+            path,
+            hash: String::new(),
+            ..info.clone()
+        }
+    } else if recorded.path.is_empty() {
+        VideoInfo {
+            path,
+            fps: info.fps,
+            ..recorded.clone()
+        }
     } else {
-        recorded.fps
-    };
-    let video = Box::new(VideoInfo {
-        path: video.display().to_string(),
-        fps,
-        ..recorded.clone()
+        VideoInfo {
+            path,
+            ..recorded.clone()
+        }
     });
     if let Err(error) = session.note(Edit::SetVideo { video }) {
         tracing::warn!("the video's place was not kept: {error}");
@@ -102,7 +114,7 @@ impl App {
 
     pub(super) fn open_target(&mut self, target: Target) {
         let title = match &target {
-            Target::Path(path) => path.file_name().map_or_else(
+            Target::Path(path) | Target::Fresh(path) => path.file_name().map_or_else(
                 || path.display().to_string(),
                 |name| name.to_string_lossy().into_owned(),
             ),
@@ -180,7 +192,6 @@ impl App {
         state.rows.clear();
         state.hovered_proposal = None;
         state.chosen_emission = None;
-        state.chosen_by_hand = None;
         state.dialog = None;
         state.told_trouble = false;
     }
@@ -207,6 +218,10 @@ impl App {
                     self.say(Weight::Info, "It is open already.");
                 }
                 Ok(Err(Refusal::Fault(why))) => self.opening_failed(&why),
+                Ok(Err(Refusal::Again(target))) => {
+                    self.state.opening = None;
+                    self.state.leaving = Some(Leaving::Open(target));
+                }
                 Ok(Err(refusal)) => self.ask_about_opening(refusal),
                 Err(crossbeam_channel::TryRecvError::Empty) => {
                     self.services.opening = Some(Opening::Resolving(answer));
@@ -259,8 +274,30 @@ impl App {
                 text: place,
                 note: Some(why),
             })),
-            Refusal::WhichSequence { dataset, names } => Some(Dialog::Sequences { dataset, names }),
-            Refusal::AlreadyOpen | Refusal::Fault(_) => None,
+            Refusal::WhichSequence { dataset, names } => Some(Dialog::Sequences {
+                dataset,
+                names,
+                query: String::new(),
+            }),
+            Refusal::OtherVideo {
+                project,
+                video,
+                why,
+            } => Some(Dialog::OtherVideo {
+                project,
+                video,
+                why,
+            }),
+            Refusal::OtherProject {
+                project,
+                video,
+                why,
+            } => Some(Dialog::OtherProject {
+                project,
+                video,
+                why,
+            }),
+            Refusal::AlreadyOpen | Refusal::Again(_) | Refusal::Fault(_) => None,
         };
     }
 
@@ -268,6 +305,13 @@ impl App {
         let Some(info) = decoder.info() else {
             return;
         };
+        if let Some(refusal) = resolved.objection(&info) {
+            if let Some(fact) = resolved.fact {
+                self.say(Weight::Info, fact);
+            }
+            self.ask_about_opening(refusal);
+            return;
+        }
         self.state.opening = None;
         // Asked before already, but much may have been done since.
         let again = Leaving::Open(resolved.again.clone());
@@ -283,40 +327,28 @@ impl App {
         for warning in decoder.warnings() {
             self.say(Weight::Look, warning);
         }
+        if let Some(fact) = resolved.fact {
+            self.say(Weight::Info, fact);
+        }
         if let Some(notice) = resolved.notice {
             self.say(Weight::Look, notice);
         }
         let mut places = resolved.places;
         let mut session = None;
         if let Some(project) = resolved.project {
-            let changes = compare_video(&project.doc.video, &info);
-            let changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
-            if changes.iter().any(VideoChange::is_fatal) {
-                let text = format!(
-                    "The project {} belongs to another video: {}. It was left as it is, and a new one is begun.",
-                    project.path.display(),
-                    changed.join("; ")
-                );
-                self.say(Weight::Look, text);
-            } else {
-                if !changed.is_empty() {
-                    let text = format!(
-                        "The video has changed: {}. Masks may be off.",
-                        changed.join("; ")
-                    );
-                    self.say(Weight::Look, text);
-                }
-                let can_note = project.writer.is_some();
-                let mut opened = match project.writer {
-                    Some(writer) => Session::saved(project.doc, writer, project.path),
-                    None => Session::read_only(project.doc, project.path),
-                };
-                opened.hold(project.claim);
-                if resolved.is_located && can_note {
-                    note_place(&mut opened, &resolved.video, &info);
-                }
-                session = Some(opened);
+            let can_note = project.writer.is_some();
+            let mut opened = match project.writer {
+                Some(writer) => Session::saved(project.doc, writer, project.path),
+                None => Session::read_only(project.doc, project.path),
+            };
+            opened.hold(project.claim);
+            if resolved.is_located && can_note {
+                note_place(&mut opened, &resolved.video, &info, resolved.is_accepted);
+            } else if resolved.is_accepted {
+                // Nothing of it can be kept, but the clip is as long as it is.
+                opened.doc.video.frames = info.frames;
             }
+            session = Some(opened);
         }
         places.retain(|p| p.file_name().is_some());
         let session = session.unwrap_or_else(|| {
@@ -331,7 +363,8 @@ impl App {
         );
         // What was typed for another clip says nothing of this one.
         let last = session.doc.emissions.last();
-        self.state.phrase = last.map(|e| e.phrase.clone()).unwrap_or_default();
+        let last = last.map_or("", |e| e.phrase.as_str());
+        self.state.phrase = last.chars().take(MOST_LETTERS).collect();
         self.state.selected = session.doc.objects.first().map(|o| o.id);
         self.state.settings.remember(&resolved.remember);
         self.services.settings.save(&self.state.settings);
@@ -394,8 +427,9 @@ impl App {
             if *recorded != hash {
                 // What the masks were made on stays on record, so that it is said the next time, too.
                 let text = format!(
-                    "The video has changed: {}. Masks may be off.",
-                    VideoChange::Content
+                    "The video has changed: {}. Masks may be off; “{}” takes another one.",
+                    VideoChange::Content,
+                    Action::LocateVideo.label()
                 );
                 self.say(Weight::Look, text);
             }
@@ -422,6 +456,23 @@ impl App {
         self.state.finished = None;
         self.state.time_view = self.state.time_view.around(self.state.frames(), frame);
         self.state.hovered_proposal = None;
+        // Now, not when the decoder rings: the number in view and its time are drawn before that.
+        self.show_here();
+    }
+
+    /// Asks for the frame in view, and takes its time and, if it is there, its picture.
+    fn show_here(&mut self) {
+        let here = self.state.here();
+        let fps = self.state.session.as_ref().map_or(1.0, |s| s.doc.video.fps);
+        let (Some(decoder), Some(clip)) = (&self.services.decoder, &mut self.state.clip) else {
+            return;
+        };
+        decoder.request(here);
+        if let Some(frame) = decoder.get(here).or_else(|| decoder.newest()) {
+            clip.show(frame, &mut self.state.next_key);
+        }
+        let pts = decoder.pts_secs(here);
+        clip.pts_secs = pts.unwrap_or_else(|| f64::from(here.0) / fps.max(1.0));
     }
 
     /// Plays on, and takes what the decoder has.
@@ -456,17 +507,11 @@ impl App {
                 ctx.request_repaint();
             }
         }
+        self.show_here();
+        let here = self.state.here();
         let (Some(decoder), Some(clip)) = (&self.services.decoder, &mut self.state.clip) else {
             return;
         };
-        let here = FrameIndex(self.state.frame);
-        decoder.request(here);
-        if let Some(frame) = decoder.get(here).or_else(|| decoder.newest()) {
-            clip.show(frame, &mut self.state.next_key);
-        }
-        if let Some(pts) = decoder.pts_secs(here) {
-            clip.pts_secs = pts;
-        }
         let trouble = decoder.error();
         let is_new = trouble.is_some()
             && trouble != clip.trouble
@@ -474,6 +519,8 @@ impl App {
                 .failed_frame()
                 .is_none_or(|frame| clip.is_first_of_run(frame.0));
         clip.trouble.clone_from(&trouble);
+        let flaw = decoder.flaw(here);
+        let flaw = flaw.filter(|_| clip.is_first_of_run(here.0));
         let mut made = 0;
         for &wanted in &clip.thumbnails_wanted {
             if clip.thumbnails.contains_key(&wanted) {
@@ -501,6 +548,9 @@ impl App {
                 Weight::Error,
                 format!("{why}. The frame before it stays in view."),
             );
+        }
+        if let Some(why) = flaw {
+            self.say(Weight::Look, format!("{why}."));
         }
     }
 
@@ -561,6 +611,31 @@ mod tests {
             assert_eq!(app.state.phrase, "");
             app.state.phrase = "the red ball".to_owned();
         }
+    }
+
+    /// The number of the new frame stood beside the time of the one before.
+    #[test]
+    fn the_time_is_that_of_the_frame_in_view_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let clip = dir.path().join("clip");
+        std::fs::create_dir(&clip).unwrap();
+        for frame in 0..3 {
+            let picture = image::RgbImage::new(4, 4);
+            picture.save(clip.join(format!("{frame}.png"))).unwrap();
+        }
+        let mut app = App::without_model(&egui::Context::default());
+        app.open(clip);
+        let start = Instant::now();
+        while app.state.opening.is_some() {
+            assert!(start.elapsed().as_secs() < 120);
+            app.poll_opening();
+            std::thread::yield_now();
+        }
+        app.seek(2);
+        let decoder = app.services.decoder.as_ref().unwrap();
+        let time = decoder.pts_secs(FrameIndex(2)).unwrap();
+        assert!(time > 0.0);
+        assert_eq!(app.state.clip.as_ref().unwrap().pts_secs, time);
     }
 
     /// A window on a clip of 100 frames at 25 a second, without a decoder, that has played for a second from frame 3.

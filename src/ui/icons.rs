@@ -319,6 +319,11 @@ impl Icon {
     }
 }
 
+/// A ring, the sign of a frame where a person says that the object is not to be seen.
+pub(crate) fn absence_mark(painter: &Painter, centre: Pos2, radius: f32, colour: Color32) {
+    painter.circle_stroke(centre, radius, Stroke::new(1.5, colour));
+}
+
 /// A rhombus with a dark rim, the sign of an anchor.
 pub(crate) fn anchor_mark(
     painter: &Painter,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     formats::{self, Format},
+    project::{counted, were},
     store::Store,
 };
 
@@ -17,8 +18,10 @@ const ORIGIN: &str = "imported from";
 /// A sequence that is a project now.
 pub(super) struct Imported {
     pub(super) project: PathBuf,
-    /// What was done and what was found, in sentences.
-    pub(super) notice: String,
+    /// What was done, one or two sentences.
+    pub(super) fact: String,
+    /// What the dataset has and the project has not, or what was guessed; `None` where nothing was.
+    pub(super) warning: Option<String>,
 }
 
 /// A dataset's format and its sequences, one at least.
@@ -26,15 +29,7 @@ pub(super) type Dataset = (&'static dyn Format, Vec<String>);
 
 /// What lies at `path`, if that is a dataset and no clip.
 pub(super) fn dataset(path: &Path) -> Option<Dataset> {
-    let is_json = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("json"));
-    let may_be = if path.is_dir() {
-        !formats::images_in(path).is_ok_and(|images| !images.is_empty())
-    } else {
-        is_json
-    };
-    may_be.then(|| formats::detect(path)).flatten()
+    formats::detect(path)
 }
 
 /// Makes a project of the sequence of that name, or of the only one, in a file beside the dataset. One that was made
@@ -62,10 +57,11 @@ pub(super) fn import(
     let origin = format!("{}\n{name}", dataset.display());
     if let Some(project) = earlier(&places, &origin) {
         return Ok(Imported {
-            notice: format!(
+            fact: format!(
                 "The dataset was imported before: this is {}. Move that away to import it anew.",
                 project.display()
             ),
+            warning: None,
             project,
         });
     }
@@ -88,22 +84,33 @@ pub(super) fn import(
     }
     // It is opened like any other.
     drop(store);
-    let masks: usize = doc.objects.iter().map(|o| o.frames.len()).sum();
-    let mut notice = format!(
-        "{} objects with {masks} masks were imported to {}.",
-        doc.objects.len(),
+    // Frames on which an object is known to be absent have an empty one.
+    let masks = doc.objects.iter().flat_map(|o| o.frames.values());
+    let masks = masks.filter(|m| !m.rle.is_empty()).count();
+    let objects = doc.objects.len();
+    let fact = format!(
+        "{} with {} {} imported to {}.",
+        counted(objects, "object"),
+        counted(masks, "mask"),
+        were(objects),
         project.display()
     );
-    let warnings: Vec<String> = imported
+    let mut warnings: Vec<String> = imported
         .warnings
         .into_iter()
         // What helps is asked for at once, or found.
         .filter(|w| !w.ends_with(formats::PUT_VIDEO))
         .collect();
-    if !warnings.is_empty() {
-        notice += &format!(" In the dataset: {}.", warnings.join("; "));
+    if masks == 0 {
+        warnings.push(format!("“{name}” has no mask, so there is only its video"));
     }
-    Ok(Imported { project, notice })
+    let warning =
+        (!warnings.is_empty()).then(|| format!("In the dataset: {}.", warnings.join("; ")));
+    Ok(Imported {
+        project,
+        fact,
+        warning,
+    })
 }
 
 /// A sequence may be called like a folder in a folder.
@@ -124,10 +131,13 @@ fn earlier(places: &[PathBuf], origin: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::{
         formats::{ExportOptions, FORMATS, export},
         project::{Document, FrameIndex, FrameMask, Rle, Size, Thresholds, VideoInfo},
+        ui::{app::App, state::Weight},
     };
 
     fn davis(at: &Path) -> Dataset {
@@ -171,7 +181,7 @@ mod tests {
             // What was made of it stays what it is.
             let again = import(&at, known, None).ok().unwrap();
             assert_eq!(again.project, made.project);
-            assert!(again.notice.contains("imported before"));
+            assert!(again.fact.contains("imported before"));
         }
     }
 
@@ -227,5 +237,59 @@ mod tests {
         image::RgbImage::new(4, 4).save(at.join("0.png")).unwrap();
         assert!(dataset(&at).is_none());
         assert!(dataset(dir.path()).is_none());
+    }
+
+    /// A window in which what stands at a path was opened.
+    fn opened(path: &Path) -> App {
+        let mut app = App::without_model(&egui::Context::default());
+        app.open(path.to_path_buf());
+        let start = Instant::now();
+        while app.state.opening.is_some() {
+            assert!(start.elapsed().as_secs() < 120);
+            app.poll_opening();
+            std::thread::yield_now();
+        }
+        app
+    }
+
+    /// Every import was told in the colour of warnings.
+    #[test]
+    fn an_import_is_a_warning_only_where_something_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let video = dir.path().join("shot");
+        std::fs::create_dir(&video).unwrap();
+        for name in ["0.png", "1.png"] {
+            image::RgbImage::new(4, 4).save(video.join(name)).unwrap();
+        }
+        let at = |name: &str| {
+            let at = dir.path().join(name);
+            exported(&formats::YoutubeVis, &at, "shot");
+            at
+        };
+        let said = |app: &App| {
+            let toasts = app.state.toasts.iter();
+            let said = toasts.map(|t| (t.weight, t.text.clone()));
+            said.collect::<Vec<_>>()
+        };
+        let whole = said(&opened(&at("whole")));
+        assert_eq!(whole.len(), 1, "{whole:?}");
+        assert_eq!(whole[0].0, Weight::Info);
+        let fact = "1 object with 1 mask was imported to ";
+        assert!(whole[0].1.starts_with(fact), "{whole:?}");
+        // A crowd is no object.
+        let part = at("part");
+        let file = part.join("train/instances.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let crowd = text.replace("\"iscrowd\":0", "\"iscrowd\":1");
+        assert_ne!(crowd, text);
+        std::fs::write(&file, crowd).unwrap();
+        let part = said(&opened(&part));
+        let weights: Vec<Weight> = part.iter().map(|(weight, _)| *weight).collect();
+        assert_eq!(weights, [Weight::Info, Weight::Look], "{part:?}");
+        assert!(
+            part[1].1.contains("1 crowd region was left out"),
+            "{part:?}"
+        );
+        assert!(part[1].1.contains("“shot” has no mask"), "{part:?}");
     }
 }

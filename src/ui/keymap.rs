@@ -127,44 +127,50 @@ impl Keymap {
     pub(crate) fn pressed(&self, input: &mut egui::InputState, typing: bool) -> Vec<Action> {
         let mut found = Vec::new();
         input.events.retain(|event| {
-            let egui::Event::Key {
-                key,
-                pressed: true,
-                repeat,
-                modifiers,
-                ..
-            } = event
-            else {
+            let Some((action, repeat)) = self.meant(event, typing) else {
                 return true;
             };
-            let shortcut = plain(*modifiers, *key);
-            let Some(action) = self.action(shortcut) else {
-                return true;
-            };
-            // Ctrl with letters that text fields use themselves stays theirs.
-            let of_text = matches!(
-                key,
-                Key::A
-                    | Key::C
-                    | Key::V
-                    | Key::X
-                    | Key::Z
-                    | Key::Y
-                    | Key::ArrowLeft
-                    | Key::ArrowRight
-                    | Key::Enter
-                    | Key::Backspace
-                    | Key::Delete
-            );
-            let function = matches!(key, Key::F1 | Key::F12);
-            let mine = !typing || function || (shortcut.modifiers.command && !of_text);
             // A key that is held acts while it is down, and means nothing else meanwhile.
-            if mine && !action.is_held() && (!repeat || action.repeats()) {
+            if !action.is_held() && (!repeat || action.repeats()) {
                 found.push(action);
             }
-            !mine
+            false
         });
         found
+    }
+
+    /// The action whose key an event presses, and whether that is held, unless a text field keeps the key while `typing`.
+    pub(crate) fn meant(&self, event: &egui::Event, typing: bool) -> Option<(Action, bool)> {
+        let egui::Event::Key {
+            key,
+            pressed: true,
+            repeat,
+            modifiers,
+            ..
+        } = event
+        else {
+            return None;
+        };
+        let shortcut = plain(*modifiers, *key);
+        let action = self.action(shortcut)?;
+        // Ctrl with letters that text fields use themselves stays theirs.
+        let of_text = matches!(
+            key,
+            Key::A
+                | Key::C
+                | Key::V
+                | Key::X
+                | Key::Z
+                | Key::Y
+                | Key::ArrowLeft
+                | Key::ArrowRight
+                | Key::Enter
+                | Key::Backspace
+                | Key::Delete
+        );
+        let function = matches!(key, Key::F1 | Key::F12);
+        let mine = !typing || function || (shortcut.modifiers.command && !of_text);
+        mine.then_some((action, *repeat))
     }
 }
 

@@ -14,10 +14,13 @@ pub(crate) struct Lane {
     pub(crate) spans: Vec<(u32, u32)>,
     /// Frames that were looked at and hold nothing.
     pub(crate) gone: Vec<(u32, u32)>,
+    /// Frames where a person says that the object is not to be seen.
+    pub(crate) absent: Vec<(u32, u32)>,
+    /// Frames whose mask a person made or accepted.
     pub(crate) anchors: Vec<u32>,
     /// Frames worth a look.
     pub(crate) drift: Vec<(u32, u32)>,
-    /// `(frame, presence score)`.
+    /// `(frame, predicted IoU)` where there is a mask: the presence is near 1 whatever the mask is like.
     pub(crate) scores: Vec<(u32, f32)>,
     /// Stretches of `scores` without a gap: first index, and the one after the last.
     pub(crate) runs: Vec<(usize, usize)>,
@@ -41,13 +44,20 @@ impl Lane {
             locked: object.locked,
             spans: Vec::new(),
             gone: Vec::new(),
+            absent: Vec::new(),
             anchors: Vec::new(),
             drift: Vec::new(),
             scores: Vec::with_capacity(object.frames.len()),
             runs: Vec::new(),
         };
         for (frame, mask) in &object.frames {
-            if mask.rle.counts.len() > 1 {
+            if mask.says_absent() {
+                // No score says more, and nothing has drifted.
+                extend(&mut lane.absent, frame.0);
+                continue;
+            }
+            let is_seen = mask.rle.counts.len() > 1;
+            if is_seen {
                 extend(&mut lane.spans, frame.0);
             } else {
                 extend(&mut lane.gone, frame.0);
@@ -57,8 +67,12 @@ impl Lane {
             } else if mask.is_worth_a_look() {
                 extend(&mut lane.drift, frame.0);
             }
+            if !is_seen {
+                // Its strip says so, and it has no quality.
+                continue;
+            }
             let joined = lane.scores.last().is_some_and(|l| l.0 + 1 == frame.0);
-            lane.scores.push((frame.0, mask.score));
+            lane.scores.push((frame.0, mask.iou));
             let end = lane.scores.len();
             match lane.runs.last_mut() {
                 Some(run) if joined => run.1 = end,
@@ -83,7 +97,7 @@ mod tests {
                 size,
                 counts: if pixels > 0 { vec![1, 1] } else { vec![2] },
             },
-            score: 0.5,
+            score: 1.0,
             iou: 0.5,
             provenance: Provenance::Propagated,
             anchor,
@@ -110,16 +124,21 @@ mod tests {
             (1, mask(1, false, 1.0)),
             (2, mask(1, false, 1.0)),
             (3, mask(0, false, 0.0)),
+            (4, mask(0, true, 1.0)),
+            (5, mask(0, true, 1.0)),
             (7, mask(1, false, 0.0)),
+            (8, mask(0, true, 0.0)),
         ] {
             object.frames.insert(FrameIndex(frame), m);
         }
         let lane = Lane::new(&object);
         assert_eq!(lane.spans, [(0, 2), (7, 7)]);
         assert_eq!(lane.gone, [(3, 3)]);
+        assert_eq!(lane.absent, [(4, 5), (8, 8)]);
         assert_eq!(lane.anchors, [0]);
         assert_eq!(lane.drift, [(1, 2)]);
-        assert_eq!(lane.scores.len(), 5);
-        assert_eq!(lane.runs, [(0, 4), (4, 5)]);
+        // The line lay flat at the top, which is where the presence is.
+        assert_eq!(lane.scores, [(0, 0.5), (1, 0.5), (2, 0.5), (7, 0.5)]);
+        assert_eq!(lane.runs, [(0, 3), (3, 4)]);
     }
 }

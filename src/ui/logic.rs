@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::{
     actions::Action,
+    ahead::{Ahead, Field},
     app::App,
     command::Command,
     dialogs::Purpose,
     lanes::Lane,
     leaving::Leaving,
     opener::Target,
-    panels::top_bar::phrase_id,
+    panels::top_bar::{MOST_LETTERS, phrase_id},
     session::{Collecting, Saving},
     settings::ThemeWish,
     state::{BoxUse, CanvasView, Dialog, Sort, State, Toast, Tool, Weight},
@@ -132,6 +133,10 @@ impl App {
         match command {
             Command::Do(action) => self.act(ctx, action),
             Command::Open(path) => self.open(path),
+            Command::OpenTarget(target) => {
+                self.state.dialog = None;
+                self.open_target(target);
+            }
             Command::OpenSample => self.open_sample(),
             Command::OpenSequence(dataset, name) => {
                 self.state.dialog = None;
@@ -143,7 +148,7 @@ impl App {
                 self.seek(frame);
             }
             Command::WantThumbnails(frames, height) => self.want_thumbnails(frames, height),
-            Command::SetPhrase(text) => self.state.phrase = text,
+            Command::SetPhrase(text) => self.set_phrase(text),
             Command::PhraseFocused => self.state.focus_phrase = false,
             Command::SetThresholds { thresholds, done } => self.set_thresholds(thresholds, done),
             Command::ToggleProposal(i) => {
@@ -163,7 +168,12 @@ impl App {
             Command::SetSpeed(speed) => self.set_speed(ctx, speed),
             Command::ChooseEmission(phrase) => self.state.choose_emission(phrase),
             Command::SortProposals(sort) => self.state.sort = sort,
-            Command::SelectObject(id) => self.select_object(id),
+            Command::SelectObject(id) => self.choose_object(id),
+            Command::OnObject(id, action) => {
+                self.select_object(Some(id));
+                self.act(ctx, action);
+            }
+            Command::MoveObject(id, at) => self.move_object(id, at),
             Command::ShowObject(id, visible) => {
                 self.edit(Edit::SetVisible { id, visible }, "show or hide");
             }
@@ -190,7 +200,7 @@ impl App {
             Command::SetBoxUse(wish) => self.state.box_use = wish,
             Command::DrawBox(area) => self.draw_box(area),
             Command::Click(point, on) => self.click(point, on),
-            Command::Paint(point) => self.paint(point),
+            Command::Paint(points) => self.paint_along(&points),
             Command::EndPaint => self.end_paint(),
             Command::OutlineCorner(point) => self.outline_corner(point),
             Command::OutlineBack => {
@@ -208,7 +218,11 @@ impl App {
                 self.services.settings.save(&self.state.settings);
             }
             Command::SetOnlySelected(on) => self.state.only_selected = on,
-            Command::SetUseTsf(on) => self.state.use_tsf = on,
+            Command::SetUseTsf(on) => {
+                self.state.use_tsf = on;
+                self.state.settings.use_tsf = on;
+                self.services.settings.save(&self.state.settings);
+            }
             Command::SetFramewise(on) => self.state.framewise = on,
             Command::SetRange(start, end) => self.state.range = (start, end),
             Command::Cancel(job) => self.stop_job(job),
@@ -242,9 +256,23 @@ impl App {
         !quiet
     }
 
+    /// A phrase is a few words: of a text that was pasted by mistake, laying it out alone takes hundreds of megabytes.
+    fn set_phrase(&mut self, mut text: String) {
+        if let Some((end, _)) = text.char_indices().nth(MOST_LETTERS) {
+            text.truncate(end);
+            let text =
+                format!("A phrase has at most {MOST_LETTERS} letters: the rest was left out.");
+            self.say(Weight::Look, text);
+        }
+        self.state.phrase = text;
+    }
+
     fn start_rename(&mut self, id: ObjectId) {
         let object = self.state.session.as_ref().and_then(|s| s.doc.object(id));
         self.state.renaming = object.map(|o| (id, o.name.clone()));
+        if self.state.renaming.is_some() {
+            self.services.ahead = Some(Ahead::of(Field::Rename));
+        }
     }
 
     fn end_rename(&mut self, keep: bool) {
@@ -261,6 +289,7 @@ impl App {
     pub(super) fn select_object(&mut self, id: Option<ObjectId>) {
         // Chosen once more, a finished object is worked on again.
         self.state.finished = None;
+        self.state.merging = None;
         if self.state.selected != id {
             self.end_paint();
             self.finish_prompt();
@@ -280,6 +309,9 @@ impl App {
     }
 
     pub(super) fn act(&mut self, ctx: &egui::Context, action: Action) {
+        if let Some(field) = self.field_of(ctx, action) {
+            self.services.ahead = Some(Ahead::of(field));
+        }
         match action {
             Action::OpenVideo => self.services.chooser.ask_video(Purpose::Open),
             Action::OpenProject => self.services.chooser.ask_project(),
@@ -287,6 +319,7 @@ impl App {
             Action::OpenFolder | Action::ImportDataset => {
                 self.services.chooser.ask_folder(Purpose::Open);
             }
+            Action::LocateVideo => self.ask_for_video(),
             Action::CloseVideo => self.leave(ctx, Leaving::Close),
             Action::Export => self.show_export(),
             Action::SaveNow => self.say_saved(),
@@ -364,6 +397,13 @@ impl App {
             }
             Action::FinishPrompt => self.finish_what_is_drawn(),
             Action::AcceptFrame => self.accept_frame(),
+            Action::NotHere => self.not_here(),
+            Action::NotInRange => self.not_in_range(),
+            Action::DeleteInRange => self.delete_in_range(),
+            Action::MergeObject => self.begin_merge(),
+            Action::SplitObject => self.split_object(),
+            Action::ObjectUp => self.move_selected(false),
+            Action::ObjectDown => self.move_selected(true),
             Action::KeepNew => self.keep_review(),
             Action::TakeBack => self.take_back_review(),
             Action::DeleteMask => self.delete_what_is_drawn(),
@@ -435,6 +475,7 @@ impl App {
     }
 
     pub(super) fn set_tool(&mut self, tool: Tool) {
+        self.state.merging = None;
         if self.state.tool != tool {
             self.end_paint();
             self.finish_prompt();
@@ -518,6 +559,8 @@ impl App {
         }
         self.drop_propagations();
         self.state.finished = None;
+        self.state.merging = None;
+        let objects = self.object_ids();
         let Some(session) = &mut self.state.session else {
             return;
         };
@@ -531,6 +574,8 @@ impl App {
                 let at = self.show_change(&touched);
                 if goes_on {
                     self.mark_made_again();
+                } else {
+                    self.select_returned(&objects);
                 }
                 self.say(Weight::Info, format!("{verb}: {label}{at}"));
             }
@@ -579,6 +624,7 @@ impl App {
         } else if in_phrase {
             self.state.focus_phrase = false;
         } else if self.stay()
+            || self.drop_merge()
             || self.drop_paint()
             || self.state.outline.take().is_some()
             || self.drop_prompt()
@@ -592,6 +638,7 @@ impl App {
 
     /// Brings what is worked out from the document up to date.
     pub(super) fn refresh(&mut self) {
+        self.state.end_chosen_emission();
         let Some(session) = &self.state.session else {
             return;
         };

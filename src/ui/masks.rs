@@ -46,7 +46,8 @@ pub(super) fn next_mark(state: &State, is_box: bool) -> String {
         return "begins a new object".to_owned();
     };
     let name = cut(&object.name, 24);
-    let anchor = object.frames.get(&state.here()).is_some_and(|m| m.anchor);
+    let here = object.frames.get(&state.here());
+    let anchor = here.is_some_and(|m| m.anchor && !m.rle.is_empty());
     let new = state.keymap.shown(Action::NewObject);
     let elsewhere = if is_box && anchor {
         "elsewhere a new object".to_owned()
@@ -236,7 +237,7 @@ impl App {
     // Proposals.
 
     pub(super) fn toggle_proposal(&mut self, index: usize) {
-        let Some((at, emission)) = self.state.emission_here() else {
+        let Some((_, emission)) = self.state.emission_here() else {
             return;
         };
         let mut selected: Vec<bool> = emission.proposals.iter().map(|p| p.selected).collect();
@@ -246,13 +247,11 @@ impl App {
         *flag = !*flag;
         let kept: Vec<usize> = (0..selected.len()).filter(|&i| selected[i]).collect();
         let made = match kept.as_slice() {
-            [only] => self.segment_proposal(*only, selected.clone()),
+            [only] => self.segment_proposal(*only, &selected),
             _ => false,
         };
-        if !made {
-            self.note_choices(&selected);
-        }
-        if made || self.edit(Edit::SetSelection { at, selected }, CHOOSE) {
+        let chosen = (!made).then(|| self.choice_by_hand(&selected)).flatten();
+        if made || chosen.is_some_and(|edit| self.edit(edit, CHOOSE)) {
             self.state.toggled = Some((index, self.revision()));
         }
     }
@@ -276,18 +275,18 @@ impl App {
         let Some((_, emission)) = self.state.emission_here() else {
             return;
         };
-        let alone = (0..emission.proposals.len()).map(|i| i == index).collect();
-        self.segment_proposal(index, alone);
+        let alone: Vec<bool> = (0..emission.proposals.len()).map(|i| i == index).collect();
+        self.segment_proposal(index, &alone);
     }
 
     /// Makes the mask of the emission's object from one proposal, in one step with what is kept; where there is none, an
     /// object that answers to the phrase. Says whether that has begun.
-    fn segment_proposal(&mut self, index: usize, selected: Vec<bool>) -> bool {
-        let Some((at, emission)) = self.state.emission_here() else {
+    fn segment_proposal(&mut self, index: usize, selected: &[bool]) -> bool {
+        let Some((_, emission)) = self.state.emission_here() else {
             return false;
         };
         let changes = (emission.proposals.iter())
-            .zip(&selected)
+            .zip(selected)
             .any(|(p, keep)| p.selected != *keep);
         let Some(proposal) = emission.proposals.get(index) else {
             return false;
@@ -336,8 +335,7 @@ impl App {
         }
         self.about_to_edit_masks();
         let phrase = chosen.is_none().then_some(phrase);
-        self.note_choices(&selected);
-        let selection = changes.then_some(Edit::SetSelection { at, selected });
+        let selection = self.choice_by_hand(selected).filter(|_| changes);
         self.give_proposal(object, area, phrase, selection);
         true
     }
@@ -365,12 +363,21 @@ impl App {
         };
         let id = object.id;
         let Some(mask) = object.frames.get(&frame) else {
-            self.say(
-                Weight::Info,
-                "The selected object has no mask on this frame.",
+            let text = format!(
+                "The selected object has no mask on this frame; if it is not to be seen here, say so{}.",
+                self.state.keymap.in_brackets(Action::NotHere)
             );
+            self.say(Weight::Info, text);
             return;
         };
+        if mask.says_absent() {
+            let text = format!(
+                "You said that this object is not on this frame; take that back as you said it{}.",
+                self.state.keymap.in_brackets(Action::NotHere)
+            );
+            self.say(Weight::Info, text);
+            return;
+        }
         if mask.anchor && ends_clicks {
             // Clicks are accepted as they are made: the key that ends them takes nothing back.
             return;
@@ -397,20 +404,25 @@ impl App {
         }
     }
 
+    /// A person decides about an object's mask on a frame: what is still to come of it does not come any more.
+    pub(super) fn forget_what_is_asked(&mut self, id: ObjectId, frame: FrameIndex) {
+        self.stay();
+        // Clicks that stand are steps: taking them back would lose their mask for good once the next step is made.
+        if self.state.prompting.as_ref().is_some_and(Prompting::stands) {
+            self.finish_prompt();
+        } else if self.state.prompting.is_some() {
+            self.drop_prompt();
+        }
+        self.forget_prompts(id, Some(frame));
+    }
+
     pub(super) fn delete_mask(&mut self) {
         let frame = self.state.here();
         if let Some(id) = self.state.selected {
             if self.says_locked(id) {
                 return;
             }
-            self.stay();
-            // Clicks that stand are steps: taking them back would lose their mask for good once the next step is made.
-            if self.state.prompting.as_ref().is_some_and(Prompting::stands) {
-                self.finish_prompt();
-            } else if self.state.prompting.is_some() {
-                self.drop_prompt();
-            }
-            self.forget_prompts(id, Some(frame));
+            self.forget_what_is_asked(id, frame);
         }
         self.mend_selection();
         let Some(object) = self.state.selected_object() else {

@@ -5,9 +5,12 @@
 //! thread behind [`crate::worker::WorkerHandle`], the decoder behind [`crate::video::Decoder`], the store's writer behind
 //! [`crate::store::Writer`], and short-lived ones that open, export and save settings.
 
+mod absence;
 mod actions;
+mod ahead;
 mod answers;
 mod app;
+mod arranging;
 mod brush;
 mod claim;
 mod command;
@@ -32,6 +35,7 @@ mod overlay;
 mod panels;
 mod presets;
 mod prompting;
+mod reading;
 mod review;
 mod saver;
 mod session;
@@ -41,6 +45,7 @@ mod state;
 mod theme;
 mod thresholds;
 mod time_view;
+mod times;
 mod widgets;
 
 use std::{io, path::PathBuf, sync::Arc};

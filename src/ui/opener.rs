@@ -17,8 +17,11 @@ use super::{
     settings,
 };
 use crate::{
-    project::{Document, VideoInfo},
+    formats::file_name,
+    project::{Document, VideoInfo, counted},
     store::{Store, VideoChange, VideoPlace, Writer, compare_video, find_video, videos_named_like},
+    task::Progress,
+    video::content_hash,
 };
 
 /// What stands behind a path.
@@ -33,10 +36,51 @@ pub(crate) struct Resolved {
     pub(crate) remember: PathBuf,
     /// What finds all of this once more.
     pub(crate) again: Target,
-    /// Something to say about what was found, one sentence.
+    /// What was done, in sentences.
+    pub(crate) fact: Option<String>,
+    /// What is worth a look in what was found, in sentences.
     pub(crate) notice: Option<String>,
     /// The project does not know yet that this is its video.
     pub(crate) is_located: bool,
+    /// A person has said that it is, although it differs.
+    pub(crate) is_accepted: bool,
+    /// The video was named, and the project came with it.
+    pub(crate) is_by_video: bool,
+}
+
+impl Resolved {
+    /// What a person has to be asked before the video, which was opened by now, is taken for that of the project.
+    pub(crate) fn objection(&self, info: &VideoInfo) -> Option<Refusal> {
+        let Project { doc, path, .. } = self.project.as_ref()?;
+        let changes = compare_video(&doc.video, info);
+        let misfit = misfit(doc, info);
+        if misfit.is_none() && (changes.is_empty() || self.is_accepted) {
+            return None;
+        }
+        let (project, video) = (path.clone(), self.video.clone());
+        Some(match misfit {
+            _ if self.is_by_video => Refusal::OtherProject {
+                why: format!(
+                    "{} is not what the masks of {} were made on: {}.",
+                    file_name(&video),
+                    file_name(&project),
+                    said(&changes)
+                ),
+                project,
+                video,
+            },
+            Some(misfit) => Refusal::NoVideo {
+                project,
+                why: is_not_it(&video, &misfit),
+                place: video.display().to_string(),
+            },
+            None => Refusal::OtherVideo {
+                project,
+                why: said(&changes),
+                video,
+            },
+        })
+    }
 }
 
 /// A project on disk.
@@ -53,11 +97,15 @@ pub(crate) struct Project {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Path(PathBuf),
+    /// A video that a new project is begun for, whatever lies beside it.
+    Fresh(PathBuf),
     Sample(Sample),
     /// A project, and where its video is.
     Located {
         project: PathBuf,
         video: PathBuf,
+        /// Also if it differs from the one that the masks were made on.
+        anyway: bool,
     },
     /// One sequence of a dataset.
     Sequence {
@@ -89,6 +137,22 @@ pub(crate) enum Refusal {
         /// In sentences.
         why: String,
     },
+    /// A person has to say whether the masks are to lie on this video: it differs from the one that they were made on.
+    OtherVideo {
+        project: PathBuf,
+        video: PathBuf,
+        /// How it differs, in clauses.
+        why: String,
+    },
+    /// A person has to choose between a project that bears the video's name but was made on another one, and a new one.
+    OtherProject {
+        project: PathBuf,
+        video: PathBuf,
+        /// One sentence.
+        why: String,
+    },
+    /// The project is open, and this is to be opened in its place once it is on the disk.
+    Again(Target),
     /// A person has to choose.
     WhichSequence {
         dataset: PathBuf,
@@ -140,7 +204,12 @@ fn resolve(target: Target, open: Option<&Open>, wake: &Wake) -> Result<Resolved,
             Some(known) => import(path, known, None, open, wake),
             None => open_video(path, open, wake),
         },
-        Target::Located { project, video } => open_project(project, Some(video), open, wake),
+        Target::Fresh(path) => fresh(path, open),
+        Target::Located {
+            project,
+            video,
+            anyway,
+        } => open_project(project, Some((video, anyway)), open, wake),
         Target::Sequence { dataset, name } => match importer::dataset(&dataset) {
             Some(known) => import(dataset, known, Some(&name), open, wake),
             None => Err(Refusal::Fault(format!(
@@ -171,10 +240,14 @@ fn unpack_sample(name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
         .join("sample");
     let path = folder.join(name);
     let say = |error: std::io::Error| {
-        format!(
-            "the sample clip could not be unpacked to {}: {error}",
-            folder.display()
-        )
+        let why = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                "the disk is full"
+            }
+            _ => "it does not exist or may not be written",
+        };
+        let folder = folder.display();
+        format!("the sample clip could not be unpacked to the folder {folder}: {why}")
     };
     if std::fs::metadata(&path).is_ok_and(|m| m.len() == bytes.len() as u64) {
         return Ok(path);
@@ -186,31 +259,55 @@ fn unpack_sample(name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// `located`: where a person says that its video is, and whether that may differ.
 fn open_project(
     path: PathBuf,
-    located: Option<PathBuf>,
+    located: Option<(PathBuf, bool)>,
     open: Option<&Open>,
     wake: &Wake,
 ) -> Result<Resolved, Refusal> {
     let path = std::path::absolute(&path).unwrap_or(path);
     let is_open = open.and_then(|o| o.project.as_deref());
-    if is_open.is_some_and(|p| whole(p) == whole(&path)) {
+    let is_open = is_open.is_some_and(|p| whole(p) == whole(&path));
+    if is_open && located.is_none() {
         return Err(Refusal::AlreadyOpen);
     }
     let found = read(&path)?;
-    let is_located = located.is_some() || found.doc.video.path.is_empty();
+    let mut is_located = located.is_some() || found.doc.video.path.is_empty();
+    let is_accepted = matches!(located, Some((_, true)));
+    let mut swapped = None;
     let (video, again) = match located {
-        Some(video) => {
-            let video = found.located(video)?;
-            let again = Target::Located {
+        Some((video, anyway)) => {
+            let video = found.located(video, anyway)?;
+            let again = |anyway| Target::Located {
                 project: path.clone(),
                 video: video.clone(),
+                anyway,
             };
+            if is_open {
+                // Looked at already.
+                return Err(Refusal::Again(again(true)));
+            }
+            let again = again(anyway);
             (video, again)
         }
-        None => (found.video()?, Target::Path(path.clone())),
+        None => {
+            let known = found.video();
+            let video = match found.better_than(known.as_deref().ok()) {
+                Some(better) => {
+                    is_located = true;
+                    swapped = Some(format!(
+                        "{} is shown: its content is that of the video that the masks were made on.",
+                        better.display()
+                    ));
+                    better
+                }
+                None => known?,
+            };
+            (video, Target::Path(path.clone()))
+        }
     };
-    let (project, notice) = found.into_project(wake)?;
+    let (project, elsewhere) = found.into_project(wake)?;
     Ok(Resolved {
         // For the case that the project does not fit what the video is now.
         places: places_for(&video),
@@ -218,9 +315,39 @@ fn open_project(
         project: Some(project),
         remember: path,
         again,
-        notice,
+        fact: None,
+        notice: joined([swapped, elsewhere]),
         is_located,
+        is_accepted,
+        is_by_video: false,
     })
+}
+
+/// A video without a project.
+fn fresh(path: PathBuf, open: Option<&Open>) -> Result<Resolved, Refusal> {
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let is_same = |open: &Open| open.project.is_none() && whole(&open.video) == whole(&path);
+    if open.is_some_and(is_same) {
+        return Err(Refusal::AlreadyOpen);
+    }
+    Ok(Resolved {
+        places: places_for(&path),
+        project: None,
+        remember: path.clone(),
+        again: Target::Fresh(path.clone()),
+        video: path,
+        fact: None,
+        notice: None,
+        is_located: false,
+        is_accepted: false,
+        is_by_video: true,
+    })
+}
+
+/// Sentences one after the other, if there are any.
+fn joined(sentences: [Option<String>; 2]) -> Option<String> {
+    let sentences: Vec<String> = sentences.into_iter().flatten().collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 /// Makes a project of a dataset's sequence and opens it.
@@ -232,25 +359,29 @@ fn import(
     wake: &Wake,
 ) -> Result<Resolved, Refusal> {
     let dataset = std::path::absolute(&dataset).unwrap_or(dataset);
-    let imported = importer::import(&dataset, known, sequence)?;
-    let mut resolved = match open_project(imported.project, None, open, wake) {
+    let importer::Imported {
+        project,
+        fact,
+        warning,
+    } = importer::import(&dataset, known, sequence)?;
+    let mut resolved = match open_project(project, None, open, wake) {
         Err(Refusal::NoVideo {
             project,
             place,
             why,
         }) => {
+            // It was imported all the same, and is not said to be another time.
+            let said = [Some(fact), warning, Some(why)].into_iter().flatten();
             return Err(Refusal::NoVideo {
                 project,
                 place,
-                // It was imported all the same, and is not said to be another time.
-                why: format!("{} {why}", imported.notice),
+                why: said.collect::<Vec<String>>().join(" "),
             });
         }
         other => other?,
     };
-    let notices = [Some(imported.notice), resolved.notice];
-    let notices: Vec<String> = notices.into_iter().flatten().collect();
-    resolved.notice = Some(notices.join(" "));
+    resolved.fact = Some(fact);
+    resolved.notice = joined([warning, resolved.notice]);
     Ok(resolved)
 }
 
@@ -295,21 +426,54 @@ impl Found {
         }
     }
 
-    /// The video that a person has named, if the masks fit it.
-    fn located(&self, video: PathBuf) -> Result<PathBuf, Refusal> {
-        let video = std::path::absolute(&video).unwrap_or(video);
-        let changes =
-            change_of(&video, &self.doc.video).map_err(|why| self.no_video(&video, why))?;
-        match changes.iter().find(|c| c.is_fatal()) {
-            None => Ok(video),
-            Some(change) => {
-                let why = format!(
-                    "{} is not the video of this project: {change}.",
-                    video.display()
-                );
-                Err(self.no_video(&video, why))
-            }
+    /// The video whose content the masks were made on, if another one, or none, stands where the project says and that one
+    /// lies beside it under its own name or the project's.
+    fn better_than(&self, known: Option<&Path>) -> Option<PathBuf> {
+        let recorded = &self.doc.video;
+        if recorded.hash.is_empty() {
+            return None;
         }
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let name = recorded.path.rsplit(['/', '\\']).next();
+        let beside = name.filter(|n| !n.is_empty()).map(|n| folder.join(n));
+        let others = beside.into_iter().chain(videos_named_like(&self.path));
+        let is_other = |video: &PathBuf| {
+            video.exists() && known.is_none_or(|known| whole(known) != whole(video))
+        };
+        let others: Vec<PathBuf> = others.filter(is_other).collect();
+        // Reading a long video takes its time; mostly there is no other.
+        if others.is_empty() || known.is_some_and(|known| has_content(known, recorded)) {
+            return None;
+        }
+        others
+            .into_iter()
+            .find(|video| has_content(video, recorded))
+    }
+
+    /// The video that a person has named, if the masks fit it, and if it is the one that they were made on or may differ.
+    fn located(&self, video: PathBuf, anyway: bool) -> Result<PathBuf, Refusal> {
+        let video = std::path::absolute(&video).unwrap_or(video);
+        let source =
+            crate::video::open(&video).map_err(|e| self.no_video(&video, e.to_string()))?;
+        if let Some(misfit) = misfit(&self.doc, source.info()) {
+            return Err(self.no_video(&video, is_not_it(&video, &misfit)));
+        }
+        if anyway {
+            return Ok(video);
+        }
+        let recorded = &self.doc.video;
+        let mut changes = compare_video(recorded, source.info());
+        if !recorded.hash.is_empty() && !has_content(&video, recorded) {
+            changes.push(VideoChange::Content);
+        }
+        if changes.is_empty() {
+            return Ok(video);
+        }
+        Err(Refusal::OtherVideo {
+            project: self.path.clone(),
+            why: said(&changes),
+            video,
+        })
     }
 
     fn no_video(&self, place: &Path, why: String) -> Refusal {
@@ -362,6 +526,43 @@ impl Found {
     }
 }
 
+/// Why a project's masks and emissions have no place on a video, if they have none; one clause.
+fn misfit(doc: &Document, video: &VideoInfo) -> Option<String> {
+    let changes = compare_video(&doc.video, video);
+    if let Some(change) = changes.iter().find(|c| c.is_fatal()) {
+        return Some(change.to_string());
+    }
+    let masks = doc
+        .objects
+        .iter()
+        .filter_map(|o| o.frames.keys().next_back());
+    let last = masks.chain(doc.emissions.iter().map(|e| &e.frame)).max()?;
+    (last.0 >= video.frames).then(|| {
+        let frames = counted(video.frames, "frame");
+        format!(
+            "it has only {frames}, and the project has something on frame {}",
+            last.0
+        )
+    })
+}
+
+fn is_not_it(video: &Path, why: &str) -> String {
+    let video = video.display();
+    format!("{video} is not the video of this project: {why}.")
+}
+
+/// What has changed, in clauses.
+fn said(changes: &[VideoChange]) -> String {
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    changes.join("; ")
+}
+
+/// Whether a video is the recorded one byte for byte; a hash of it must be known.
+fn has_content(video: &Path, recorded: &VideoInfo) -> bool {
+    let hash = content_hash(video, &mut Progress::silent());
+    hash.is_ok_and(|hash| hash == recorded.hash)
+}
+
 /// How a video differs from what is recorded of it, or why it cannot be opened.
 fn change_of(video: &Path, recorded: &VideoInfo) -> Result<Vec<VideoChange>, String> {
     let source = crate::video::open(video).map_err(|e| e.to_string())?;
@@ -382,7 +583,11 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     // Paths on the command line are relative; the project must find its video from anywhere.
     let path = std::path::absolute(&path).unwrap_or(path);
     let places = places_for(&path);
-    let (found, notice) = find_project(&path, &places);
+    let Search {
+        found,
+        other,
+        notice,
+    } = find_project(&path, &places);
     // A project that is being made has no name yet, whether it is found here or not.
     let same = |open: &Open| {
         let found = found.as_ref().map(|f| whole(&f.path));
@@ -391,6 +596,19 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
     };
     if open.is_some_and(same) {
         return Err(Refusal::AlreadyOpen);
+    }
+    if let (None, Some(other)) = (&found, other) {
+        let recorded = &other.doc.video.path;
+        let of = if recorded.is_empty() {
+            "one that this does not fit"
+        } else {
+            recorded
+        };
+        return Err(Refusal::OtherProject {
+            why: format!("{} was made on another video, {of}.", other.path.display()),
+            project: other.path,
+            video: path,
+        });
     }
     let is_located = found.as_ref().is_some_and(|f| f.doc.video.path.is_empty());
     let found = found.map(|f| f.into_project(wake)).transpose()?;
@@ -401,34 +619,57 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
         again: Target::Path(path.clone()),
         video: path,
         places,
+        fact: None,
         notice: notice.or(elsewhere.flatten()),
         is_located,
+        is_accepted: false,
+        is_by_video: true,
     })
 }
 
-/// The project of a video among all that could be by their names, best place first, and what to say about one that cannot
-/// be read if there is none. Of several the first whose masks can be shown on the video as it is now counts: where a file
-/// was replaced by one of another size, a project was begun for that, too.
-fn find_project(video: &Path, places: &[PathBuf]) -> (Option<Found>, Option<String>) {
+/// What was found of projects that a video could have by their names.
+struct Search {
+    /// Its own.
+    found: Option<Found>,
+    /// One that lies beside it but was made on another video.
+    other: Option<Found>,
+    /// What to say about one that cannot be read, if none was found.
+    notice: Option<String>,
+}
+
+/// Looks for the project of a video, best place first. Of several the first whose masks were made on what the video is now
+/// counts: where a file was replaced by one of another size or length, a project was begun for that, too.
+fn find_project(video: &Path, places: &[PathBuf]) -> Search {
     let names = places
         .iter()
-        .flat_map(|place| (1..NAMES).map(|n| numbered(place, n)));
+        .enumerate()
+        // Elsewhere lie projects of whatever is called like this.
+        .flat_map(|(i, place)| (1..NAMES).map(move |n| (numbered(place, n), i == 0)));
     // One in the midst may have been deleted.
-    let names: Vec<PathBuf> = names.filter(|p| p.exists()).collect();
+    let names: Vec<(PathBuf, bool)> = names.filter(|(p, _)| p.exists()).collect();
     // A video that cannot be opened is told about by who opens it.
     let now = LazyCell::new(|| crate::video::open(video).ok());
     let fits = |found: &Found| {
         names.len() == 1
-            || now.as_ref().is_none_or(|now| {
-                let changes = compare_video(&found.doc.video, now.info());
-                !changes.iter().any(VideoChange::is_fatal)
-            })
+            || now
+                .as_ref()
+                .is_none_or(|now| compare_video(&found.doc.video, now.info()).is_empty())
     };
-    let (mut first, mut notice) = (None, None);
-    for name in &names {
+    let (mut first, mut other, mut notice) = (None, None, None);
+    for (name, is_beside) in &names {
         match read(name) {
-            Ok(found) if !found.is_of(video) => {}
-            Ok(found) if fits(&found) => return (Some(found), None),
+            Ok(found) if !found.is_of(video) => {
+                if *is_beside {
+                    other.get_or_insert(found);
+                }
+            }
+            Ok(found) if fits(&found) => {
+                return Search {
+                    found: Some(found),
+                    other: None,
+                    notice: None,
+                };
+            }
             Ok(found) => {
                 first.get_or_insert(found);
             }
@@ -440,8 +681,11 @@ fn find_project(video: &Path, places: &[PathBuf]) -> (Option<Found>, Option<Stri
             }
         }
     }
-    let notice = notice.filter(|_| first.is_none());
-    (first, notice)
+    Search {
+        notice: notice.filter(|_| first.is_none()),
+        found: first,
+        other,
+    }
 }
 
 /// Beside the video, or in the user's data folder if that may not be written to.
@@ -469,271 +713,4 @@ pub(super) fn places_for(video: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        formats::{Davis, ExportOptions, export},
-        project::{FrameIndex, FrameMask, Rle, Size, Thresholds, VideoInfo},
-        store::Existing,
-    };
-    use std::sync::Arc;
-
-    fn project_for(video: &Path) -> Document {
-        let info = VideoInfo {
-            path: video.display().to_string(),
-            size: Size::new(4, 4),
-            frames: 1,
-            fps: 1.0,
-            hash: String::new(),
-        };
-        Document::new(info, "nano", Thresholds::default())
-    }
-
-    #[test]
-    fn a_video_brings_the_project_beside_it_but_not_another_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        let video = dir.path().join("dog.mp4");
-        let other = dir.path().join("cat.mp4");
-        std::fs::write(&video, "v").unwrap();
-        std::fs::write(&other, "v").unwrap();
-        let place = dir.path().join("dog.sparrow");
-        Store::create(&place, &project_for(&other), Existing::Refuse).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let found = open_video(video.clone(), None, &wake).ok().unwrap();
-        assert!(found.project.is_none());
-        assert_eq!(found.places[0], place);
-        std::fs::remove_file(&place).unwrap();
-        Store::create(&place, &project_for(&video), Existing::Refuse).unwrap();
-        let found = open_video(video.clone(), None, &wake).ok().unwrap();
-        assert_eq!(found.project.unwrap().path, place);
-        let found = open_project(place, None, None, &wake).ok().unwrap();
-        assert_eq!(found.video, video);
-    }
-
-    #[test]
-    fn a_project_under_another_number_is_found_and_a_damaged_one_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let (video, other) = (dir.path().join("dog.mp4"), dir.path().join("dog.mov"));
-        std::fs::write(&video, "v").unwrap();
-        std::fs::write(&other, "v").unwrap();
-        let place = |n: u32| numbered(&dir.path().join("dog.sparrow"), n);
-        Store::create(&place(1), &project_for(&other), Existing::Refuse).unwrap();
-        std::fs::write(place(2), "no project").unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let found = open_video(video.clone(), None, &wake).ok().unwrap();
-        assert!(found.project.is_none());
-        let notice = found.notice.unwrap();
-        assert!(notice.contains("dog 2.sparrow"), "{notice}");
-        Store::create(&place(3), &project_for(&video), Existing::Refuse).unwrap();
-        let found = open_video(video, None, &wake).ok().unwrap();
-        assert_eq!(found.project.unwrap().path, place(3));
-        assert_eq!(found.notice, None);
-    }
-
-    #[test]
-    fn a_copied_folder_is_one_of_its_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        std::fs::create_dir(&one).unwrap();
-        std::fs::create_dir(&two).unwrap();
-        for folder in [&one, &two] {
-            std::fs::write(folder.join("dog.mp4"), "v").unwrap();
-        }
-        let doc = project_for(&one.join("dog.mp4"));
-        Store::create(&one.join("dog.sparrow"), &doc, Existing::Refuse).unwrap();
-        std::fs::copy(one.join("dog.sparrow"), two.join("dog.sparrow")).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let found = open_video(two.join("dog.mp4"), None, &wake).ok().unwrap();
-        assert_eq!(found.project.unwrap().path, two.join("dog.sparrow"));
-        let found = open_project(two.join("dog.sparrow"), None, None, &wake);
-        assert_eq!(found.ok().unwrap().video, two.join("dog.mp4"));
-    }
-
-    #[test]
-    fn a_project_of_what_the_video_was_does_not_hide_the_one_of_what_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let video = dir.path().join("shot");
-        std::fs::create_dir(&video).unwrap();
-        let picture = |side: u32| {
-            let picture = image::RgbImage::new(side, side);
-            picture.save(video.join("1.png")).unwrap();
-        };
-        picture(4);
-        let place = |n: u32| numbered(&dir.path().join("shot.sparrow"), n);
-        let mut doc = project_for(&video);
-        Store::create(&place(1), &doc, Existing::Refuse).unwrap();
-        doc.video.size = Size::new(8, 8);
-        // The second was deleted.
-        Store::create(&place(3), &doc, Existing::Refuse).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let found = || open_video(video.clone(), None, &wake).ok().unwrap().project;
-        assert_eq!(found().unwrap().path, place(1));
-        picture(8);
-        assert_eq!(found().unwrap().path, place(3));
-    }
-
-    #[test]
-    fn folders_whose_names_differ_behind_a_dot_have_projects_of_their_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let names = ["shot.01", "shot.02"].map(|n| dir.path().join(n));
-        for name in &names {
-            std::fs::create_dir(name).unwrap();
-        }
-        assert_eq!(places_for(&names[0])[0], dir.path().join("shot.01.sparrow"));
-        assert_ne!(places_for(&names[0])[0], places_for(&names[1])[0]);
-        // One that was made when they were cut off is found all the same.
-        let old = dir.path().join("shot.sparrow");
-        Store::create(&old, &project_for(&names[1]), Existing::Refuse).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let found = |n: usize| open_video(names[n].clone(), None, &wake).ok().unwrap();
-        assert!(found(0).project.is_none());
-        assert_eq!(found(1).project.unwrap().path, old);
-    }
-
-    /// Its file would be read while edits are on their way to it, and then take no more.
-    #[test]
-    fn what_is_open_is_not_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let video = dir.path().join("dog.mp4");
-        std::fs::write(&video, "v").unwrap();
-        let place = dir.path().join("dog.sparrow");
-        let wake: Wake = Arc::new(|| {});
-        let mut open = Open {
-            video: video.clone(),
-            project: None,
-        };
-        let again = |open: &Open| open_video(video.clone(), Some(open), &wake).err();
-        assert_eq!(
-            again(&open),
-            Some(Refusal::AlreadyOpen),
-            "before its first edit"
-        );
-        Store::create(&place, &project_for(&video), Existing::Refuse).unwrap();
-        open.project = Some(place.clone());
-        assert_eq!(again(&open), Some(Refusal::AlreadyOpen));
-        let by_name = open_project(place, None, Some(&open), &wake).err();
-        assert_eq!(by_name, Some(Refusal::AlreadyOpen));
-        // Work on it that was saved elsewhere is another project.
-        open.project = Some(dir.path().join("work.sparrow"));
-        assert_eq!(again(&open), None);
-    }
-
-    #[test]
-    fn a_project_without_its_video_says_what_to_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("dog.sparrow");
-        let doc = project_for(&dir.path().join("gone.mp4"));
-        Store::create(&place, &doc, Existing::Refuse).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let Some(Refusal::NoVideo { why, .. }) = open_project(place, None, None, &wake).err()
-        else {
-            panic!("it has no video");
-        };
-        assert!(why.contains("gone.mp4"), "{why}");
-    }
-
-    /// A folder of `frames` images of 4 × 4 pixels.
-    fn clip(at: &Path, frames: u32) {
-        std::fs::create_dir(at).unwrap();
-        for frame in 0..frames {
-            let name = format!("{frame}.png");
-            image::RgbImage::new(4, 4).save(at.join(name)).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_video_that_was_located_is_opened_if_the_masks_fit_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("dog.sparrow");
-        let doc = project_for(&dir.path().join("gone.mp4"));
-        Store::create(&place, &doc, Existing::Refuse).unwrap();
-        let (moved, other) = (dir.path().join("moved"), dir.path().join("other"));
-        clip(&moved, 1);
-        std::fs::create_dir(&other).unwrap();
-        image::RgbImage::new(8, 8)
-            .save(other.join("1.png"))
-            .unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let locate = |video: &Path| open_project(place.clone(), Some(video.into()), None, &wake);
-        let found = locate(&moved).ok().unwrap();
-        assert!(found.is_located && found.video == moved);
-        for wrong in [other, dir.path().join("nowhere.mp4")] {
-            let Some(Refusal::NoVideo { place, .. }) = locate(&wrong).err() else {
-                panic!("{} is not its video", wrong.display());
-            };
-            // A slip in what was typed is mended, not typed anew.
-            assert_eq!(Path::new(&place), wrong);
-        }
-    }
-
-    /// As after an import of a dataset without images.
-    #[test]
-    fn a_project_that_knows_no_video_takes_the_one_of_its_name_and_length() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("dog.sparrow");
-        let doc = project_for(Path::new(""));
-        Store::create(&place, &doc, Existing::Refuse).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let open = || open_project(place.clone(), None, None, &wake);
-        let is_asked = |refused: Option<Refusal>| matches!(refused, Some(Refusal::NoVideo { place, .. }) if place.is_empty());
-        assert!(is_asked(open().err()));
-        let video = dir.path().join("dog");
-        clip(&video, 2);
-        assert!(is_asked(open().err()), "it is longer");
-        std::fs::remove_file(video.join("1.png")).unwrap();
-        let found = open().ok().unwrap();
-        assert!(found.is_located && found.video == video);
-        drop(found);
-        let found = open_video(video.clone(), None, &wake).ok().unwrap();
-        assert!(found.is_located && found.project.unwrap().path == place);
-    }
-
-    #[test]
-    fn an_import_whose_video_must_be_asked_for_says_what_it_did() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().join("out");
-        let mut doc = project_for(Path::new(""));
-        let mut object = doc.new_object("the box");
-        let rle = Rle::new(doc.video.size, vec![4, 4, 8]).unwrap();
-        object.frames.insert(FrameIndex(0), FrameMask::by_hand(rle));
-        doc.objects.push(object);
-        let options = ExportOptions {
-            sequence: Some("shot".to_owned()),
-            ..ExportOptions::default()
-        };
-        export(&doc, &Davis, &at, &options, None, &mut |_, _| true).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let known = importer::dataset(&at).unwrap();
-        let refused = import(at, known, None, None, &wake).err();
-        let Some(Refusal::NoVideo { why, .. }) = refused else {
-            panic!("{refused:?}");
-        };
-        assert!(
-            why.contains("were imported to") && why.contains("does not know its video"),
-            "{why}"
-        );
-    }
-
-    #[test]
-    fn a_project_that_is_open_elsewhere_is_said_to_be() {
-        let dir = tempfile::tempdir().unwrap();
-        let video = dir.path().join("dog.mp4");
-        std::fs::write(&video, "v").unwrap();
-        let place = dir.path().join("dog.sparrow");
-        Store::create(&place, &project_for(&video), Existing::Refuse).unwrap();
-        let wake: Wake = Arc::new(|| {});
-        let open = || open_video(video.clone(), None, &wake).ok().unwrap();
-        let first = open();
-        assert_eq!(first.notice, None);
-        let said = open().notice.unwrap();
-        assert!(said.contains("another window"), "{said}");
-        drop(first);
-        assert_eq!(open().notice, None);
-    }
-
-    #[test]
-    fn the_sample_is_unpacked_once() {
-        let why = unpack_sample("a/b\0c", b"x");
-        assert!(why.is_err());
-    }
-}
+mod tests;

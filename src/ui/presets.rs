@@ -37,6 +37,8 @@ const CVAT: &[(Action, &[(Modifiers, Key)])] = &[
     (Action::Compare, &[(SHIFT, Key::C)]),
     (Action::NextAnchor, &[(NONE, Key::R)]),
     (Action::PreviousAnchor, &[(NONE, Key::E)]),
+    (Action::NotHere, &[(NONE, Key::O)]),
+    (Action::RangeEnd, &[(SHIFT, Key::O)]),
     (Action::GoToFrame, &[(NONE, Key::Backtick)]),
     (Action::FinishPrompt, &[(NONE, Key::N), (NONE, Key::Enter)]),
     (Action::AcceptFrame, &[(NONE, Key::K)]),

@@ -218,6 +218,8 @@ impl App {
         prompting.existed = object.is_some();
         if prompting.answered == 0 && prompting.by_hand {
             let mask = object.and_then(|o| o.frames.get(&prompting.frame));
+            // Where nothing is, nothing is refined.
+            let mask = mask.filter(|m| !m.rle.is_empty());
             prompting.before = mask.map(|m| m.rle.clone());
         }
         let asks = prompting.asks();
@@ -249,7 +251,7 @@ impl App {
         let anchors = object
             .frames
             .iter()
-            .filter(|(f, m)| m.anchor && **f != frame);
+            .filter(|(f, m)| m.anchor && !m.rle.is_empty() && **f != frame);
         let mut nearest: Vec<_> = anchors.map(|(f, m)| (*f, m)).collect();
         nearest.sort_by_key(|(f, _)| f.0.abs_diff(frame.0));
         nearest.truncate(VOUCHED);

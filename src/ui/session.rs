@@ -1,7 +1,10 @@
 //! The open document with its history, and the way of its edits to the disk. Every change of the document goes through
 //! here, so that none misses the history or the store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use super::{
     claim::Claim,
@@ -40,9 +43,14 @@ pub(crate) struct Session {
     saver: Saver,
     /// The file at another place, while it is being made.
     next: Option<Saver>,
+    /// When what could not be written was tried last, or when that began.
+    tried: Option<Instant>,
     /// Grows with each change of the document.
     pub(crate) revision: u64,
 }
+
+/// How often what could not be written is tried again by itself.
+const RETRY_EVERY: Duration = Duration::from_secs(10);
 
 impl Session {
     /// A document that is not on disk yet; its file is made with the first edit.
@@ -92,6 +100,7 @@ impl Session {
             kept: false,
             saver,
             next: None,
+            tried: None,
             revision: 1,
         }
     }
@@ -316,10 +325,23 @@ impl Session {
         self.history.forget_redo();
     }
 
+    /// Tries again what could not be written, if that may help and was not tried for a while: the disk may have room again.
+    fn retry_when_due(&mut self, now: Instant) {
+        if !matches!(self.saver.state(), Saving::Trouble(_)) || !self.can_retry() {
+            return;
+        }
+        let since = *self.tried.get_or_insert(now);
+        if now.saturating_duration_since(since) >= RETRY_EVERY {
+            self.tried = Some(now);
+            self.retry();
+        }
+    }
+
     /// Looks after the writing; call once per frame. Where the project was to be saved elsewhere, tells once where it is
     /// now, or why it is not.
     pub(crate) fn poll(&mut self) -> Option<Result<PathBuf, String>> {
         self.saver.poll();
+        self.retry_when_due(Instant::now());
         let next = self.next.as_mut()?;
         next.poll();
         match &next.stage {
@@ -388,6 +410,11 @@ impl Session {
             next.commit(edit.clone(), &self.doc);
         }
         self.saver.commit(edit, &self.doc);
+        // Whoever has made room goes on working, and does not look for a button.
+        if matches!(self.saver.state(), Saving::Trouble(_)) && self.can_retry() {
+            self.tried = Some(Instant::now());
+            self.retry();
+        }
     }
 
     /// Where the project is or will be.
@@ -419,10 +446,7 @@ mod tests {
         project::{Author, DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size, Thresholds},
         store::Store,
     };
-    use std::{
-        sync::Arc,
-        time::{Duration, Instant},
-    };
+    use std::sync::Arc;
 
     fn document() -> Document {
         crate::ui::fixture::document(Size::new(4, 4), 3)
@@ -520,6 +544,52 @@ mod tests {
         wait_until_saved(&mut session);
         assert_eq!(std::fs::read_to_string(&taken).unwrap(), "something else");
         assert_eq!(session.path().unwrap(), dir.path().join("clip 2.sparrow"));
+    }
+
+    /// A document that could not be saved, since a file stood where its folder goes; that is gone by now.
+    fn could_not_be_saved(folder: &Path) -> Session {
+        std::fs::write(folder, "no folder").unwrap();
+        let place = folder.join("clip.sparrow");
+        let doc = document();
+        let edit = Edit::add_object(doc.new_object("a horse"));
+        let mut session = Session::unsaved(doc, vec![place], Arc::new(|| {}));
+        session.edit(edit, "add").unwrap();
+        let start = Instant::now();
+        while !matches!(session.saving(), Saving::Trouble(_)) {
+            assert!(start.elapsed() < Duration::from_secs(120));
+            session.poll();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::fs::remove_file(folder).unwrap();
+        session
+    }
+
+    /// The disk had room again, and the window stayed "not saved" whatever was done.
+    #[test]
+    fn what_could_not_be_saved_is_tried_again_with_the_next_edit() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("work");
+        let mut session = could_not_be_saved(&folder);
+        let id = session.doc.objects[0].id;
+        let name = "Bella".to_owned();
+        session.edit(Edit::Rename { id, name }, "rename").unwrap();
+        wait_until_saved(&mut session);
+        let saved = Store::open(&folder.join("clip.sparrow")).unwrap();
+        assert_eq!(saved.load().unwrap(), session.doc);
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_tried_again_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("work");
+        let mut session = could_not_be_saved(&folder);
+        let now = Instant::now();
+        session.tried = Some(now);
+        session.retry_when_due(now + RETRY_EVERY / 2);
+        assert!(matches!(session.saving(), Saving::Trouble(_)), "not yet");
+        session.retry_when_due(now + RETRY_EVERY);
+        wait_until_saved(&mut session);
+        assert!(folder.join("clip.sparrow").exists());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) recent: Vec<PathBuf>,
     pub(crate) keys: KeyChanges,
     pub(crate) mask_opacity: f32,
+    /// Crops of anchors become tokens of the next emission; not so by default, as everywhere else.
+    pub(crate) use_tsf: bool,
 }
 
 impl Default for Settings {
@@ -43,17 +46,26 @@ impl Default for Settings {
             recent: Vec::new(),
             keys: KeyChanges::default(),
             mask_opacity: 0.45,
+            use_tsf: false,
         }
     }
 }
 
 impl Settings {
-    /// Reads them; a file that is missing or damaged gives the defaults.
+    /// Reads them; a file that is missing or damaged gives the defaults. A damaged one is put aside, since the next change
+    /// would take its place, and somebody's keys may be in it.
     pub(crate) fn load(path: Option<&Path>) -> Self {
-        let mut settings: Self = path
-            .and_then(|path| std::fs::read(path).ok())
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let read = path.and_then(|path| Some((path, std::fs::read(path).ok()?)));
+        let mut settings = match read {
+            None => Self::default(),
+            Some((path, bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                let aside = path.with_extension("damaged.json");
+                let moved = std::fs::rename(path, &aside);
+                let (path, aside) = (path.display(), aside.display());
+                tracing::warn!("{path} is damaged ({error}) and goes to {aside}: {moved:?}");
+                Self::default()
+            }),
+        };
         if !(0.0..=1.0).contains(&settings.mask_opacity) {
             settings.mask_opacity = Self::default().mask_opacity;
         }
@@ -107,58 +119,68 @@ fn folder(xdg: &str, linux: &str, mac: &str, windows: &str) -> Option<PathBuf> {
 
 /// Writes settings on a thread of its own.
 pub(crate) struct SettingsWriter {
-    queue: Option<Sender<Settings>>,
+    /// The newest that are not written yet.
+    newest: Arc<Mutex<Option<Settings>>>,
+    /// Says that there are some.
+    bell: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl SettingsWriter {
     /// Without a path nothing is ever written.
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        let Some(path) = path else {
-            return Self {
-                queue: None,
-                thread: None,
-            };
+        let newest: Arc<Mutex<Option<Settings>>> = Arc::default();
+        let mut writer = Self {
+            newest: Arc::clone(&newest),
+            bell: None,
+            thread: None,
         };
-        let (queue, inbox) = bounded::<Settings>(8);
+        let Some(path) = path else {
+            return writer;
+        };
+        let (bell, rung) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("sparrow-settings".to_owned())
             .spawn(move || {
-                while let Ok(mut settings) = inbox.recv() {
-                    while let Ok(newer) = inbox.try_recv() {
-                        settings = newer;
-                    }
+                while let Ok(()) = rung.recv() {
+                    let Some(settings) = lock(&newest).take() else {
+                        continue;
+                    };
                     if let Err(error) = write(&path, &settings) {
-                        tracing::warn!("settings were not saved to {}: {error}", path.display());
+                        let path = path.display();
+                        tracing::warn!("settings were not saved to {path}: {error}");
                     }
                 }
             });
         match thread {
-            Ok(thread) => Self {
-                queue: Some(queue),
-                thread: Some(thread),
-            },
-            Err(error) => {
-                tracing::warn!("settings will not be saved: {error}");
-                Self {
-                    queue: None,
-                    thread: None,
-                }
+            Ok(thread) => {
+                writer.bell = Some(bell);
+                writer.thread = Some(thread);
             }
+            Err(error) => tracing::warn!("settings will not be saved: {error}"),
         }
+        writer
     }
 
-    /// Never waits; if the thread is eight changes behind, the next change carries this one too.
+    /// Never waits for the disk; of several changes while it writes, the last counts.
     pub(crate) fn save(&self, settings: &Settings) {
-        if let Some(queue) = &self.queue {
-            queue.try_send(settings.clone()).ok();
+        if let Some(bell) = &self.bell {
+            *lock(&self.newest) = Some(settings.clone());
+            // Full, it rings already.
+            bell.try_send(()).ok();
         }
     }
 }
 
+/// Whoever panicked with the lock held left whole settings.
+fn lock(newest: &Mutex<Option<Settings>>) -> std::sync::MutexGuard<'_, Option<Settings>> {
+    newest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for SettingsWriter {
     fn drop(&mut self) {
-        self.queue = None;
+        // A bell that was rung is heard before its end.
+        self.bell = None;
         if let Some(thread) = self.thread.take() {
             // A panic there lost only settings, and has said so.
             drop(thread.join());
@@ -200,5 +222,57 @@ mod tests {
         std::fs::write(&path, "{\"theme\": 7").unwrap();
         assert_eq!(Settings::load(Some(&path)), Settings::default());
         assert_eq!(Settings::load(None), Settings::default());
+    }
+
+    /// The window used the anchors unasked, the command line did not.
+    #[test]
+    fn anchors_become_tokens_only_for_who_said_so_and_that_is_kept() {
+        assert!(!Settings::default().use_tsf);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        // What was written before there was the setting.
+        std::fs::write(&path, "{\"mask_opacity\": 0.3}").unwrap();
+        let before = Settings::load(Some(&path));
+        assert_eq!((before.mask_opacity, before.use_tsf), (0.3, false));
+        let on = Settings {
+            use_tsf: true,
+            ..before
+        };
+        let writer = SettingsWriter::new(Some(path.clone()));
+        writer.save(&on);
+        drop(writer);
+        let settings = Settings::load(Some(&path));
+        assert!(settings.use_tsf);
+        let state = |s| crate::ui::state::State::new(s, "nano".into(), "cpu".into());
+        assert!(state(settings).use_tsf);
+        assert!(!state(Settings::default()).use_tsf);
+    }
+
+    /// The next change wrote over somebody's keys.
+    #[test]
+    fn damaged_settings_are_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        let damaged = "{\"keys\": {}, \"theme\": \"sepia\"}";
+        std::fs::write(&path, damaged).unwrap();
+        Settings::load(Some(&path));
+        assert!(!path.exists());
+        let aside = dir.path().join("settings.damaged.json");
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), damaged);
+    }
+
+    /// What came while eight others waited for the disk was lost if nothing came after it.
+    #[test]
+    fn of_many_changes_at_once_the_last_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        let writer = SettingsWriter::new(Some(path.clone()));
+        let mut settings = Settings::default();
+        for i in 0..=500_u16 {
+            settings.mask_opacity = f32::from(i) / 500.0;
+            writer.save(&settings);
+        }
+        drop(writer);
+        assert_eq!(Settings::load(Some(&path)), settings);
     }
 }

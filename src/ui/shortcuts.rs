@@ -5,6 +5,7 @@ use egui::{Key, Modifiers};
 
 use super::{
     actions::Action,
+    ahead,
     app::App,
     keymap::plain,
     presets::Preset,
@@ -20,6 +21,11 @@ impl App {
         {
             return;
         }
+        if self.hold_keys(ctx) {
+            self.state.masks_hidden = false;
+            self.state.comparing = false;
+            return;
+        }
         let typing = ctx.text_edit_focused();
         let focused = ctx.memory(|m| m.focused().is_some());
         let keymap = self.state.keymap.clone();
@@ -27,7 +33,15 @@ impl App {
         let mut pressed = Vec::new();
         let mut space_released = false;
         let mut number = None;
+        let mut events = ctx.input_mut(|input| std::mem::take(&mut input.events));
+        let ahead = if dialog {
+            Vec::new()
+        } else {
+            let opens = |action| self.field_of(ctx, action).is_some();
+            ahead::split_off(&mut events, &keymap, typing, opens)
+        };
         ctx.input_mut(|input| {
+            input.events = events;
             // Held, Enter and Space press a button once, not also the one of the dialog that this brings.
             input.events.retain(|e| {
                 typing
@@ -105,6 +119,9 @@ impl App {
                 self.act(ctx, action);
             }
         }
+        if let Some(field) = &mut self.services.ahead {
+            field.hold(ahead);
+        }
         if space_released && std::mem::take(&mut self.services.space_pending) {
             self.act(ctx, Action::PlayPause);
         }
@@ -112,7 +129,7 @@ impl App {
             && let Some(object) = session.doc.objects.get(n)
         {
             let id = object.id;
-            self.select_object(Some(id));
+            self.choose_object(Some(id));
         }
     }
 
@@ -176,9 +193,9 @@ mod tests {
         let load = Request::LoadModel { model, device };
         app.submit(load, JobKind::LoadModel);
         app.act(&ctx, Action::Stop);
-        assert!(
-            app.state.jobs[1].stopping,
-            "what has not begun can be stopped"
-        );
+        assert!(!app.state.jobs[1].stopping, "a model has its own button");
+        let load = app.state.jobs[1].id;
+        app.stop_job(load);
+        assert!(app.state.jobs[1].stopping);
     }
 }

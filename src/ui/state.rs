@@ -10,10 +10,12 @@ use std::{
 
 use egui::{Pos2, Rect, TextureHandle, Vec2};
 
+pub(crate) use super::exporter::{ExportForm, ExportStatus};
+
 use super::{
     actions::Action, brush::Painting, dialogs::PathForm, emissions::ChosenEmission, keymap::Keymap,
     lanes::Lane, leaving::Leaving, logic::cut, outline::Outline, prompting::Prompting,
-    session::Session, settings::Settings, thresholds::Choice, time_view::TimeView,
+    session::Session, settings::Settings, time_view::TimeView, times::FrameTimes,
 };
 use crate::{
     project::{BoxPx, FrameIndex, Object, ObjectId, Size, Thresholds},
@@ -190,14 +192,9 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Whether a person may stop it. Without the clip, what is asked next would be answered from the one before; a model
-    /// is loaded in one piece.
+    /// Whether a person may stop it. Without the clip, what is asked next would be answered from the one before.
     pub(crate) fn can_be_stopped(&self) -> bool {
-        match self.kind {
-            JobKind::OpenClip => false,
-            JobKind::LoadModel => !self.started,
-            _ => true,
-        }
+        !matches!(self.kind, JobKind::OpenClip)
     }
 
     /// For the status line.
@@ -314,56 +311,24 @@ pub(crate) enum Dialog {
     Unsaved(Leaving),
     /// A path is to be typed.
     Path(PathForm),
+    /// Whether a project is to be shown on a video that differs from its own, and how it differs.
+    OtherVideo {
+        project: PathBuf,
+        video: PathBuf,
+        why: String,
+    },
+    /// Whether a project of a video's name, made on another one, is to be opened or a new one begun.
+    OtherProject {
+        project: PathBuf,
+        video: PathBuf,
+        why: String,
+    },
     /// One sequence of a dataset is to be chosen.
     Sequences {
         dataset: PathBuf,
         names: Vec<String>,
+        query: String,
     },
-}
-
-/// The export dialog.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ExportForm {
-    pub(crate) format: String,
-    pub(crate) folder: String,
-    pub(crate) verified_only: bool,
-    /// Frames as JPEG beside the masks.
-    pub(crate) with_images: bool,
-    /// In the place of an earlier export.
-    pub(crate) replace: bool,
-    pub(crate) status: ExportStatus,
-}
-
-/// How an export stands.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum ExportStatus {
-    Idle,
-    /// Frames written and frames in all, 0 before the first; once all are, they are read back.
-    Running {
-        done: u64,
-        total: u64,
-    },
-    /// It was told to stop.
-    Stopping,
-    /// It has stopped, and nothing of it is left.
-    Stopped,
-    /// Written, read back and equal; what was written, what the format could not hold.
-    Done {
-        summary: String,
-        losses: Vec<String>,
-        /// Where it is.
-        folder: PathBuf,
-        /// Masks or pixels of them are among the losses.
-        lost_masks: bool,
-    },
-    Failed(String),
-}
-
-impl ExportStatus {
-    /// Whether the export has begun and not ended.
-    pub(crate) fn is_running(&self) -> bool {
-        matches!(self, Self::Running { .. } | Self::Stopping)
-    }
 }
 
 /// Masks of the frame in view, ready for the GPU.
@@ -398,35 +363,6 @@ pub(crate) struct HeatLayer {
     pub(crate) boxes: Vec<(BoxPx, f32)>,
 }
 
-/// Frame times, for the debug overlay.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FrameTimes {
-    /// Milliseconds of the window's own work, newest last.
-    pub(crate) own_ms: std::collections::VecDeque<f32>,
-}
-
-impl FrameTimes {
-    /// Adds one; the last 240 are kept.
-    pub(crate) fn push(&mut self, ms: f32) {
-        self.own_ms.push_back(ms);
-        while self.own_ms.len() > 240 {
-            self.own_ms.pop_front();
-        }
-    }
-
-    /// Mean, 99th percentile and maximum.
-    pub(crate) fn summary(&self) -> (f32, f32, f32) {
-        let mut sorted: Vec<f32> = self.own_ms.iter().copied().collect();
-        sorted.sort_by(f32::total_cmp);
-        let Some(&most) = sorted.last() else {
-            return (0.0, 0.0, 0.0);
-        };
-        let mean = sorted.iter().sum::<f32>() / sorted.len() as f32;
-        let p99 = sorted[(sorted.len() * 99 / 100).min(sorted.len() - 1)];
-        (mean, p99, most)
-    }
-}
-
 /// The state of the window.
 pub(crate) struct State {
     pub(crate) settings: Settings,
@@ -455,6 +391,8 @@ pub(crate) struct State {
     pub(crate) phrase: String,
     pub(crate) focus_phrase: bool,
     pub(crate) selected: Option<ObjectId>,
+    /// The object that goes into the one that is clicked next, as long as it stays selected; see [`super::arranging`].
+    pub(crate) merging: Option<ObjectId>,
     pub(crate) renaming: Option<(ObjectId, String)>,
     pub(crate) tool: Tool,
     pub(crate) box_use: BoxUse,
@@ -472,8 +410,6 @@ pub(crate) struct State {
     pub(crate) queued: Vec<QueuedPropagation>,
     /// The proposal that was clicked last and the document's revision since: a second click takes the first one back.
     pub(crate) toggled: Option<(usize, u64)>,
-    /// Which proposals a person kept or dropped; as long as no threshold has moved, the document says it.
-    pub(crate) chosen_by_hand: Option<Vec<Choice>>,
     /// A polygon that is being drawn.
     pub(crate) outline: Option<Outline>,
     /// It is cut out of the mask instead of joining it.
@@ -503,6 +439,8 @@ pub(crate) struct State {
     pub(crate) jobs: Vec<Job>,
     pub(crate) model: ModelState,
     pub(crate) toasts: Vec<Toast>,
+    /// Keys of those that speak of the newest answer to a phrase.
+    pub(crate) answer_toasts: Vec<u64>,
     pub(crate) dialog: Option<Dialog>,
     /// The export that runs, as it was asked for and as it stands; its dialog may be closed.
     pub(crate) exporting: Option<ExportForm>,
@@ -533,11 +471,12 @@ impl State {
             time_view: TimeView::default(),
             range: (None, None),
             only_selected: false,
-            use_tsf: true,
+            use_tsf: settings.use_tsf,
             framewise: false,
             phrase: String::new(),
             focus_phrase: false,
             selected: None,
+            merging: None,
             renaming: None,
             tool: Tool::default(),
             box_use: BoxUse::default(),
@@ -549,7 +488,6 @@ impl State {
             finished: None,
             queued: Vec::new(),
             toggled: None,
-            chosen_by_hand: None,
             outline: None,
             outline_cuts: false,
             view: CanvasView::default(),
@@ -576,6 +514,7 @@ impl State {
                 ..ModelState::default()
             },
             toasts: Vec::new(),
+            answer_toasts: Vec::new(),
             dialog: None,
             exporting: None,
             texture_side: u32::MAX,
@@ -676,7 +615,9 @@ impl State {
 
     /// The job that is stopped next: the one shown, or the first after it that can be and is not already.
     pub(crate) fn job_to_stop(&self) -> Option<&Job> {
-        let stops = |j: &&Job| j.can_be_stopped() && !j.stopping;
+        // Escape is meant for what was asked of the model, not for the model: that has a button of its own.
+        let is_model = |j: &Job| matches!(j.kind, JobKind::LoadModel);
+        let stops = |j: &&Job| j.can_be_stopped() && !j.stopping && !is_model(j);
         let shown = self.shown_job().filter(stops);
         shown.or_else(|| self.jobs.iter().find(stops))
     }
@@ -777,17 +718,5 @@ mod tests {
             .panned(canvas, size, Vec2::new(10.0, -4.0))
             .place(canvas, size);
         assert!((after - before - Vec2::new(10.0, -4.0)).length() < 1e-3);
-    }
-
-    #[test]
-    fn frame_times_are_summed_up_over_a_window() {
-        let mut times = FrameTimes::default();
-        assert_eq!(times.summary(), (0.0, 0.0, 0.0));
-        for i in 0..1000 {
-            times.push(if i == 999 { 9.0 } else { 1.0 });
-        }
-        assert_eq!(times.own_ms.len(), 240);
-        let (mean, _, most) = times.summary();
-        assert!(mean > 1.0 && mean < 1.1 && most == 9.0);
     }
 }

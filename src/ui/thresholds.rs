@@ -1,42 +1,10 @@
-//! The sliders that decide which proposals are kept. What a person chose by hand stays chosen wherever they stand. Part of
-//! `logic`.
+//! The sliders that decide which proposals are kept. What a person chose by hand stays chosen wherever they stand, also when
+//! the project is opened again: the emission keeps the choice, and so undo and redo need not be followed. Part of `logic`.
+
+use std::collections::BTreeSet;
 
 use super::{app::App, session::Collecting};
-use crate::project::{Choosing, Edit, Emission, FrameIndex, Thresholds, select};
-
-/// A flag that a person gave a proposal. It counts as long as the proposal has it, and so undo and redo need not be followed.
-#[derive(Clone, Debug)]
-pub(crate) struct Choice {
-    frame: FrameIndex,
-    phrase: String,
-    /// Seconds that the pass took: a phrase that is asked again on its frame has other proposals.
-    secs: f32,
-    proposal: usize,
-    kept: bool,
-}
-
-impl Choice {
-    fn new(emission: &Emission, proposal: usize, kept: bool) -> Self {
-        Self {
-            frame: emission.frame,
-            phrase: emission.phrase.clone(),
-            secs: emission.secs,
-            proposal,
-            kept,
-        }
-    }
-
-    fn is_of(&self, emission: &Emission) -> bool {
-        self.frame == emission.frame
-            && self.phrase == emission.phrase
-            && self.secs.to_bits() == emission.secs.to_bits()
-    }
-
-    fn holds(&self, emission: &Emission) -> bool {
-        let proposal = emission.proposals.get(self.proposal);
-        proposal.is_some_and(|p| p.selected == self.kept)
-    }
-}
+use crate::project::{Choosing, Edit, Emission, Thresholds, select};
 
 /// Which proposals an emission keeps by these thresholds alone.
 fn by_rule(emission: &Emission, thresholds: &Thresholds) -> Vec<bool> {
@@ -49,49 +17,74 @@ fn by_rule(emission: &Emission, thresholds: &Thresholds) -> Vec<bool> {
     select(&emission.proposals, thresholds, choosing)
 }
 
-/// What was chosen by hand, if all the flags of an emission were decided under these thresholds: what differs from the rule.
-fn differing<'a>(
-    emission: &'a Emission,
-    thresholds: &Thresholds,
-) -> impl Iterator<Item = Choice> + 'a {
+/// Which proposals an emission keeps by these thresholds, but for those that a person has decided about.
+fn ruled_but_for_choices(emission: &Emission, thresholds: &Thresholds) -> Vec<bool> {
+    let mut flags = by_rule(emission, thresholds);
+    for &i in emission.by_hand.iter().flatten() {
+        if let (Some(flag), Some(proposal)) = (flags.get_mut(i), emission.proposals.get(i)) {
+            *flag = proposal.selected;
+        }
+    }
+    flags
+}
+
+/// What was chosen by hand. An emission of an older program does not say: there it is what differs from the rule, as long as
+/// the thresholds are those that its flags were decided under.
+fn choices(emission: &Emission, thresholds: &Thresholds) -> BTreeSet<usize> {
+    if let Some(known) = &emission.by_hand {
+        return known.clone();
+    }
     let flags = emission.proposals.iter().map(|p| p.selected);
     // That nothing matched is the model's word, not a choice.
-    let no_match = emission.objects.is_empty() && !flags.clone().any(|kept| kept);
+    if emission.objects.is_empty() && !flags.clone().any(|kept| kept) {
+        return BTreeSet::new();
+    }
     let ruled = by_rule(emission, thresholds);
-    flags
-        .zip(ruled)
-        .enumerate()
-        .filter(move |(_, (kept, ruled))| !no_match && kept != ruled)
-        .map(|(i, (kept, _))| Choice::new(emission, i, kept))
+    let both = flags.zip(ruled).enumerate();
+    both.filter(|(_, (kept, ruled))| kept != ruled)
+        .map(|(i, _)| i)
+        .collect()
 }
 
 impl App {
-    /// Reads off what was chosen by hand before the thresholds have moved for the first time; from then on the choices are
-    /// noted as they are made.
+    /// Writes down what was chosen by hand in emissions of an older program, before the thresholds move for the first time:
+    /// afterwards nothing would tell.
     fn know_choices(&mut self) {
-        let state = &mut self.state;
-        if let (None, Some(session)) = (&state.chosen_by_hand, &state.session) {
-            let doc = &session.doc;
-            let all = doc.emissions.iter();
-            let choices = all.flat_map(|e| differing(e, &doc.thresholds)).collect();
-            state.chosen_by_hand = Some(choices);
+        let Some(session) = &mut self.state.session else {
+            return;
+        };
+        let doc = &session.doc;
+        let unknown = doc.emissions.iter().enumerate();
+        let unknown = unknown.filter(|(_, e)| e.by_hand.is_none());
+        let edits = unknown.map(|(at, emission)| {
+            let mut emission = Box::new(emission.clone());
+            emission.by_hand = Some(choices(&emission, &doc.thresholds));
+            Edit::ReplaceEmission { at, emission }
+        });
+        let edits: Vec<Edit> = edits.collect();
+        if edits.is_empty() {
+            return;
+        }
+        if let Err(error) = session.note(Edit::Group(edits)) {
+            tracing::warn!("what was chosen by hand is not known: {error}");
         }
     }
 
-    /// Notes that a person is about to give the proposals of the emission in view these flags.
-    pub(super) fn note_choices(&mut self, selected: &[bool]) {
-        self.know_choices();
-        let Some((_, emission)) = self.state.emission_here() else {
-            return;
-        };
-        let changed = emission.proposals.iter().zip(selected).enumerate();
-        let changed: Vec<Choice> = changed
-            .filter(|(_, (p, kept))| p.selected != **kept)
-            .map(|(i, (_, &kept))| Choice::new(emission, i, kept))
-            .collect();
-        if let Some(choices) = &mut self.state.chosen_by_hand {
-            choices.extend(changed);
+    /// The change by which a person gives the proposals of the emission in view these flags: those that differ are chosen by
+    /// hand from now on. `None` where there is no emission.
+    pub(super) fn choice_by_hand(&self, selected: &[bool]) -> Option<Edit> {
+        let (at, emission) = self.state.emission_here()?;
+        let thresholds = &self.state.session.as_ref()?.doc.thresholds;
+        let mut by_hand = choices(emission, thresholds);
+        let mut emission = Box::new(emission.clone());
+        for (i, (proposal, &kept)) in emission.proposals.iter_mut().zip(selected).enumerate() {
+            if proposal.selected != kept {
+                proposal.selected = kept;
+                by_hand.insert(i);
+            }
         }
+        emission.by_hand = Some(by_hand);
+        Some(Edit::ReplaceEmission { at, emission })
     }
 
     /// Moves the thresholds; `done` ends the step for undo.
@@ -99,24 +92,16 @@ impl App {
         let Some(session) = &self.state.session else {
             return;
         };
-        let before = session.doc.thresholds;
-        if before != thresholds {
-            let mut edits = vec![Edit::SetThresholds { thresholds }];
+        if session.doc.thresholds != thresholds {
             self.know_choices();
-            let mut choices = self.state.chosen_by_hand.take().unwrap_or_default();
+            let mut edits = vec![Edit::SetThresholds { thresholds }];
             if let Some((at, emission)) = self.state.emission_here() {
-                // What undo took back does not come again after this.
-                choices.retain(|c| !c.is_of(emission) || c.holds(emission));
-                let mut selected = by_rule(emission, &thresholds);
-                for choice in choices.iter().filter(|c| c.is_of(emission)) {
-                    selected[choice.proposal] = choice.kept;
-                }
+                let selected = ruled_but_for_choices(emission, &thresholds);
                 let now = emission.proposals.iter().map(|p| p.selected);
                 if !now.eq(selected.iter().copied()) {
                     edits.push(Edit::SetSelection { at, selected });
                 }
             }
-            self.state.chosen_by_hand = Some(choices);
             self.collect(Collecting::Thresholds, Edit::Group(edits), "thresholds");
         }
         if done && let Some(session) = &mut self.state.session {
@@ -129,7 +114,8 @@ impl App {
 mod tests {
     use super::*;
     use crate::{
-        project::{BoxPx, Document, ObjectId, Proposal, Size, VideoInfo},
+        project::{BoxPx, Document, FrameIndex, ObjectId, Proposal, Size, VideoInfo},
+        store::{Existing, Store, Writer},
         ui::session::Session,
     };
 
@@ -154,7 +140,15 @@ mod tests {
             tsf_tokens: 0,
             secs: 0.1,
             choosing: Choosing::default(),
+            by_hand: Some(BTreeSet::new()),
         }
+    }
+
+    /// As a program wrote it that did not say what was chosen by hand.
+    fn older(emission: &Emission) -> Emission {
+        let mut json = serde_json::to_value(emission).unwrap();
+        json.as_object_mut().unwrap().remove("by_hand").unwrap();
+        serde_json::from_value(json).unwrap()
     }
 
     fn window(confidences: &[f32]) -> App {
@@ -217,30 +211,78 @@ mod tests {
         assert_eq!(app.document().unwrap().thresholds.keep, 0.5);
     }
 
+    /// The choice was remembered for as long as the window was open: then a slider threw it away.
+    #[test]
+    fn a_choice_by_hand_outlives_the_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clip.sparrow");
+        let mut app = window(&[0.9, 0.8, 0.7, 0.3]);
+        Store::create(&path, app.document().unwrap(), Existing::Refuse).unwrap();
+        let open = |app: &mut App| {
+            let store = Store::open(&path).unwrap();
+            let doc = store.load().unwrap();
+            let writer = Writer::start(store, || {}).unwrap();
+            app.state.session = Some(Session::saved(doc, writer, path.clone()));
+        };
+        open(&mut app);
+        app.toggle_proposal(1);
+        // It would be dropped here without being asked for: the flags alone do not tell.
+        assert_eq!(slide(&mut app, 0.85, true), [true, false, false, false]);
+        // Dropping it waits for the disk.
+        app.state.session = None;
+        open(&mut app);
+        assert_eq!(slide(&mut app, 0.2, true), [true, false, true, true]);
+    }
+
+    #[test]
+    fn what_an_older_project_tells_of_choices_is_kept() {
+        let mut known = emission(0, &[0.9, 0.7, 0.3], 0.5);
+        known.proposals[1].selected = false;
+        let old = older(&known);
+        assert_eq!(old.by_hand, None);
+        let mut app = window_of(vec![old, older(&emission(5, &[0.9], 0.5))], 0.5);
+        assert_eq!(slide(&mut app, 0.2, true), [true, false, true]);
+        assert_eq!(slide(&mut app, 0.5, true), [true, false, false]);
+        let emissions = &app.document().unwrap().emissions;
+        let by_hand: Vec<_> = emissions.iter().map(|e| e.by_hand.clone()).collect();
+        assert_eq!(by_hand, [Some([1].into()), Some([].into())]);
+        // What a file says of proposals that are not there is passed over.
+        let wrong = Emission {
+            by_hand: Some([1, 70].into()),
+            ..emission(0, &[0.9, 0.7], 0.5)
+        };
+        let mut app = window_of(vec![wrong], 0.5);
+        assert_eq!(slide(&mut app, 0.8, true), [true, true]);
+    }
+
     #[test]
     fn thresholds_go_on_deciding_where_nothing_matched() {
-        let mut app = window(&[0.9, 0.3]);
-        let emission = &mut app.state.session.as_mut().unwrap().doc.emissions[0];
-        emission.objects.clear();
-        emission.proposals[0].selected = false;
-        assert_eq!(slide(&mut app, 0.4, true), [true, false]);
+        let mut nothing = emission(0, &[0.9, 0.3], 0.5);
+        nothing.objects.clear();
+        nothing.proposals[0].selected = false;
+        for emission in [older(&nothing), nothing] {
+            let mut app = window_of(vec![emission], 0.5);
+            assert_eq!(slide(&mut app, 0.4, true), [true, false]);
+        }
     }
 
     #[test]
     fn a_slide_on_one_frame_makes_no_choice_by_hand_on_another() {
-        let emissions = vec![emission(0, &[0.9, 0.4], 0.5), emission(5, &[0.8], 0.5)];
-        let mut app = window_of(emissions, 0.5);
-        app.seek(5);
-        slide(&mut app, 0.3, true);
-        app.seek(0);
-        assert_eq!(kept(&app), [true, false], "made under the threshold before");
-        assert_eq!(slide(&mut app, 0.25, true), [true, true]);
-        // What is chosen after the sliders have moved stays, too, on this frame and no other.
-        app.toggle_proposal(1);
-        app.seek(5);
-        slide(&mut app, 0.9, true);
-        app.seek(0);
-        assert_eq!(slide(&mut app, 0.2, true), [true, false]);
+        let known = vec![emission(0, &[0.9, 0.4], 0.5), emission(5, &[0.8], 0.5)];
+        for emissions in [known.iter().map(older).collect(), known] {
+            let mut app = window_of(emissions, 0.5);
+            app.seek(5);
+            slide(&mut app, 0.3, true);
+            app.seek(0);
+            assert_eq!(kept(&app), [true, false], "made under the threshold before");
+            assert_eq!(slide(&mut app, 0.25, true), [true, true]);
+            // What is chosen after the sliders have moved stays, too, on this frame and no other.
+            app.toggle_proposal(1);
+            app.seek(5);
+            slide(&mut app, 0.9, true);
+            app.seek(0);
+            assert_eq!(slide(&mut app, 0.2, true), [true, false]);
+        }
     }
 
     #[test]

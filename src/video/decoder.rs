@@ -1,8 +1,9 @@
 //! The decoder thread: owns a source and its cache, decodes the frame that is wanted *now*, then its neighbours in the
 //! direction of movement, then thumbnails. The handle never waits: it takes what is there and asks for the rest.
 //!
-//! The wanted frame lives in a latest-wins slot. A newer wish breaks off the decoding of an older one, but never twice
-//! in a row: someone who scrubs without pause still sees frames go by.
+//! The wanted frame lives in a latest-wins slot. A newer wish breaks off the decoding of an older one; one that lies further
+//! on the same way goes on from there. Only where the wish before was broken off as well is there first something to show, if
+//! it is nearer to the newest wish than what is in view: someone who scrubs without pause still sees frames go by.
 
 use std::{
     any::Any,
@@ -20,8 +21,8 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    Frame, FrameSource, FrameTable, OnTheWay, RgbFrame, VideoError,
-    cache::{Direction, Failed, Fetch, FrameCache, Reach},
+    Damage, Flaw, Frame, FrameSource, FrameTable, OnTheWay, RgbFrame, VideoError,
+    cache::{Direction, Failure, Fetch, FrameCache, Reach, View},
     convert::to_rgb_scaled,
 };
 use crate::project::{FrameIndex, Size, VideoInfo};
@@ -48,10 +49,12 @@ struct State {
     wanted: Option<u32>,
     direction: Direction,
     cache: FrameCache,
+    /// Bytes of the largest frame yet.
     frame_bytes: usize,
-    failed: Failed,
+    failed: BTreeMap<u32, Failure>,
     newest: Option<Arc<Frame>>,
     warnings: Vec<String>,
+    damage: Option<Damage>,
     /// Why the thread has ended.
     ended: Option<String>,
     thumbnails: Thumbnails,
@@ -93,9 +96,10 @@ impl Decoder {
                 direction: Direction::Still,
                 cache: FrameCache::new(budget_bytes),
                 frame_bytes: 0,
-                failed: Failed::new(),
+                failed: BTreeMap::new(),
                 newest: None,
                 warnings: Vec::new(),
+                damage: None,
                 ended: None,
                 thumbnails: Thumbnails::default(),
             }),
@@ -148,14 +152,19 @@ impl Decoder {
         let mut state = self.shared.lock();
         let last = state.info.as_ref().map(|i| i.frames.saturating_sub(1));
         let index = last.map_or(index.0, |last| index.0.min(last));
+        let window = state.reach().window();
         match state.wanted {
             Some(before) if before == index => return,
             Some(before) if before < index => state.direction = Direction::Forward,
-            Some(_) => state.direction = Direction::Backward,
+            Some(before) if before - index <= window.max(1) => {
+                state.direction = Direction::Backward;
+            }
+            // A leap back is no going back: what lies before would be decoded for nothing.
+            Some(_) => state.direction = Direction::Still,
             None => {}
         }
         state.wanted = Some(index);
-        if let Some(frame) = state.cache.get(index) {
+        if let Some(frame) = state.target().and_then(|t| state.cache.get(t)) {
             state.newest = Some(frame);
         }
         drop(state);
@@ -204,8 +213,18 @@ impl Decoder {
     /// Why the video, or the frame wanted now, cannot be shown.
     pub fn error(&self) -> Option<String> {
         let state = self.shared.lock();
-        let of_frame = || state.failed.get(&state.wanted?);
+        let of_frame = || Some(&state.failed.get(&state.wanted?)?.why);
         state.ended.as_ref().or_else(of_frame).cloned()
+    }
+
+    /// Why the picture of a frame may not be what was filmed, if it has one of its own. What becomes known of a file's
+    /// damage becomes known as its frames are decoded.
+    pub fn flaw(&self, index: FrameIndex) -> Option<String> {
+        let state = self.shared.lock();
+        match state.damage.as_ref()?.flaw(index)? {
+            Flaw::Lost { .. } => None,
+            flaw => Some(format!("frame {} may look wrong: {flaw}", index.0)),
+        }
     }
 
     /// The frame wanted now, if it cannot be shown although the video goes on.
@@ -250,10 +269,32 @@ impl Shared {
 }
 
 impl State {
-    /// Whether the wanted frame still has to be decoded.
+    /// The frame to show: the wanted one, or the one whose picture is shown in its place.
+    fn target(&self) -> Option<u32> {
+        let wanted = self.wanted?;
+        let shown = self.failed.get(&wanted).and_then(|f| f.shown);
+        Some(shown.unwrap_or(wanted))
+    }
+
+    /// Whether the frame to show still has to be decoded.
     fn is_waiting(&self) -> bool {
-        self.wanted
-            .is_some_and(|w| !self.cache.contains(w) && !self.failed.contains_key(&w))
+        self.target()
+            .is_some_and(|t| !self.cache.contains(t) && !self.failed.contains_key(&t))
+    }
+
+    fn view(&self) -> View {
+        View {
+            playhead: self.target().unwrap_or(0),
+            direction: self.direction,
+        }
+    }
+
+    /// Whether a frame is nearer to the one to show than what is in view.
+    fn helps(&self, index: u32) -> bool {
+        let (Some(target), Some(newest)) = (self.target(), &self.newest) else {
+            return true;
+        };
+        index.abs_diff(target) < newest.index.0.abs_diff(target)
     }
 
     fn reach(&self) -> Reach {
@@ -262,15 +303,17 @@ impl State {
 
     fn next_job(&self) -> Option<Job> {
         let frames = self.info.as_ref()?.frames;
-        if let Some(wanted) = self.wanted.map(|w| w.min(frames.saturating_sub(1))) {
+        if let Some(target) = self.target().map(|t| t.min(frames.saturating_sub(1))) {
             if self.is_waiting() {
                 return Some(Job::Show(Fetch {
-                    index: wanted,
-                    keep: self.reach().keep_before(wanted),
+                    index: target,
+                    keep: self.reach().keep_before(target, self.direction),
                 }));
             }
+            let table = self.table.as_ref().filter(|t| !t.is_counted());
+            let start = |i: u32| table?.start_for(i);
             let done = |i: u32| self.cache.contains(i) || self.failed.contains_key(&i);
-            if let Some(fetch) = self.reach().next(wanted, frames, self.direction, done) {
+            if let Some(fetch) = self.reach().next(self.view(), frames, start, done) {
                 return Some(Job::Prefetch(fetch));
             }
         }
@@ -283,8 +326,8 @@ impl State {
 /// Why a walk may be broken off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// Until the end.
-    Finish,
+    /// Until another frame is wanted than this, and there is something nearer to it to show, or none to come.
+    Insist(u32),
     /// Until another frame is wanted than this.
     WhileWanted(u32),
     /// Until a frame is wanted that is not there.
@@ -306,7 +349,10 @@ impl OnTheWay for Way<'_> {
 
     fn keep(&mut self, frame: Frame) {
         let frame = Arc::new(frame);
-        self.shared.lock().cache.insert(Arc::clone(&frame));
+        let mut state = self.shared.lock();
+        let view = state.view();
+        state.cache.insert(Arc::clone(&frame), view);
+        drop(state);
         self.last_kept = Some(frame);
     }
 
@@ -314,10 +360,15 @@ impl OnTheWay for Way<'_> {
         if self.shared.stopped() {
             return true;
         }
+        let state = self.shared.lock();
         match self.patience {
-            Patience::Finish => false,
-            Patience::WhileWanted(index) => self.shared.lock().wanted != Some(index),
-            Patience::WhileIdle => self.shared.lock().is_waiting(),
+            Patience::Insist(index) => {
+                let is_shown = |f: &Arc<Frame>| state.helps(f.index.0);
+                state.target() != Some(index)
+                    && (self.last_kept.as_ref().is_some_and(is_shown) || !state.helps(index))
+            }
+            Patience::WhileWanted(index) => state.target() != Some(index),
+            Patience::WhileIdle => state.is_waiting(),
         }
     }
 }
@@ -374,7 +425,7 @@ impl Worker {
                     }
                 }
             }
-            self.repeat_warnings(source.as_ref());
+            self.repeat(source.as_ref());
         }
     }
 
@@ -393,13 +444,18 @@ impl Worker {
         state.table = source.table().map(|t| Arc::new(t.clone()));
         state.pts_secs = pts_secs;
         state.warnings = source.warnings().to_vec();
+        state.damage = source.damage().cloned();
         drop(state);
         (self.wake)();
     }
 
-    fn repeat_warnings(&self, source: &dyn FrameSource) {
+    /// Passes on what the source has come to know.
+    fn repeat(&self, source: &dyn FrameSource) {
         let mut state = self.shared.lock();
-        if state.warnings != source.warnings() {
+        let known = |damage: &Damage| damage.changes();
+        let is_new = source.damage().map(known) != state.damage.as_ref().map(known);
+        if is_new || state.warnings != source.warnings() {
+            state.damage = source.damage().cloned();
             state.warnings = source.warnings().to_vec();
             drop(state);
             (self.wake)();
@@ -409,7 +465,7 @@ impl Worker {
     /// Decodes the wanted frame; true if it was broken off.
     fn show(&self, source: &mut dyn FrameSource, fetch: &Fetch, interrupted: bool) -> bool {
         let patience = if interrupted {
-            Patience::Finish
+            Patience::Insist(fetch.index)
         } else {
             Patience::WhileWanted(fetch.index)
         };
@@ -426,29 +482,50 @@ impl Worker {
             patience,
             last_kept: None,
         };
-        let end = source.walk_to(FrameIndex(fetch.index), &mut way);
+        let index = FrameIndex(fetch.index);
+        let end = source.walk_to(index, &mut way);
         let last_kept = way.last_kept;
+        let flaw = source.damage().and_then(|damage| damage.flaw(index));
         let mut state = self.shared.lock();
-        let shown = match end {
-            Ok(Some(frame)) => {
+        let come = match end {
+            Ok(Some(mut frame)) => {
+                state.frame_bytes = state.frame_bytes.max(frame.bytes());
+                // Another frame's picture is kept as what it is, so that nobody takes it for this one's.
+                if let Some(Flaw::Lost { shown: Some(shown) }) = flaw {
+                    let why = VideoError::decode(index, Flaw::Lost { shown: None }.to_string());
+                    let failure = Failure {
+                        why: why.to_string(),
+                        shown: Some(shown.0),
+                    };
+                    state.failed.insert(index.0, failure);
+                    frame.pts_secs = source.pts_secs(shown).unwrap_or(frame.pts_secs);
+                    frame.index = shown;
+                }
                 let frame = Arc::new(frame);
-                state.frame_bytes = frame.bytes();
-                state.cache.insert(Arc::clone(&frame));
+                let view = state.view();
+                state.cache.insert(Arc::clone(&frame), view);
                 Some(frame)
             }
-            Ok(None) if patience != Patience::WhileIdle => last_kept,
-            Ok(None) => None,
+            Ok(None) => last_kept,
             Err(e) => {
-                state.failed.insert(fetch.index, e.to_string());
+                let failure = Failure {
+                    why: e.to_string(),
+                    shown: None,
+                };
+                state.failed.insert(index.0, failure);
                 None
             }
         };
-        let gave_up = patience != Patience::WhileIdle && shown.is_none();
-        // What was fetched ahead of time is not to be looked at yet, unless it has become wanted meanwhile.
-        if let Some(frame) = shown
-            && (patience != Patience::WhileIdle || state.wanted == Some(fetch.index))
-        {
-            state.newest = Some(frame);
+        let is_idle = patience == Patience::WhileIdle;
+        // What was fetched ahead of time is not to be looked at yet, unless it has become wanted meanwhile; nor what leads
+        // away from where the user is by now.
+        let shown = come.filter(|frame| {
+            let is_target = state.target() == Some(frame.index.0);
+            is_target || (!is_idle && state.helps(frame.index.0))
+        });
+        let gave_up = !is_idle && shown.is_none();
+        if shown.is_some() {
+            state.newest = shown;
         }
         gave_up
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 use video_rs::ffmpeg::{
-    Codec, Dictionary, Error, Packet, Rational, codec, color, encoder, format, frame, picture,
+    Codec, Dictionary, Error, Packet, Rational, codec, color, encoder, error::EAGAIN, format,
+    frame, picture,
 };
 
 use super::{Pixels, RgbFrame, convert::to_yuv420, ffmpeg::quiet};
@@ -188,13 +189,17 @@ impl VideoWriter {
 
     fn drain(&mut self) -> Result<(), Error> {
         let mut packet = Packet::empty();
-        while self.encoder.receive_packet(&mut packet).is_ok() {
+        loop {
+            match self.encoder.receive_packet(&mut packet) {
+                Ok(()) => {}
+                Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(()),
+                Err(e) => return Err(e),
+            }
             packet.set_stream(0);
             packet.set_duration(1);
             packet.rescale_ts(self.encoder_base, self.stream_base);
             packet.write_interleaved(&mut self.output)?;
         }
-        Ok(())
     }
 
     fn failed(&self, reason: String) -> EncodeError {

@@ -12,6 +12,10 @@ use image::{DynamicImage, ImageDecoder as _, ImageReader, metadata::Orientation}
 use super::{Frame, FrameSource, Pixels, VideoError};
 use crate::project::{FrameIndex, Size, VideoInfo, images_of};
 
+/// Pixels of the largest image that is taken, about as many as FFmpeg takes: a damaged or malicious header may announce any
+/// number, and memory is asked for by it.
+const MOST_PIXELS: u64 = 1 << 28;
+
 /// Images carry no time: they are taken to be this many per second (the rate of the DAVIS data set).
 const FPS: f64 = 24.0;
 
@@ -150,6 +154,15 @@ pub(super) fn is_image(file: &Path) -> bool {
     read.is_ok() && (head.starts_with(b"\xff\xd8\xff") || &head == b"\x89PNG\r\n\x1a\n")
 }
 
+/// Whether the file is a PNG with more than one picture: what says so comes before the first of them.
+pub(super) fn is_animation(file: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = fs::File::open(file).and_then(|f| f.take(4096).read_to_end(&mut head));
+    let mut words = head.windows(4);
+    let first = words.find(|w| *w == b"acTL" || *w == b"IDAT");
+    read.is_ok() && head.starts_with(b"\x89PNG") && first.is_some_and(|w| w == b"acTL")
+}
+
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name()
         .map(|n| n.to_string_lossy().into_owned())
@@ -175,15 +188,27 @@ fn displayed_size(file: &Path) -> Result<Size, String> {
             | Orientation::Rotate90FlipH
             | Orientation::Rotate270FlipH)
     );
-    Ok(if turned {
+    let size = if turned {
         Size::new(h, w)
     } else {
         Size::new(w, h)
-    })
+    };
+    if size.area() > MOST_PIXELS {
+        return Err(format!(
+            "it is {}×{} pixels large; scale it down first",
+            size.width, size.height
+        ));
+    }
+    Ok(size)
 }
 
 fn decode(file: &Path) -> Result<(DynamicImage, Orientation), String> {
     let mut decoder = decoder(file)?;
+    let (w, h) = decoder.dimensions();
+    // It may be another file by now.
+    if Size::new(w, h).area() > MOST_PIXELS {
+        return Err("it is too large".to_owned());
+    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     Ok((image, orientation))

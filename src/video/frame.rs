@@ -1,6 +1,6 @@
 //! What a frame is, and what a source of frames promises.
 
-use super::FrameTable;
+use super::{Damage, FrameTable};
 use crate::project::{FrameIndex, Size, VideoInfo};
 
 /// What can go wrong with a video.
@@ -190,7 +190,13 @@ pub trait FrameSource: Send {
         None
     }
 
-    /// Things worth telling the user (a truncated file, skipped frames).
+    /// What is known to be damaged, if the source can tell. It grows as frames are decoded. For a frame that is lost
+    /// [`FrameSource::frame`] gives the picture of another one, under the index asked for.
+    fn damage(&self) -> Option<&Damage> {
+        None
+    }
+
+    /// Things worth telling the user (a truncated file, damaged frames). They may become more as frames are decoded.
     fn warnings(&self) -> &[String] {
         &[]
     }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod convert;
+mod damage;
 mod decoder;
 #[cfg(feature = "ffmpeg")]
 mod encode;
@@ -17,6 +18,7 @@ mod table;
 use std::path::Path;
 
 pub use convert::{to_rgb, to_rgb_scaled};
+pub use damage::{Damage, Flaw};
 pub use decoder::{Decoder, Wake};
 #[cfg(feature = "ffmpeg")]
 pub use encode::{EncodeError, EncodeOptions, VideoWriter};
@@ -42,7 +44,9 @@ pub fn open(path: &Path) -> Result<Box<dyn FrameSource>, VideoError> {
     if !path.is_file() {
         return Err(VideoError::open(path, "it is neither a file nor a folder"));
     }
-    if folder::is_image(path) {
+    // FFmpeg plays the others.
+    let is_still = !cfg!(feature = "ffmpeg") || !folder::is_animation(path);
+    if folder::is_image(path) && is_still {
         return Ok(Box::new(FolderSource::open_image(path)?));
     }
     open_video(path)

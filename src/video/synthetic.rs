@@ -32,7 +32,7 @@ impl SyntheticSource {
         let Size { width, height } = self.info.size;
         let (w, h) = (width / 5, height / 5);
         let x = bounce(index.0.wrapping_mul(3), width - w);
-        let y = bounce(index.0.wrapping_mul(2) + height / 3, height - h);
+        let y = bounce(index.0.wrapping_mul(2).wrapping_add(height / 3), height - h);
         BoxPx {
             x1: x as f32,
             y1: y as f32,

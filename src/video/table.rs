@@ -14,7 +14,7 @@ pub struct FrameEntry {
     pub order: u32,
     /// Byte position of its packet in the file, −1 if the container does not say.
     pub pos: i64,
-    /// Decoding can start here.
+    /// Decoding can start here, where the frame can be found (see [`FrameTable::is_counted`]).
     pub key: bool,
 }
 
@@ -130,12 +130,18 @@ impl FrameTable {
     /// before an open group's key frame refer to the group before it.
     pub fn start_for(&self, index: u32) -> Option<u32> {
         let frame = self.frames.get(index as usize)?;
+        self.key_at(index, frame.order)
+    }
+
+    /// Display index of the last key frame that is shown no later than frame `index` and decoded no later than place
+    /// `order`.
+    pub(super) fn key_at(&self, index: u32, order: u32) -> Option<u32> {
         let before = self.keys.partition_point(|&k| k <= index);
         self.keys[..before]
             .iter()
             .rev()
             .copied()
-            .find(|&k| self.frames[k as usize].order <= frame.order)
+            .find(|&k| self.frames[k as usize].order <= order)
     }
 
     /// Display index of the packet with these marks.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     infer::{
-        Clip, Engine, LoadedModel, PropagateOptions, Propagation,
+        Clip, Engine, LoadedModel, PropagateOptions, Propagation, heeding,
         model::{ModelSource, device, device_words},
     },
     task::{Request, Update},
@@ -42,11 +42,14 @@ impl InferBackend {
     fn load(&mut self, model: &str, device_name: &str, out: &Output<'_>) -> Result<()> {
         let source = ModelSource::find(model)?;
         let device = device(device_name)?;
-        // The model that is at work stays until the new one is whole, so that a damaged file costs nothing.
+        // The model that is at work stays until the new one is whole, so that neither a damaged file nor a change of mind costs
+        // anything.
         let held = self.engine.as_ref().map(Engine::model);
         let held = held.filter(|m| m.device.same_device(&device));
         let held = held.map_or(0, |m| m.placed);
-        let loaded = LoadedModel::load_fitting(&source, &device, held)?;
+        let load = || anyhow::Ok(LoadedModel::load_fitting(&source, &device, held)?);
+        let loaded = heeding(&out.cancel, load)?;
+        out.cancel.check()?;
         if loaded.untrained {
             out.warn("this program carries no trained weights: answers mean nothing");
         }
@@ -63,22 +66,26 @@ impl InferBackend {
         Ok(())
     }
 
-    fn open(&mut self, path: &str, out: &Output<'_>) -> Result<()> {
+    /// Says nothing of the file: whoever asks has opened it as well, to show it, and has said what there is to say by then.
+    fn open(&mut self, path: &str) -> Result<()> {
         // The old clip goes first: its caches may be large.
         self.clip = None;
-        let source = video::open(Path::new(path))?;
-        for warning in source.warnings() {
+        self.clip = Some(Clip::new(video::open(Path::new(path))?));
+        Ok(())
+    }
+
+    /// Says what decoding has brought to light of the file.
+    fn tell(&mut self, out: &Output<'_>) {
+        for warning in self.clip.iter_mut().flat_map(Clip::news) {
             out.warn(warning);
         }
-        self.clip = Some(Clip::new(source));
-        Ok(())
     }
 
     fn answer(&mut self, request: Request, out: &Output<'_>) -> Result<InferTask> {
         let mut progress = out.progress();
         match request {
             Request::LoadModel { model, device } => self.load(&model, &device, out)?,
-            Request::OpenClip { path } => self.open(&path, out)?,
+            Request::OpenClip { path } => self.open(&path)?,
             Request::Ground {
                 frame,
                 phrase,
@@ -148,6 +155,7 @@ impl Backend for InferBackend {
                 None => Ok(Flow::Done),
                 Some(request) => {
                     *task = self.answer(request, out)?;
+                    self.tell(out);
                     Ok(match task {
                         InferTask::Whole(_) => Flow::Done,
                         InferTask::Propagation(_) => Flow::More,
@@ -158,10 +166,12 @@ impl Backend for InferBackend {
                 let (engine, clip) = self.both()?;
                 let (done, total) = propagation.progress();
                 out.progress().step(done, total, "tracking")?;
-                let masks = engine.step(clip, propagation).with_context(|| {
+                let step = || engine.step(clip, propagation);
+                let masks = heeding(&out.cancel, step).with_context(|| {
                     format!("tracking stopped after {done} of {total} frames, which are kept")
                 })?;
                 let Some(masks) = masks else {
+                    self.tell(out);
                     return Ok(Flow::Done);
                 };
                 for (object, frame, mask) in masks {
@@ -188,5 +198,64 @@ impl Backend for InferBackend {
         if let Some(clip) = &mut self.clip {
             clip.keep_less();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{
+        infer::model::ModelInfo,
+        nn::random_weights::RandomWeights,
+        task::{CancelToken, JobId},
+        worker::backend::was_cancelled,
+    };
+
+    #[test]
+    fn a_load_that_is_cancelled_leaves_the_old_model_at_work() {
+        let info = ModelInfo::by_id("nano").unwrap();
+        let weights = RandomWeights::new(3);
+        LoadedModel::random_tensors(&info, &weights).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new.safetensors");
+        let tensors: std::collections::HashMap<_, _> = weights.tensors().into_iter().collect();
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+
+        let old = LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap();
+        let mut backend = InferBackend {
+            engine: Some(Engine::new(old)),
+            clip: None,
+        };
+        let at_work = |backend: &InferBackend| {
+            let engine = backend.engine.as_ref().unwrap();
+            engine.model().name.clone()
+        };
+        let (updates, received) = crossbeam_channel::bounded(8);
+        let load = |backend: &mut InferBackend, cancel: CancelToken| {
+            let mut out = Output {
+                job: JobId(1),
+                cancel,
+                updates: &updates,
+                wake: &|| (),
+            };
+            let mut task = backend
+                .start(Request::LoadModel {
+                    model: path.display().to_string(),
+                    device: "cpu".into(),
+                })
+                .unwrap();
+            backend.advance(&mut task, &mut out)
+        };
+        let stopped = CancelToken::default();
+        stopped.cancel();
+        let error = load(&mut backend, stopped).unwrap_err();
+        assert!(was_cancelled(&error), "{error:#}");
+        assert_eq!(at_work(&backend), "nano");
+        assert!(received.is_empty(), "nothing was loaded");
+        load(&mut backend, CancelToken::default()).unwrap();
+        assert_eq!(at_work(&backend), path.display().to_string());
+        assert_eq!(received.len(), 1);
     }
 }

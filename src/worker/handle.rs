@@ -13,8 +13,8 @@ use crate::task::{CancelToken, JobId, Request, Update};
 
 use super::queue::{Entry, Queue, is_barrier};
 
-/// How long a handle that goes away waits for the thread. What cannot be stopped, a model that is being loaded or a network
-/// at work, may take minutes; nothing of it is wanted, and nothing on the disk depends on it.
+/// How long a handle that goes away waits for the thread. What cannot be stopped, a tensor that is being read or a layer at
+/// work, may take longer where the disk or the device is slow; nothing of it is wanted, and nothing on the disk depends on it.
 const GRACE: Duration = Duration::from_secs(2);
 
 struct Open {

@@ -52,7 +52,7 @@ fn goes_through(dir: &Path, video: &str, corner: &str) {
     let phrase = ["ground", video, "--phrase", "the red circle", "--json", "-"];
     let run = sparrow(dir, &phrase);
     assert_eq!(run.code, 0, "{video}: {}", run.stderr);
-    for format in ["coco", "davis", "mevis", "youtube-vis"] {
+    for format in ["coco", "davis", "mattes", "mevis", "youtube-vis"] {
         let out = format!("{video}-{format}");
         let args = ["export", &project, "--format", format, "--out", &out];
         let run = sparrow(dir, &args);
@@ -217,6 +217,67 @@ fn a_file_where_a_folder_should_be_is_named() {
     assert_eq!(names(dir.path()), ["clip", "file", "p.sparrow"]);
 }
 
+#[test]
+fn an_import_is_told_the_format_by_the_layout() {
+    let dir = place();
+    let ground = ["ground", "clip", BOX, "--project", "p.sparrow"];
+    let run = sparrow(dir.path(), &ground);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for format in ["coco", "davis", "mattes", "mevis", "youtube-vis"] {
+        let args = ["export", "p.sparrow", "--format", format, "--out", format];
+        let run = sparrow(dir.path(), &args);
+        assert_eq!(run.code, 0, "{format}: {}", run.stderr);
+        let project = format!("{format}.sparrow");
+        let run = sparrow(dir.path(), &["import", format, "--project", &project]);
+        assert_eq!(run.code, 0, "{format}: {}", run.stderr);
+        let said = format!("read as {format}");
+        assert!(run.stderr.contains(&said), "{}", run.stderr);
+        let doc = Store::open(&dir.path().join(&project)).unwrap().load();
+        assert_eq!(doc.unwrap().objects.len(), 1, "{format}");
+    }
+    // What is said is done, whatever the layout.
+    let args = [
+        "import",
+        "davis",
+        "--format",
+        "coco",
+        "--project",
+        "q.sparrow",
+    ];
+    refused(dir.path(), &args, 1, &["no coco dataset"]);
+    let args = ["import", "clip", "--project", "q.sparrow"];
+    refused(dir.path(), &args, 1, &["clip", "--format", "youtube-vis"]);
+    assert!(!dir.path().join("q.sparrow").exists());
+}
+
+/// `--force` removed the masks and images of the other one.
+#[test]
+fn an_export_of_another_video_is_not_replaced_by_force() {
+    let dir = place();
+    fs::create_dir(dir.path().join("short")).unwrap();
+    for i in 0..5 {
+        let picture = format!("{i:05}.png");
+        let to = dir.path().join("short").join(&picture);
+        fs::copy(dir.path().join("clip").join(&picture), to).unwrap();
+    }
+    for (video, project) in [("clip", "p.sparrow"), ("short", "q.sparrow")] {
+        let run = sparrow(dir.path(), &["ground", video, BOX, "--project", project]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+    let export = |project| {
+        [
+            "export", project, "--format", "davis", "--out", "set", "--force",
+        ]
+    };
+    let run = sparrow(dir.path(), &export("p.sparrow"));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let words = ["another video", "clip, 6 frames", "set"];
+    refused(dir.path(), &export("q.sparrow"), 1, &words);
+    let image = dir.path().join("set/JPEGImages/480p/clip/00005.jpg");
+    assert!(image.exists());
+    assert_eq!(sparrow(dir.path(), &export("p.sparrow")).code, 0);
+}
+
 /// Where the system can be told to take no more.
 #[cfg(target_os = "linux")]
 mod full {
@@ -372,13 +433,14 @@ mod full {
         ];
         let args = first.map(str::to_owned).into_iter().chain(others);
         let (code, rest) = interrupted(dir.path(), args, "\"the red dog\": ");
-        assert_eq!(code, Some(1), "{rest}");
+        assert_eq!(code, Some(130), "{rest}");
         assert!(rest.contains("error: stopped; "), "{rest}");
         let text = fs::read_to_string(dir.path().join("out.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let answered = json["emissions"].as_array().unwrap();
         assert!((1..400).contains(&answered.len()), "{}", answered.len());
         assert_eq!(answered[0]["phrase"], "the red dog");
+        assert_eq!(json["partial"], true);
     }
 
     /// Interrupted while it tracks a clip that takes far longer than the first line about it.
@@ -393,10 +455,63 @@ mod full {
         }
         let args = ["ground", "long", BOX, "--out", "out", "--json", "out.json"];
         let (code, rest) = interrupted(dir.path(), args.map(str::to_owned), "tracking: ");
-        assert_eq!(code, Some(1), "{rest}");
+        assert_eq!(code, Some(130), "{rest}");
         assert!(rest.contains("error: stopped; "), "{rest}");
         let kept = frames(&dir.path().join("out.json")).len();
         assert!((2..2000).contains(&kept), "{kept}");
         assert_eq!(names(&dir.path().join("out/overlays")).len(), kept);
+        let text = fs::read_to_string(dir.path().join("out.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["partial"], true);
+    }
+
+    /// The clips that were measured by then were lost. One clip many times, of which far fewer are measured before the first line.
+    #[test]
+    fn clips_that_were_measured_are_reported_after_ctrl_c() {
+        let dir = tempfile::tempdir().unwrap();
+        let synth = "synth --out one --clips 1 --frames 4 --width 96 --height 96 --phrases 0";
+        let run = sparrow(dir.path(), &synth.split(' ').collect::<Vec<_>>());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let one = dir.path().join("one").join(format!("{:010}", 0));
+        for n in 0..1000 {
+            let copy = dir.path().join(format!("set/clip{n:04}"));
+            for part in ["frames", "masks"] {
+                fs::create_dir_all(copy.join(part)).unwrap();
+                for name in names(&one.join(part)) {
+                    fs::hard_link(one.join(part).join(&name), copy.join(part).join(&name)).unwrap();
+                }
+            }
+            fs::hard_link(one.join("clip.json"), copy.join("clip.json")).unwrap();
+        }
+        let args = "eval vos --data set --format synth --json out.json";
+        let args = args.split(' ').map(str::to_owned);
+        let (code, rest) = interrupted(dir.path(), args, "clip");
+        assert_eq!(code, Some(130), "{rest}");
+        assert!(
+            rest.contains("error: stopped; the result is that of "),
+            "{rest}"
+        );
+        let text = fs::read_to_string(dir.path().join("out.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["partial"], true);
+        let done = json["sequences_done"].as_u64().unwrap();
+        assert!((1..1000).contains(&done), "{done}");
+        assert_eq!(json["sequences_asked"], 1000);
+    }
+
+    /// It was killed without a checkpoint.
+    #[test]
+    fn training_saves_what_it_reached_after_ctrl_c() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = "train towers --out run --steps 1000000";
+        let args = args.split(' ').map(str::to_owned);
+        let (code, rest) = interrupted(dir.path(), args, "training; ");
+        assert_eq!(code, Some(130), "{rest}");
+        assert!(rest.contains("--resume goes on from there"), "{rest}");
+        let left = names(&dir.path().join("run"));
+        assert!(
+            left.contains(&"towers.checkpoint.safetensors".to_owned()),
+            "{left:?}"
+        );
     }
 }

@@ -6,6 +6,8 @@
 
 /// The command line, run as a program.
 mod cli;
+/// What its results say of how they came about, and what it refuses to pass over in silence.
+mod cli_asked;
 /// Its inputs and outputs at their limits: tiny clips, files that are no video, places that take nothing.
 mod cli_edges;
 /// Its switches for the model: precision, released rules, bench.

@@ -359,6 +359,55 @@ fn masks_blend_like_the_twin_and_have_an_outline() {
     });
 }
 
+/// The newest object lay over the one that a person was looking at.
+#[test]
+fn the_selected_mask_lies_over_all_others() {
+    with_adapter(|gpu| {
+        let size = Size::new(40, 30);
+        let whole_frame = Rle {
+            size,
+            counts: vec![0, 1200],
+        };
+        let mut masks = MaskLayers::new(size);
+        // Two that show in the first layer, one in the second.
+        let colours: Vec<[f32; 4]> = (0..9)
+            .map(|i| match i {
+                0 => [1.0, 0.0, 0.0, 1.0],
+                1 => [0.0, 1.0, 0.0, 1.0],
+                8 => [0.0, 0.0, 1.0, 1.0],
+                _ => [1.0, 1.0, 1.0, 0.0],
+            })
+            .collect();
+        for _ in &colours {
+            masks.push(&whole_frame);
+        }
+        let masks = Arc::new(masks);
+        let middle = |selected: Option<usize>| {
+            let overlay = MaskPaint {
+                masks: masks.clone(),
+                key: gpu.next_key(),
+                style: MaskStyle {
+                    opacity: 1.0,
+                    outline_px: 2.0,
+                    colours: colours.clone(),
+                    selected,
+                },
+                view: whole(size),
+            };
+            draw(gpu, size, vec![Box::new(overlay)]).rgb(20, 15)
+        };
+        let (red, green, blue) = ([255, 0, 0], [0, 255, 0], [0, 0, 255]);
+        for (selected, want) in [
+            (None, blue),
+            (Some(8), blue),
+            (Some(0), red),
+            (Some(1), green),
+        ] {
+            assert_near(middle(selected), want, 2, &format!("{selected:?}"));
+        }
+    });
+}
+
 #[test]
 fn heat_goes_through_the_twins_ramp() {
     with_adapter(|gpu| {

@@ -12,7 +12,7 @@ use sparrow::formats::{Coco, import};
 use crate::ui::{Window, open};
 
 /// What the dialog says of an export that is whole.
-const WRITTEN: &str = "masks written to";
+const WRITTEN: &str = " written to ";
 
 /// Opens the dialog and names the folder.
 fn show(window: &mut Window, out: &Path) {

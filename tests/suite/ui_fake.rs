@@ -140,6 +140,7 @@ fn emission(frame: FrameIndex, phrase: &str, options: &GroundOptions) -> Emissio
         tsf_tokens: options.tsf.len() as u32,
         secs: 0.4,
         choosing: Choosing::default(),
+        by_hand: Some(std::collections::BTreeSet::new()),
     }
 }
 

@@ -49,6 +49,11 @@ impl Appearance {
         )
     }
 
+    /// The same where it is gone: what comes back is where the decoder finds it.
+    pub(in crate::infer) fn lost(self) -> Self {
+        Self { lost: true, ..self }
+    }
+
     fn with_surroundings(mut self, config: &AppearanceConfig) -> Self {
         let side = self.last.side;
         if let Some(area) = Area::around(&self.mask, side) {

@@ -10,7 +10,7 @@ use super::position::GridCache;
 use crate::nn::{
     config::Sam2Config,
     layers::{Conv2d, LayerNorm, Linear},
-    ops,
+    ops, stop,
 };
 
 const NORM_EPS: f64 = 1e-6;
@@ -116,6 +116,7 @@ impl Trunk {
         let mut x = x.broadcast_add(&positions)?;
         let mut stages = Vec::with_capacity(self.stage_ends.len());
         for (index, block) in self.blocks.iter().enumerate() {
+            stop::check()?;
             x = block.forward(&x)?;
             trace(TrunkPoint::Block(index), &x)?;
             if self.stage_ends.contains(&index) {

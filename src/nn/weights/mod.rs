@@ -64,6 +64,9 @@ pub enum WeightError {
         /// Why.
         reason: String,
     },
+    /// Whoever reads was asked to stop, see [`super::stop`].
+    #[error("stopped on request")]
+    Stopped,
     /// Tensors that no network asked for.
     #[error("{} superfluous tensors, the first is {first}", count)]
     Superfluous {

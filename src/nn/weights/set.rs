@@ -10,6 +10,7 @@ use super::{
     element::{Element, all_finite, to_tensor},
     file::{TensorFile, TensorInfo},
 };
+use crate::nn::stop;
 
 /// A tensor's file, its name there, and what is known of it.
 #[derive(Clone, Debug)]
@@ -101,8 +102,11 @@ impl TensorSet {
     /// A tensor's numbers as stored, checked to be finite.
     ///
     /// # Errors
-    /// [`WeightError`] if it is missing, cannot be read, or holds NaN or infinity.
+    /// [`WeightError`] if it is missing, cannot be read, or holds NaN or infinity; [`WeightError::Stopped`].
     pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, WeightError> {
+        if stop::asked() {
+            return Err(WeightError::Stopped);
+        }
         let missing = || WeightError::Read {
             path: name.into(),
             reason: "there is no such tensor".into(),

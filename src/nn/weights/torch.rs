@@ -133,7 +133,7 @@ fn refuse_other_formats(file: &mut File) -> Result<(), String> {
         "this is PyTorch's format of before version 1.6: load and save it once with a newer PyTorch"
             .to_owned()
     } else {
-        "it is not a PyTorch file".to_owned()
+        "it is neither a .safetensors nor a PyTorch file".to_owned()
     })
 }
 

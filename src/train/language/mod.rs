@@ -212,6 +212,29 @@ fn validate(
     Ok((tally, fields))
 }
 
+/// Fits the thresholds to a validation, puts them into a checkpoint's `extra`, and gives the validation's fields with what they
+/// are worth.
+fn fit(
+    (tally, mut fields): (Tally, Vec<(&'static str, f64)>),
+    info: &ModelInfo,
+    extra: &mut serde_json::Value,
+) -> Vec<(&'static str, f64)> {
+    if let Some(fit) = calibrate::fit(&tally.records, info.config.filtration.max_selected) {
+        // Under this key an export finds them.
+        extra["thresholds"] = serde_json::json!({
+            "presence": fit.presence,
+            "presence_power": fit.presence_power,
+            "keep": fit.keep,
+        });
+        fields.extend([
+            ("kept_value", fit.value),
+            ("kept_none", fit.none),
+            ("kept_some", fit.answered),
+        ]);
+    }
+    fields
+}
+
 /// Trains what stands between the towers and the masks of `info`; leaves the stage's checkpoint in the job's folder.
 ///
 /// # Errors
@@ -355,29 +378,19 @@ fn train(
             budget.excuse(started.elapsed());
         }
     }
-    let (tally, mut fields) = validate(&model, &pool, &held_out)?;
-    let mut extra = serde_json::json!({ "made": pool.made });
-    if let Some(fit) = calibrate::fit(&tally.records, info.config.filtration.max_selected) {
-        // Under this key an export finds them.
-        extra["thresholds"] = serde_json::json!({
-            "presence": fit.presence,
-            "presence_power": fit.presence_power,
-            "keep": fit.keep,
-        });
-        fields.extend([
-            ("kept_value", fit.value),
-            ("kept_none", fit.none),
-            ("kept_some", fit.answered),
-        ]);
-    }
-    log.line("val", budget.step(), budget.secs(), &fields)?;
-    let state = checkpoint::State {
+    let mut state = checkpoint::State {
         stage: part.stage().into(),
         step: budget.step(),
         secs: budget.secs(),
         seed: job.seed,
-        extra,
+        extra: serde_json::json!({ "made": pool.made }),
     };
+    // Whoever stops it does not want to wait for how good it is.
+    if !budget.is_stopped() {
+        let fields = fit(validate(&model, &pool, &held_out)?, info, &mut state.extra);
+        state.secs = budget.secs();
+        log.line("val", state.step, state.secs, &fields)?;
+    }
     checkpoint::save(&path, &params, &adam, &state)
 }
 

@@ -353,6 +353,10 @@ fn follow(plan: &Plan, job: &mut Job, info: &ModelInfo) -> TrainResult<()> {
     train(plan, job, &params, &nets, &mut adam, &mut log, &mut state)?;
     state.secs = job.budget.secs();
     checkpoint::save(&path, &params, &adam, &state)?;
+    // Whoever stops it does not want to wait for how good it is.
+    if job.budget.is_stopped() {
+        return Ok(());
+    }
     let px = info.config.sam2.image_size;
     let objectness = validate::report(&nets, job, plan.stage, (px, 100), &mut log)?;
     state.extra = serde_json::json!({ "thresholds": { "objectness": objectness } });

@@ -115,6 +115,7 @@ pub(in crate::ui) fn emission(kept: &[bool]) -> Emission {
         tsf_tokens: 0,
         secs: 0.1,
         choosing: Choosing::default(),
+        by_hand: None,
     }
 }
 
@@ -641,7 +642,7 @@ fn escape_passes_over_a_model_that_is_being_loaded_and_over_what_stops_already()
     let mut app = window();
     let job = app.state.jobs[0].id;
     app.take(Update::Started { job });
-    assert!(!app.state.jobs[0].can_be_stopped());
+    assert!(matches!(app.state.jobs[0].kind, JobKind::LoadModel));
     app.ground_phrase("a dog".to_owned(), false, None);
     app.state.selected = Some(add_object(&mut app, &[0]));
     act(&mut app, Action::Stop);

@@ -5,9 +5,14 @@ use egui::{
     StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 
+mod moves;
+
+use moves::{CLICK, Move, moves, releases};
+
 use super::{
     super::{
         actions::Action,
+        arranging::merging,
         command::{Command, Out},
         frames::Shown,
         logic::sentence,
@@ -20,7 +25,7 @@ use super::{
     marks, review,
 };
 use crate::{
-    project::{BoxPx, PointPx, Size},
+    project::{BoxPx, ObjectId, PointPx, Size},
     render::{HeatPaint, MaskPaint, MaskStyle, VideoPaint, View},
 };
 
@@ -77,14 +82,22 @@ pub(crate) fn canvas_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     });
     paint_picture(ui, state, rect, place);
     let painter = ui.painter_at(rect);
+    if shows_another(state).is_none() {
+        marks::proposals(&painter, ui, state, place);
+        marks::prompts(&painter, ui, state, place);
+        marks::outline(&painter, ui, state, place);
+    }
     missing_ui(ui, state, rect);
-    marks::proposals(&painter, ui, state, place);
-    marks::prompts(&painter, ui, state, place);
-    marks::outline(&painter, ui, state, place);
+    let loading = loading(state);
+    loading_ui(ui, loading.as_deref(), rect, place);
     navigate(ui, state, &response, place, out);
-    use_tool(ui, state, &response, place, out);
+    // What is drawn on a picture is about that picture.
+    if loading.is_none() {
+        use_tool(ui, state, &response, place, out);
+    }
     tool_options_ui(ui, state, rect, out);
     zoom_ui(ui, state, rect, zoom);
+    marks::heat_legend(ui, state, rect);
     review::review_ui(ui, state, rect, out);
 }
 
@@ -144,38 +157,67 @@ fn paint_picture(ui: &Ui, state: &State, rect: Rect, place: Place) {
     }
 }
 
+/// The frame that the picture is of, if it is another than the one in view.
+fn shows_another(state: &State) -> Option<u32> {
+    let shown = state.clip.as_ref()?.shown.as_ref()?.index.0;
+    (shown != state.frame).then_some(shown)
+}
+
 /// What is said where the picture is another frame's and will not become this one's.
 fn missing(state: &State) -> Option<String> {
-    let clip = state.clip.as_ref()?;
-    let (why, shown) = (clip.trouble.as_ref()?, clip.shown.as_ref()?);
-    let shown = shown.index.0;
-    (shown != state.frame).then(|| {
-        let why = sentence(why.trim_end_matches('.'));
-        format!("{why}. You see frame {shown}.")
-    })
+    let why = state.clip.as_ref()?.trouble.as_ref()?;
+    let shown = shows_another(state)?;
+    let why = sentence(why.trim_end_matches('.'));
+    Some(format!("{why}. You see frame {shown}."))
+}
+
+/// What is said where the picture is another frame's until this one is decoded. While a clip plays, pictures that come late
+/// are as good as any.
+fn loading(state: &State) -> Option<String> {
+    let shown = shows_another(state)?;
+    let is_on_its_way = state.clip.as_ref()?.trouble.is_none() && state.playing.is_none();
+    let frame = state.frame;
+    is_on_its_way.then(|| format!("Loading frame {frame}… You see frame {shown}."))
+}
+
+/// Dims a picture that is another frame's, more so the longer it stays: what comes at once does not flicker.
+fn loading_ui(ui: &Ui, text: Option<&str>, rect: Rect, place: Place) {
+    let id = ui.scope_id().with("loading");
+    let Some(text) = text else {
+        ui.ctx().animate_bool_with_time(id, false, 0.0);
+        return;
+    };
+    let dim = ui.ctx().animate_bool_with_time(id, true, 0.25);
+    let whole = Rect::from_min_size(
+        place.origin,
+        vec2(place.size.width as f32, place.size.height as f32) * place.zoom,
+    );
+    let dark = theme::faded(theme::palette(ui).canvas, 0.6 * dim);
+    ui.painter_at(rect).rect_filled(whole, 0, dark);
+    if dim > 0.4 {
+        plate_ui(ui, "loading frame", text, theme::palette(ui).look, rect);
+    }
 }
 
 fn missing_ui(ui: &Ui, state: &State, rect: Rect) {
-    let Some(text) = missing(state) else {
-        return;
-    };
+    if let Some(text) = missing(state) {
+        plate_ui(ui, "missing frame", &text, theme::palette(ui).bad, rect);
+    }
+}
+
+/// A line over the picture's top.
+fn plate_ui(ui: &Ui, name: &str, text: &str, rim: egui::Color32, rect: Rect) {
     let p = theme::palette(ui);
     let width = (rect.width() - 4.0 * space::L).max(80.0);
-    let galley = fitted_text(ui, &text, theme::regular(13.0), p.text, width);
+    let galley = fitted_text(ui, text, theme::regular(13.0), p.text, width);
     let middle = pos2(rect.center().x, rect.top() + space::XL + space::L);
     let plate = Rect::from_center_size(middle, galley.size() + vec2(24.0, 12.0));
     let painter = ui.painter_at(rect);
-    painter.rect(
-        plate,
-        6,
-        p.panel,
-        Stroke::new(1.0, p.bad),
-        StrokeKind::Inside,
-    );
+    painter.rect(plate, 6, p.panel, Stroke::new(1.0, rim), StrokeKind::Inside);
     painter.galley(plate.center() - galley.size() / 2.0, galley, p.text);
-    let id = ui.scope_id().with("missing frame");
+    let id = ui.scope_id().with(name);
     let response = ui.interact(plate, id, Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, &text));
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, text));
 }
 
 fn mask_style(ui: &Ui, state: &State, ids: &[crate::project::ObjectId]) -> MaskStyle {
@@ -191,7 +233,7 @@ fn mask_style(ui: &Ui, state: &State, ids: &[crate::project::ObjectId]) -> MaskS
         })
         .collect();
     MaskStyle {
-        opacity: state.opacity,
+        opacity: marks::fill_opacity(state),
         outline_px: 1.6 * ui.pixels_per_point(),
         colours,
         selected: ids.iter().position(|id| Some(*id) == state.selected),
@@ -232,7 +274,15 @@ fn use_tool(ui: &Ui, state: &State, response: &Response, place: Place, out: &mut
         response.request_focus();
         response.surrender_focus();
     }
-    let pointer = ui.input(|i| i.pointer.latest_pos());
+    // A click is where it was let go, wherever the pointer is by now.
+    let clicked = if response.secondary_clicked() {
+        releases(ui, PointerButton::Secondary).pop()
+    } else if response.clicked() {
+        releases(ui, PointerButton::Primary).pop()
+    } else {
+        None
+    };
+    let pointer = clicked.or_else(|| ui.input(|i| i.pointer.latest_pos()));
     let at = pointer
         .filter(|p| response.rect.contains(*p))
         .map(|p| place.to_video(p));
@@ -244,6 +294,10 @@ fn use_tool(ui: &Ui, state: &State, response: &Response, place: Place, out: &mut
             CursorIcon::Grab
         };
         set_cursor(ui, response, icon);
+        return;
+    }
+    if let Some(from) = merging(state).map(|o| o.id) {
+        merge_tool(ui, state, response, at, from, out);
         return;
     }
     match state.tool {
@@ -266,7 +320,7 @@ fn use_tool(ui: &Ui, state: &State, response: &Response, place: Place, out: &mut
         }
         Tool::Polygon => {
             set_cursor(ui, response, CursorIcon::Crosshair);
-            polygon_tool(state, response, place, at, out);
+            polygon_tool(ui, state, response, place, at, out);
         }
         Tool::Brush | Tool::Eraser => brush_tool(ui, state, response, place, pointer, out),
     }
@@ -303,32 +357,78 @@ fn select_tool(state: &State, response: &Response, at: Option<PointPx>, zoom: f3
         out.send(Command::ToggleProposal(index));
         return;
     }
-    let Some(session) = &state.session else {
+    out.send(Command::SelectObject(object_at(state, at, None)));
+}
+
+/// The topmost object at a place, but for one of them.
+fn object_at(state: &State, at: PointPx, but: Option<ObjectId>) -> Option<ObjectId> {
+    let doc = &state.session.as_ref()?.doc;
+    let here = state.here();
+    let hit = doc.objects.iter().rev().find(|o| {
+        let mask = o.frames.get(&here);
+        o.visible
+            && Some(o.id) != but
+            && inside(at, doc.video.size)
+            && mask.is_some_and(|m| m.rle.contains(at.x as u32, at.y as u32))
+    });
+    hit.map(|o| o.id)
+}
+
+/// Whatever the tool, a click says into which object another one goes.
+fn merge_tool(
+    ui: &Ui,
+    state: &State,
+    response: &Response,
+    at: Option<PointPx>,
+    from: ObjectId,
+    out: &mut Out,
+) {
+    let at = at.filter(|_| response.contains_pointer());
+    let Some(into) = at.and_then(|at| object_at(state, at, Some(from))) else {
         return;
     };
-    let here = state.here();
-    let hit = session.doc.objects.iter().rev().find(|o| {
-        o.visible
-            && inside(at, session.doc.video.size)
-            && o.frames
-                .get(&here)
-                .is_some_and(|m| m.rle.contains(at.x as u32, at.y as u32))
-    });
-    out.send(Command::SelectObject(hit.map(|o| o.id)));
+    set_cursor(ui, response, CursorIcon::PointingHand);
+    if response.clicked() {
+        out.send(Command::SelectObject(Some(into)));
+    }
 }
 
 fn box_tool(ui: &Ui, response: &Response, place: Place, out: &mut Out) {
     let id = response.id.with("box start");
-    if response.drag_started_by(PointerButton::Primary)
-        && let Some(start) = ui.input(|i| i.pointer.press_origin())
-    {
-        ui.data_mut(|d| d.insert_temp(id, start));
+    let before = ui.data(|d| d.get_temp::<Pos2>(id));
+    let mut start = before;
+    for event in moves(ui, response, before.is_some()) {
+        match event {
+            Move::Press(at) => start = Some(at),
+            Move::To(_) => {}
+            Move::Release(at) => {
+                let from = start.take().filter(|from| from.distance(at) > CLICK);
+                if let Some(from) = from {
+                    let corner = |p| place.clamped(place.to_video(p));
+                    out.send(Command::DrawBox(BoxPx::from_corners(
+                        corner(from),
+                        corner(at),
+                    )));
+                }
+            }
+        }
     }
-    let start = ui.data(|d| d.get_temp::<Pos2>(id));
-    let (Some(start), Some(now)) = (start, ui.input(|i| i.pointer.latest_pos())) else {
-        return;
-    };
-    if response.dragged_by(PointerButton::Primary) {
+    // Let go where nobody told, or called off.
+    if ui.input(|i| !i.pointer.primary_down() || i.key_down(Key::Escape)) {
+        start = None;
+    }
+    if start != before {
+        ui.data_mut(|d| match start {
+            Some(start) => {
+                d.insert_temp(id, start);
+            }
+            None => d.remove::<Pos2>(id),
+        });
+    }
+    let now = ui.input(|i| i.pointer.latest_pos());
+    if let (Some(start), Some(now)) = (start, now)
+        && start.distance(now) > CLICK
+    {
         let p = theme::palette(ui);
         let painter = ui.painter_at(response.rect);
         let rect = Rect::from_two_pos(start, now);
@@ -336,17 +436,10 @@ fn box_tool(ui: &Ui, response: &Response, place: Place, out: &mut Out) {
         let stroke = Stroke::new(1.5, p.accent);
         painter.rect_stroke(rect, 0, stroke, StrokeKind::Middle);
     }
-    if response.drag_stopped_by(PointerButton::Primary) {
-        ui.data_mut(|d| d.remove::<Pos2>(id));
-        let corner = |p| place.clamped(place.to_video(p));
-        out.send(Command::DrawBox(BoxPx::from_corners(
-            corner(start),
-            corner(now),
-        )));
-    }
 }
 
 fn polygon_tool(
+    ui: &Ui,
     state: &State,
     response: &Response,
     place: Place,
@@ -361,6 +454,13 @@ fn polygon_tool(
     let Some(at) = at.filter(|_| response.clicked()) else {
         return;
     };
+    // Several clicks since the last drawing are several corners.
+    let mut clicks = releases(ui, PointerButton::Primary);
+    clicks.pop();
+    for earlier in clicks {
+        let corner = place.clamped(place.to_video(earlier));
+        out.send(Command::OutlineCorner(corner));
+    }
     // The first click of a double click has set the last corner.
     let closes = response.double_clicked()
         || outline.is_some_and(|o| {
@@ -383,27 +483,34 @@ fn brush_tool(
     pointer: Option<Pos2>,
     out: &mut Out,
 ) {
-    let down = response.is_pointer_button_down_on() && ui.input(|i| i.pointer.primary_down());
-    if let Some(at) = pointer {
-        // A brush that is held still asks for nothing, and so for no further drawing.
-        let point = place.to_video(at);
-        let draws = match &state.painting {
-            Some(painting) => !painting.is_at(point),
-            None => ui.input(|i| i.pointer.primary_pressed()),
-        };
-        if down && draws {
-            out.send(Command::Paint(point));
-        }
-        if response.contains_pointer() {
-            ui.ctx().set_cursor_icon(CursorIcon::None);
-            let painter = ui.painter_at(response.rect);
-            let radius = (state.brush_radius * place.zoom).max(1.5);
-            let dark = egui::Color32::from_black_alpha(160);
-            painter.circle_stroke(at, radius + 1.0, Stroke::new(1.0, dark));
-            painter.circle_stroke(at, radius, Stroke::new(1.2, egui::Color32::WHITE));
+    if let Some(at) = pointer.filter(|_| response.contains_pointer()) {
+        ui.ctx().set_cursor_icon(CursorIcon::None);
+        let painter = ui.painter_at(response.rect);
+        let radius = (state.brush_radius * place.zoom).max(1.5);
+        let dark = egui::Color32::from_black_alpha(160);
+        painter.circle_stroke(at, radius + 1.0, Stroke::new(1.0, dark));
+        painter.circle_stroke(at, radius, Stroke::new(1.2, egui::Color32::WHITE));
+    }
+    let mut painting = state.painting.as_ref();
+    let mut goes_on = painting.is_some();
+    let mut points = Vec::new();
+    for event in moves(ui, response, goes_on) {
+        let (Move::Press(at) | Move::To(at) | Move::Release(at)) = event;
+        points.push(place.to_video(at));
+        goes_on = !matches!(event, Move::Release(_));
+        if !goes_on {
+            out.send(Command::Paint(std::mem::take(&mut points)));
+            out.send(Command::EndPaint);
+            painting = None;
         }
     }
-    if state.painting.is_some() && !down {
+    // A brush that is held still asks for nothing, and so for no further drawing.
+    let is_there = painting.is_some_and(|p| points.iter().all(|at| p.is_at(*at)));
+    if !points.is_empty() && !is_there {
+        out.send(Command::Paint(points));
+    }
+    // Let go where nobody told.
+    if goes_on && !ui.input(|i| i.pointer.primary_down()) {
         out.send(Command::EndPaint);
     }
 }
@@ -417,6 +524,28 @@ fn with_key(key: &str, does: &str) -> Option<String> {
 fn one_line(hints: [Option<String>; 3]) -> String {
     let hints: Vec<String> = hints.into_iter().flatten().collect();
     hints.join(" · ")
+}
+
+/// What a box drawn now becomes: without a phrase there is nothing that it could be a proposal for.
+fn box_becomes(state: &State) -> BoxUse {
+    match state.box_phrase() {
+        Some(_) => BoxUse::Proposal,
+        None => BoxUse::Segment,
+    }
+}
+
+/// A hint, cut off at the canvas's right side and whole under the pointer where there is no room for it.
+fn hint_ui(ui: &mut Ui, text: &str, canvas: Rect) {
+    let p = theme::palette(ui);
+    let room = (canvas.right() - space::M - 10.0 - ui.cursor().left()).max(24.0);
+    let galley = fitted_text(ui, text, theme::regular(12.0), p.text_weak, room);
+    let is_cut = galley.elided;
+    if is_cut {
+        let label = ui.add(egui::Label::new(galley).sense(Sense::hover()));
+        label.on_hover_text(text);
+    } else {
+        ui.label(RichText::new(text).size(12.0).color(p.text_weak));
+    }
 }
 
 /// What the next box does, where it becomes a mask.
@@ -463,13 +592,13 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                     (BoxUse::Proposal, "a proposal", "One more proposal of the emission, scored by the same head: cures a missed proposal."),
                                     (BoxUse::Segment, "a mask", "The mask inside the box, at once, as your own (an anchor)."),
                                 ] {
-                                    let chosen = state.box_use == wish;
+                                    let chosen = box_becomes(state) == wish;
                                     if ui.selectable_label(chosen, RichText::new(text).color(p.text)).on_hover_text(hint).clicked() {
                                         out.send(Command::SetBoxUse(wish));
                                     }
                                 }
                                 if let Some(hint) = box_hint(state) {
-                                    ui.label(small(&hint));
+                                    hint_ui(ui, &hint, rect);
                                 }
                             }
                             Tool::Polygon => {
@@ -485,7 +614,7 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                 }
                                 let back = Some("right-click: a corner back".to_owned());
                                 let text = [with_key(&enter, "closes"), back, with_key(&esc, "drops")];
-                                ui.label(small(&one_line(text)));
+                                hint_ui(ui, &one_line(text), rect);
                             }
                             Tool::Points => {
                                 let click = Some("Click: on the object · right-click: not on it".to_owned());
@@ -494,7 +623,7 @@ fn tool_options_ui(ui: &mut Ui, state: &State, rect: Rect, out: &mut Out) {
                                 } else {
                                     [click, Some(format!("the next one {}", next_mark(state, false))), None]
                                 };
-                                ui.label(small(&one_line(text)));
+                                hint_ui(ui, &one_line(text), rect);
                             }
                             _ => {
                                 ui.label(small("size"));
@@ -538,53 +667,4 @@ fn zoom_ui(ui: &Ui, state: &State, rect: Rect, zoom: f32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        project::FrameIndex,
-        ui::{settings::Settings, state::Clip},
-        video::{Frame, Pixels},
-    };
-
-    #[test]
-    fn a_frame_that_cannot_be_decoded_is_not_passed_off_as_the_one_before() {
-        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
-        state.clip = Some(Clip {
-            title: String::new(),
-            path: "clip.mp4".into(),
-            shown: Some(std::sync::Arc::new(Frame {
-                index: FrameIndex(43),
-                pts_secs: 0.0,
-                coded_size: Size::new(1, 1),
-                rotation: 0,
-                pixels: Pixels::Rgb(vec![0; 3]),
-            })),
-            shown_key: 1,
-            pts_secs: 0.0,
-            thumbnails: std::collections::BTreeMap::new(),
-            thumbnails_wanted: Vec::new(),
-            trouble: Some("frame 44 cannot be decoded: no data".to_owned()),
-            failed: std::collections::BTreeSet::new(),
-        });
-        state.frame = 44;
-        let said = "Frame 44 cannot be decoded: no data. You see frame 43.";
-        assert_eq!(missing(&state).as_deref(), Some(said));
-        state.frame = 43;
-        assert_eq!(missing(&state), None);
-        // What is only on its way is none of it.
-        state.frame = 45;
-        state.clip.as_mut().unwrap().trouble = None;
-        assert_eq!(missing(&state), None);
-    }
-
-    #[test]
-    fn hints_of_keys_that_are_not_bound_are_left_out() {
-        let hints = |enter, esc| {
-            let back = Some("right-click: back".to_owned());
-            one_line([with_key(enter, "closes"), back, with_key(esc, "drops")])
-        };
-        let all = "Enter closes · right-click: back · Esc drops";
-        assert_eq!(hints("Enter", "Esc"), all);
-        assert_eq!(hints("", ""), "right-click: back");
-    }
-}
+mod tests;

@@ -1,15 +1,20 @@
-//! What the model said on this frame: its own words with `[BOX]` and `[SEG]` as chips, and what it did not understand.
+//! What the model said on this frame: what it did not understand, why nothing came of it, and its own words with `[BOX]` and
+//! `[SEG]` as chips. And the buttons to ask again, which [`super::inspector_ui`] keeps in view.
 
 use egui::{Color32, Frame, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::super::{
     actions::Action,
     command::{Command, Out},
+    reading::{is_nothing, why_nothing},
     state::State,
     theme::{self, space},
     widgets::{action_tooltip, section_header, two_digits},
 };
-use crate::project::Emission;
+use crate::project::{Emission, counted};
+
+/// Height of [`buttons_ui`].
+pub(crate) const BUTTONS: f32 = 40.0;
 
 pub(crate) fn emission_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let Some((_, emission)) = state.emission_here() else {
@@ -32,6 +37,8 @@ pub(crate) fn emission_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.label(RichText::new(text).size(12.5).color(p.text_weak));
         ui.add_space(space::XS);
     }
+    unknown_ui(ui, state, emission, out);
+    nothing_ui(ui, state, emission);
     Frame::NONE
         .fill(p.well)
         .stroke(Stroke::new(1.0, p.line))
@@ -44,16 +51,22 @@ pub(crate) fn emission_ui(ui: &mut Ui, state: &State, out: &mut Out) {
                 tokens_ui(ui, emission);
             });
         });
-    unknown_ui(ui, state, emission, out);
+}
+
+/// What is done with the emission in view, in one line.
+pub(crate) fn buttons_ui(ui: &mut Ui, state: &State, out: &mut Out) {
+    let Some((_, emission)) = state.emission_here() else {
+        return;
+    };
     ui.add_space(space::S);
-    ui.horizontal_wrapped(|ui| {
+    ui.horizontal(|ui| {
         let again = ui.button("Emit again");
         if action_tooltip(again, &state.keymap, Action::EmitAgain).clicked() {
             out.act(Action::EmitAgain);
         }
         let anchors = anchors_of(state, emission);
         let mut use_tsf = state.use_tsf;
-        let toggle = ui.checkbox(&mut use_tsf, format!("TSF from {anchors} {}", if anchors == 1 { "anchor" } else { "anchors" }));
+        let toggle = ui.checkbox(&mut use_tsf, format!("TSF from {}", counted(anchors, "anchor")));
         let toggle = toggle.on_hover_text(
             "Crops of your anchors become target-specific tokens of the next emission: corrections steer identity.",
         );
@@ -72,8 +85,10 @@ fn anchors_of(state: &State, emission: &Emission) -> usize {
         .objects
         .iter()
         .filter(|o| o.phrase == emission.phrase)
-        .map(|o| o.anchors().count())
-        .sum()
+        .flat_map(|o| o.frames.values())
+        // Where an object is not, there is no crop.
+        .filter(|m| m.anchor && !m.rle.is_empty())
+        .count()
 }
 
 fn tokens_ui(ui: &mut Ui, emission: &Emission) {
@@ -137,7 +152,6 @@ fn unknown_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out) {
             }
         })
         .collect();
-    ui.add_space(space::XS);
     let text = format!("{} does not know {}.", state.model.id, list.join(", "));
     ui.label(RichText::new(text).size(12.5).color(p.look));
     if ui
@@ -145,5 +159,87 @@ fn unknown_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out) {
         .clicked()
     {
         out.act(Action::Words);
+    }
+    ui.add_space(space::XS);
+}
+
+/// The model's words may sound as if it had found something.
+fn nothing_ui(ui: &mut Ui, state: &State, emission: &Emission) {
+    let doc = state.session.as_ref().map(|s| &s.doc);
+    let Some(doc) = doc.filter(|doc| is_nothing(doc, emission)) else {
+        return;
+    };
+    let p = theme::palette(ui);
+    let why = why_nothing(emission, &doc.thresholds);
+    let text = format!("Nothing matches: {why}.");
+    ui.label(RichText::new(text).size(12.5).color(p.look));
+    ui.add_space(space::XS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        project::{Choosing, FrameIndex, Size},
+        ui::{session::Session, settings::Settings},
+    };
+    use egui_kittest::{Harness, kittest::Queryable as _};
+
+    fn harness(width: f32) -> Harness<'static, State> {
+        let mut doc = crate::ui::fixture::document(Size::new(4, 4), 1);
+        doc.emissions.push(Emission {
+            frame: FrameIndex(0),
+            phrase: "das Pferd".to_owned(),
+            text: "it is [BOX] [SEG]".to_owned(),
+            tokens: vec![("[BOX]".to_owned(), 1.0), ("[SEG]".to_owned(), 1.0)],
+            unknown_words: vec![("pferd".to_owned(), "object".to_owned())],
+            proposals: Vec::new(),
+            objects: Vec::new(),
+            tsf_tokens: 0,
+            secs: 0.1,
+            choosing: Choosing::default(),
+            by_hand: Some(std::collections::BTreeSet::new()),
+        });
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let mut harness = Harness::builder()
+            .with_size([width, 300.0])
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, state: &mut State| {
+                    let mut out = Out::default();
+                    emission_ui(ui, state, &mut out);
+                    buttons_ui(ui, state, &mut out);
+                },
+                state,
+            );
+        harness.run_steps(3);
+        harness
+    }
+
+    /// They were the last line of the panel, where the window's edge cut them off, or were not said at all.
+    #[test]
+    fn what_was_not_understood_and_why_nothing_came_of_it_stand_right_under_the_phrase() {
+        let harness = harness(340.0);
+        let top = |text: &str| harness.get_by_label_contains(text).rect().top();
+        let lines = [
+            "“das Pferd”",
+            "nano does not know",
+            "Nothing matches: no box is offered",
+            "[BOX]",
+            "Emit again",
+        ];
+        let tops = lines.map(top);
+        assert!(tops.is_sorted(), "{tops:?}");
+    }
+
+    #[test]
+    fn the_buttons_have_the_height_that_is_kept_for_them() {
+        // As narrow as the panel gets.
+        let harness = harness(300.0);
+        let again = harness.get_by_label("Emit again").rect();
+        let toggle = harness.get_by_label("TSF from 0 anchors").rect();
+        assert!(again.height() + space::S <= BUTTONS);
+        assert!(toggle.top() < again.bottom() && toggle.right() <= 300.0);
     }
 }

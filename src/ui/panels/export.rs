@@ -1,19 +1,23 @@
 //! The export dialog: format, folder, what goes in, how far it is, and afterwards what the format could not hold.
 
-use egui::{Align, Layout, Margin, RichText, Ui, vec2};
+use std::path::Path;
+
+use egui::{Margin, RichText, Ui, vec2};
 
 use super::{
     super::{
         command::{Command, Out},
-        state::{Dialog, ExportForm, ExportStatus},
+        exporter::{ExportForm, ExportStatus},
+        logic::sentence,
+        state::{Dialog, State},
         theme::{self, space},
         widgets::primary_button,
     },
-    dialog_title, dialog_ui,
+    buttons_ui, dialog_title, dialog_ui,
 };
 use crate::formats::FORMATS;
 
-pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
+pub(crate) fn export_ui(ui: &mut Ui, state: &State, form: &ExportForm, out: &mut Out) {
     dialog_ui(ui, "export", 520.0, out, |ui, out| {
         dialog_title(ui, "Export masks");
         let running = form.status.is_running();
@@ -24,9 +28,14 @@ pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
             out.send(Command::UpdateDialog(Dialog::Export(next)));
         }
         ui.add_space(space::M);
+        if !running && state.propagation().is_some() {
+            let text = "Masks are still being carried: the export holds those that are there when it begins.";
+            let p = theme::palette(ui);
+            ui.label(RichText::new(text).size(12.5).color(p.look));
+        }
         status_ui(ui, &form.status);
         ui.add_space(space::S);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        buttons_ui(ui, |ui| {
             if running {
                 running_buttons_ui(ui, &form.status, out);
                 return;
@@ -40,7 +49,7 @@ pub(crate) fn export_ui(ui: &mut Ui, form: &ExportForm, out: &mut Out) {
                 }
                 return;
             }
-            let ready = !form.folder.trim().is_empty();
+            let ready = form.place().is_some();
             let export = primary_button(ui, "Export", ready);
             let cancel = ui.button("Cancel");
             // Enter exports from everywhere but a button that has the keyboard.
@@ -110,6 +119,7 @@ fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
             out.send(Command::PickExportFolder);
         }
     });
+    place_ui(ui, form);
     ui.add_space(space::S);
     ui.checkbox(
         &mut form.verified_only,
@@ -123,6 +133,25 @@ fn form_ui(ui: &mut Ui, form: &mut ExportForm, out: &mut Out) {
     .on_hover_text("Only what an export of this format wrote is ever replaced");
 }
 
+/// What a folder that is no whole path means, before anything is written there.
+fn place_ui(ui: &mut Ui, form: &ExportForm) {
+    let p = theme::palette(ui);
+    let text = match form.place() {
+        None => "Name a folder.".to_owned(),
+        Some(place) if place == Path::new(form.folder.trim()) => {
+            let earlier = if form.replace {
+                ", or that of an earlier export"
+            } else {
+                ""
+            };
+            format!("A new folder, or an empty one{earlier}.")
+        }
+        Some(place) => format!("That is {}", place.display()),
+    };
+    let text = RichText::new(text).size(12.0).color(p.text_faint);
+    ui.add(egui::Label::new(text).wrap());
+}
+
 fn status_ui(ui: &mut Ui, status: &ExportStatus) {
     let p = theme::palette(ui);
     match status {
@@ -130,6 +159,9 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
             let text =
                 "What is written is read back and compared before the export counts as done.";
             ui.label(RichText::new(text).size(12.0).color(p.text_faint));
+        }
+        ExportStatus::Refused(why) => {
+            ui.label(RichText::new(*why).color(p.look));
         }
         ExportStatus::Running { done, total } => {
             let (done, total) = (*done, *total);
@@ -162,15 +194,19 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
             ui.label(RichText::new(text).color(p.text_weak));
         }
         ExportStatus::Done {
-            summary, losses, ..
+            summary,
+            masks,
+            losses,
+            ..
         } => {
+            let colour = if *masks > 0 { p.good } else { p.look };
             // It names the folder, which people paste elsewhere.
-            let summary = egui::Label::new(RichText::new(summary).color(p.good));
+            let summary = egui::Label::new(RichText::new(summary).color(colour));
             ui.add(summary.selectable(true));
-            if losses.is_empty() {
+            if losses.is_empty() && *masks > 0 {
                 let text = "Nothing was lost.";
                 ui.label(RichText::new(text).size(12.5).color(p.text_weak));
-            } else {
+            } else if !losses.is_empty() {
                 ui.add_space(space::XS);
                 let text = "The format could not hold:";
                 ui.label(RichText::new(text).size(12.5).color(p.text_weak));
@@ -180,8 +216,85 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
             }
         }
         ExportStatus::Failed(why) => {
-            let text = format!("{why}. Nothing was left behind.");
+            let text = sentence(&format!("{why}. Nothing was left behind."));
             ui.label(RichText::new(text).color(p.bad));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use egui_kittest::{Harness, kittest::Queryable as _};
+
+    use super::*;
+    use crate::ui::settings::Settings;
+
+    fn form(folder: &str, status: ExportStatus) -> ExportForm {
+        ExportForm {
+            format: "coco".to_owned(),
+            folder: folder.to_owned(),
+            beside: PathBuf::from("/data"),
+            verified_only: false,
+            with_images: true,
+            replace: false,
+            status,
+        }
+    }
+
+    /// The dialog in a window, as long as there is a form.
+    fn harness(form: ExportForm) -> Harness<'static, (State, Option<ExportForm>)> {
+        let state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        let mut harness = Harness::builder()
+            .with_size([1000.0, 900.0])
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, (state, form): &mut (State, Option<ExportForm>)| {
+                    if let Some(form) = form {
+                        export_ui(ui, state, form, &mut Out::default());
+                    }
+                },
+                (state, Some(form)),
+            );
+        harness.run_steps(4);
+        harness
+    }
+
+    #[test]
+    fn the_dialog_is_no_higher_for_what_it_said_before() {
+        let height = |harness: &Harness<'_, (State, Option<ExportForm>)>| {
+            let id = egui::Id::unique("export");
+            let place = harness.ctx.memory(|m| m.area_rect(id));
+            place.unwrap().height()
+        };
+        let mut harness = harness(form("/data/out", ExportStatus::Idle));
+        let before = height(&harness);
+        let done = ExportStatus::Done {
+            summary: "9 masks written.".to_owned(),
+            masks: 9,
+            losses: vec!["something".to_owned(); 8],
+            folder: PathBuf::from("/data/out"),
+            lost_masks: false,
+        };
+        harness.state_mut().1 = Some(form("/data/out", done));
+        harness.run_steps(4);
+        assert!(height(&harness) > before + 60.0);
+        // Closed and asked for again.
+        harness.state_mut().1 = None;
+        harness.run_steps(2);
+        harness.state_mut().1 = Some(form("/data/out", ExportStatus::Idle));
+        harness.run_steps(2);
+        let now = height(&harness);
+        assert!((now - before).abs() < 1.0, "{now} instead of {before}");
+    }
+
+    #[test]
+    fn where_a_folder_without_a_whole_path_is_stands_in_the_dialog() {
+        let mut harness = harness(form("out", ExportStatus::Idle));
+        assert!(harness.query_by_label("That is /data/out").is_some());
+        harness.state_mut().1 = Some(form("/data/out", ExportStatus::Idle));
+        harness.run_steps(2);
+        assert!(harness.query_by_label_contains("That is").is_none());
     }
 }

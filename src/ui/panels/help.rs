@@ -10,7 +10,7 @@ use super::{
         state::State,
         theme::{self, space},
     },
-    dialog_title, dialog_ui,
+    dialog_room, dialog_title, dialog_ui, list_height,
 };
 
 /// What one does one after the other.
@@ -49,12 +49,12 @@ fn steps(keymap: &Keymap) -> [(&'static str, String); 5] {
     ]
 }
 
-/// Width that a column of keys wants, and height of what the dialog has below them with its margins.
+/// Width that a column of keys wants, and height of the link below them.
 const COLUMN: f32 = 340.0;
-const BELOW: f32 = 36.0 + 44.0 + 48.0;
+const BELOW: f32 = 44.0;
 
 /// What is done with the pointer or with keys that cannot be changed.
-const BY_HAND: [(&str, &str); 10] = [
+const BY_HAND: [(&str, &str); 12] = [
     ("1 to 9", "Select an object of the list"),
     ("Wheel, pinch", "Zoom around the pointer"),
     ("Middle drag", "Pan, in every tool"),
@@ -62,14 +62,15 @@ const BY_HAND: [(&str, &str); 10] = [
     ("Alt+click", "Points: not on the object"),
     ("Right-click", "The same; polygon: a corner back"),
     ("Double click", "Polygon: close it"),
+    ("Right-click", "On an object of the list: more"),
+    ("Drag", "On an object of the list: move it"),
     ("Shift+drag", "On the ruler: the range"),
     ("Ctrl+wheel, pinch", "On the timeline: look closer"),
     ("Wheel, middle drag", "On the timeline: go along"),
 ];
 
 pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
-    let window = ui.ctx().content_rect();
-    let width = (window.width() - 80.0).clamp(720.0, 1400.0);
+    let width = dialog_room(ui).clamp(720.0, 1400.0);
     dialog_ui(ui, "help", width, out, |ui, out| {
         let p = theme::palette(ui);
         dialog_title(ui, "How Sparrow works");
@@ -85,9 +86,7 @@ pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.add_space(space::M);
         ui.separator();
         ui.add_space(space::XS);
-        // All the height there is; the link, the dialog's margins and a rim of the window stay.
-        let above = ui.min_rect().height();
-        let height = (window.height() - above - BELOW).max(160.0);
+        let height = list_height(ui, BELOW);
         let lines: Vec<usize> = Group::ALL
             .iter()
             .map(|group| lines_of(&state.keymap, *group))
@@ -97,7 +96,6 @@ pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         let place = columns_for(&lines, columns);
         ScrollArea::vertical()
             .max_height(height)
-            // A dialog offers no more room than it had when it was drawn last.
             .min_scrolled_height(height)
             .auto_shrink([false, true])
             .show(ui, |ui| {

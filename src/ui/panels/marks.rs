@@ -1,18 +1,25 @@
-//! What is drawn over the picture: proposals with their scores, clicks and boxes of a prompt.
+//! What is drawn over the picture: proposals with their scores, clicks and boxes of a prompt, what the colours of the heat map
+//! mean.
 
-use egui::{Align2, Color32, Painter, Rect, Shape, Stroke, StrokeKind, Ui, Vec2, pos2, vec2};
+use egui::{
+    Align2, Color32, Mesh, Painter, Rect, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2,
+    WidgetInfo, pos2, vec2,
+};
 
 use super::{
     super::{
         outline::{CLOSES_WITHIN, FEWEST, Outline},
         prompting::Prompting,
         state::{State, Tool},
-        theme::{self},
+        theme::{self, space},
         widgets::{tag, two_digits},
     },
     canvas::Place,
 };
-use crate::project::{BoxPx, PointPx};
+use crate::{
+    project::{BoxPx, PointPx},
+    render::heat_ramp,
+};
 
 /// So many proposals that are not kept are drawn, the best ones; the others show in the table and on hover.
 const MOST_FAINT: usize = 8;
@@ -260,6 +267,79 @@ pub(crate) fn outline(painter: &Painter, ui: &Ui, state: &State, place: Place) {
     }
 }
 
+/// Size of the bar that shows the colours of the heat map, and how many of them.
+const RAMP: Vec2 = vec2(156.0, 8.0);
+const COLOURS: u16 = 24;
+/// Height of the words above it.
+const WORDS: f32 = 16.0;
+/// Around both.
+const RIM: f32 = 8.0;
+
+/// Whether the heat map lies over the picture.
+fn heat_shows(state: &State) -> bool {
+    state.show_heat && state.heat.is_some()
+}
+
+/// How opaque masks are filled: while the heat map shows, not at all, for it lies under them.
+pub(crate) fn fill_opacity(state: &State) -> f32 {
+    if heat_shows(state) {
+        0.0
+    } else {
+        state.opacity
+    }
+}
+
+/// The colours of the heat map from left to right, as faint as the map has them where they are low.
+fn ramp(bar: Rect) -> Mesh {
+    let mut mesh = Mesh::default();
+    for i in 0..=COLOURS {
+        let heat = f32::from(i) / f32::from(COLOURS);
+        let t = (heat / 0.35).min(1.0);
+        let alpha = t * t * (3.0 - 2.0 * t);
+        let byte = |part: f32| (part * 255.0).round() as u8;
+        let [r, g, b] = heat_ramp(heat).map(byte);
+        let colour = Color32::from_rgba_unmultiplied(r, g, b, byte(alpha));
+        let x = bar.left() + heat * bar.width();
+        mesh.colored_vertex(pos2(x, bar.top()), colour);
+        mesh.colored_vertex(pos2(x, bar.bottom()), colour);
+        if let Some(last) = u32::from(2 * i).checked_sub(2) {
+            mesh.add_triangle(last, last + 1, last + 2);
+            mesh.add_triangle(last + 1, last + 2, last + 3);
+        }
+    }
+    mesh
+}
+
+/// What the colours of the heat map mean, in the canvas's corner, while it shows.
+pub(crate) fn heat_legend(ui: &Ui, state: &State, canvas: Rect) {
+    if !heat_shows(state) {
+        return;
+    }
+    let p = theme::palette(ui);
+    let painter = ui.painter_at(canvas);
+    let size = vec2(RAMP.x, WORDS + RAMP.y) + Vec2::splat(2.0 * RIM);
+    let corner = canvas.right_top() + vec2(-space::M - size.x, space::M);
+    let plate = Rect::from_min_size(corner, size);
+    let rim = Stroke::new(1.0, p.line);
+    painter.rect(plate, 6, p.panel, rim, StrokeKind::Inside);
+    let inner = plate.shrink(RIM);
+    for (at, align, text, colour) in [
+        (inner.left_top(), Align2::LEFT_TOP, "low", p.text_weak),
+        (inner.center_top(), Align2::CENTER_TOP, "objectness", p.text),
+        (inner.right_top(), Align2::RIGHT_TOP, "high", p.text_weak),
+    ] {
+        painter.text(at, align, text, theme::regular(11.5), colour);
+    }
+    let bar = inner.with_min_y(inner.bottom() - RAMP.y);
+    painter.add(Shape::mesh(ramp(bar)));
+    let id = ui.scope_id().with("heat legend");
+    let response = ui.interact(plate, id, Sense::hover());
+    response.widget_info(|| {
+        WidgetInfo::labeled(Role::Label, true, "Heat map: objectness from low to high")
+    });
+    response.on_hover_text("How sure the proposer is that there is an object, whatever the phrase: blue is low, yellow is high, and without a colour it saw nothing. Masks are outlines while the map shows.");
+}
+
 /// The proposal whose rim is within `near` pixels of a point; of several, the smallest.
 pub(crate) fn rim_under(state: &State, at: PointPx, near: f32) -> Option<usize> {
     let (_, emission) = state.emission_here()?;
@@ -310,6 +390,46 @@ mod tests {
         // Five tags on one place: the fifth lies on another rather than being missed.
         let five: Vec<Wish> = (0..5).map(|_| wish(one_place, true)).collect();
         assert!(super::placed(&five, canvas).iter().all(Option::is_some));
+    }
+
+    /// Nobody could tell what the colours meant, and the masks lay over them.
+    #[test]
+    fn the_heat_map_has_a_legend_and_masks_are_outlines_while_it_shows() {
+        use crate::{
+            project::Size,
+            render::HeatGrid,
+            ui::{settings::Settings, state::HeatLayer},
+        };
+        use egui_kittest::{Harness, kittest::Queryable as _};
+        let state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        let mut harness = Harness::builder()
+            .with_size([600.0, 400.0])
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, state: &mut State| heat_legend(ui, state, ui.max_rect()),
+                state,
+            );
+        let legend = "Heat map: objectness from low to high";
+        let opacity = harness.state().opacity;
+        assert!(opacity > 0.0);
+        harness.state_mut().show_heat = true;
+        harness.run_steps(2);
+        assert!(
+            harness.query_by_label(legend).is_none(),
+            "no map to explain"
+        );
+        harness.state_mut().heat = Some(HeatLayer {
+            grid: std::sync::Arc::new(HeatGrid::new(Size::new(4, 4), &[])),
+            key: 1,
+            boxes: Vec::new(),
+        });
+        harness.run_steps(2);
+        assert!(harness.query_by_label(legend).is_some());
+        assert_eq!(fill_opacity(harness.state()), 0.0);
+        harness.state_mut().show_heat = false;
+        harness.run_steps(2);
+        assert!(harness.query_by_label(legend).is_none());
+        assert_eq!(fill_opacity(harness.state()), opacity);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(super) mod canvas;
 pub(super) mod emission;
+mod emissions_lane;
 pub(super) mod export;
 pub(super) mod help;
 pub(super) mod keys;
@@ -31,11 +32,16 @@ use super::{
     theme::{self, space},
     widgets::primary_button,
 };
+use crate::project::{ObjectId, counted};
 
 /// Points that the floating scroll bar takes.
 const BAR: i8 = 10;
+/// Margin within a dialog.
+const RIM: i8 = 18;
+/// Height of a dialog's buttons.
+const BUTTON: f32 = 30.0;
 
-/// The right side: objects, proposals, thresholds, emission.
+/// The right side: objects, proposals, thresholds, emission. The emission's buttons stay in view, however long the rest is.
 pub(super) fn inspector_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let rect = ui.max_rect();
     let p = theme::palette(ui);
@@ -49,15 +55,29 @@ pub(super) fn inspector_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             bottom: 12,
         })
         .show(ui, |ui| {
+            let spacing = ui.spacing().item_spacing;
+            let below = match state.emission_here() {
+                Some(_) => emission::BUTTONS,
+                None => 0.0,
+            };
+            ui.spacing_mut().item_spacing.y = 0.0;
             ScrollArea::vertical()
+                .max_height((ui.available_height() - below).max(0.0))
                 .auto_shrink([false, false])
                 .show(ui, |ui| {
+                    ui.spacing_mut().item_spacing = spacing;
                     // The scroll bar floats: it gets the margin's room instead of lying over numbers.
                     ui.set_max_width(ui.available_width() - f32::from(BAR));
                     objects::objects_ui(ui, state, out);
                     proposals::proposals_ui(ui, state, out);
                     emission::emission_ui(ui, state, out);
                 });
+            if below > 0.0 {
+                let line = egui::Stroke::new(1.0, p.line);
+                let y = ui.cursor().top();
+                ui.painter().hline(ui.max_rect().x_range(), y, line);
+                emission::buttons_ui(ui, state, out);
+            }
         });
 }
 
@@ -68,7 +88,7 @@ pub(super) fn dialogs_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     };
     match dialog {
         Dialog::Palette { query, at } => palette::palette_ui(ui, state, query, *at, out),
-        Dialog::Export(form) => export::export_ui(ui, form, out),
+        Dialog::Export(form) => export::export_ui(ui, state, form, out),
         Dialog::Help => help::help_ui(ui, state, out),
         Dialog::Words { query } => words::words_ui(ui, state, query, out),
         Dialog::Keys { query, waiting } => keys::keys_ui(ui, state, query, *waiting, out),
@@ -76,7 +96,21 @@ pub(super) fn dialogs_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         Dialog::DeleteObject(id) => delete_ui(ui, state, *id, out),
         Dialog::Unsaved(how) => unsaved_ui(ui, state, how, out),
         Dialog::Path(form) => path::path_ui(ui, form, out),
-        Dialog::Sequences { dataset, names } => path::sequences_ui(ui, dataset, names, out),
+        Dialog::OtherVideo {
+            project,
+            video,
+            why,
+        } => path::other_video_ui(ui, project, video, why, out),
+        Dialog::OtherProject {
+            project,
+            video,
+            why,
+        } => path::other_project_ui(ui, project, video, why, out),
+        Dialog::Sequences {
+            dataset,
+            names,
+            query,
+        } => path::sequences_ui(ui, dataset, names, query, out),
     }
 }
 
@@ -94,16 +128,42 @@ pub(super) fn dialog_ui(
         .stroke(egui::Stroke::new(1.0, p.line))
         .corner_radius(10)
         .shadow(ui.visuals().window_shadow)
-        .inner_margin(Margin::same(18));
-    let modal = egui::Modal::new(egui::Id::unique(name))
-        .frame(frame)
-        .show(ui.ctx(), |ui| {
-            ui.set_width(width);
-            content(ui, out);
-        });
+        .inner_margin(Margin::same(RIM));
+    let id = egui::Id::unique(name);
+    let before = ui.memory(|m| m.area_rect(id)).map(|rect| rect.size());
+    let modal = egui::Modal::new(id).frame(frame).show(ui.ctx(), |ui| {
+        ui.set_width(width);
+        content(ui, out);
+    });
+    // One that has grown or shrunk stands in the middle only when it is drawn again.
+    let size = modal.response.rect.size();
+    if before.is_none_or(|before| (before - size).length() > 0.5) {
+        ui.ctx().request_repaint();
+    }
     if modal.should_close() {
         out.send(Command::ShowDialog(None));
     }
+}
+
+/// Width that the window leaves a dialog, with a rim around it.
+pub(super) fn dialog_room(ui: &Ui) -> f32 {
+    ui.ctx().content_rect().width() - 80.0
+}
+
+/// Height that a list in a dialog may take: all that the window has beside what stands above it, `below` points under it, the
+/// dialog's margins and a rim. The list's `min_scrolled_height` has to be this as well: a dialog offers no more room than it
+/// had when it was drawn last.
+pub(super) fn list_height(ui: &Ui, below: f32) -> f32 {
+    let taken = ui.min_rect().height() + below + 2.0 * f32::from(RIM) + 48.0;
+    (ui.ctx().content_rect().height() - taken).max(120.0)
+}
+
+/// A dialog's last line, its buttons from right to left. It is no higher than they are: in a layout that takes the height there
+/// is, a dialog that has become shorter would keep half of what it does not need.
+pub(super) fn buttons_ui(ui: &mut Ui, content: impl FnOnce(&mut Ui)) {
+    let size = egui::vec2(ui.available_width(), BUTTON);
+    let layout = egui::Layout::right_to_left(egui::Align::Center);
+    ui.allocate_ui_with_layout(size, layout, content);
 }
 
 /// A dialog's title line.
@@ -154,7 +214,7 @@ fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
         let why = sentence(why.trim_end_matches('.'));
         ui.label(RichText::new(format!("{why}.")).color(p.text_weak));
         ui.add_space(space::M);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        buttons_ui(ui, |ui| {
             let save = primary_button(ui, "Save elsewhere…", true);
             // Enter does so from everywhere but a button that has the keyboard.
             let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
@@ -177,7 +237,7 @@ fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
     });
 }
 
-fn delete_ui(ui: &mut Ui, state: &State, id: crate::project::ObjectId, out: &mut Out) {
+fn delete_ui(ui: &mut Ui, state: &State, id: ObjectId, out: &mut Out) {
     let object = state.session.as_ref().and_then(|s| s.doc.object(id));
     let Some(object) = object else {
         out.send(Command::ShowDialog(None));
@@ -189,13 +249,13 @@ fn delete_ui(ui: &mut Ui, state: &State, id: crate::project::ObjectId, out: &mut
         let anchors = object.anchors().count();
         ui.label(
             RichText::new(format!(
-                "Its masks on {} frames go with it, {anchors} of them made or accepted by you. Undo brings them back.",
-                object.frames.len()
+                "Its masks on {} go with it, {anchors} of them made or accepted by you. Undo brings them back.",
+                counted(object.frames.len(), "frame")
             ))
             .color(p.text_weak),
         );
         ui.add_space(space::M);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        buttons_ui(ui, |ui| {
             let delete = egui::Button::new(RichText::new("Delete object").color(p.panel))
                 .fill(p.bad)
                 .stroke(egui::Stroke::NONE);
@@ -210,4 +270,107 @@ fn delete_ui(ui: &mut Ui, state: &State, id: crate::project::ObjectId, out: &mut
             }
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use egui_kittest::{Harness, kittest::Queryable as _};
+
+    use super::*;
+    use crate::{
+        project::{Choosing, Emission, FrameIndex, Size},
+        ui::settings::Settings,
+    };
+
+    /// Two objects pushed the buttons partly below the edge of a window of 1440×900, four did wholly.
+    #[test]
+    fn the_emissions_buttons_are_in_view_however_many_objects_there_are() {
+        for objects in [1, 2, 4, 30] {
+            let mut doc = crate::ui::fixture::document(Size::new(4, 4), 1);
+            for _ in 0..objects {
+                let object = doc.new_object("a horse");
+                doc.objects.push(object);
+            }
+            doc.emissions.push(Emission {
+                frame: FrameIndex(0),
+                phrase: "a horse".to_owned(),
+                text: "it is [BOX] [SEG]".to_owned(),
+                tokens: Vec::new(),
+                unknown_words: Vec::new(),
+                proposals: Vec::new(),
+                objects: Vec::new(),
+                tsf_tokens: 0,
+                secs: 0.1,
+                choosing: Choosing::default(),
+                by_hand: None,
+            });
+            let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+            state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+            let size = [360.0, 400.0];
+            let mut harness = Harness::builder()
+                .with_size(size)
+                .with_context_setup(theme::install)
+                .build_ui_state(
+                    |ui, state: &mut State| inspector_ui(ui, state, &mut Out::default()),
+                    state,
+                );
+            harness.run_steps(4);
+            let window = egui::Rect::from_min_size(egui::Pos2::ZERO, size.into());
+            let again = harness.get_by_label("Emit again").rect();
+            assert!(window.contains_rect(again), "{objects}: {again:?}");
+            // What is new stands below the list, wherever that ends.
+            let new = harness.get_by_label("New object").rect();
+            assert!(new.bottom() < again.top(), "{objects}: {new:?}");
+        }
+    }
+
+    /// Where the dialog of that name stands in a window of this size.
+    fn place_of(name: &str, dialog: Dialog, size: [f32; 2]) -> egui::Rect {
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        state.model.vocabulary = (0..900).map(|n| format!("word{n}")).collect();
+        state.dialog = Some(dialog);
+        let mut harness = Harness::builder()
+            .with_size(size)
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, state: &mut State| dialogs_ui(ui, state, &mut Out::default()),
+                state,
+            );
+        harness.run_steps(6);
+        let id = egui::Id::unique(name);
+        let place = harness.ctx.memory(|m| m.area_rect(id));
+        place.unwrap()
+    }
+
+    /// They were 400 points high in a window of any size.
+    #[test]
+    fn lists_in_dialogs_use_the_height_there_is_and_fit_the_smallest_window() {
+        let query = String::new;
+        let dialogs = [
+            (
+                "keys",
+                Dialog::Keys {
+                    query: query(),
+                    waiting: None,
+                },
+            ),
+            ("words", Dialog::Words { query: query() }),
+            (
+                "sequences",
+                Dialog::Sequences {
+                    dataset: "/data".into(),
+                    names: (0..600).map(|n| format!("shot-{n}")).collect(),
+                    query: query(),
+                },
+            ),
+        ];
+        for (name, dialog) in dialogs {
+            for size in [[1440.0, 900.0], [960.0, 600.0]] {
+                let window = egui::Rect::from_min_size(egui::Pos2::ZERO, size.into());
+                let place = place_of(name, dialog.clone(), size);
+                assert!(window.contains_rect(place), "{name}: {place:?}");
+                assert!(place.height() > size[1] - 80.0, "{name}: {place:?}");
+            }
+        }
+    }
 }

@@ -1,12 +1,16 @@
 //! The objects: colour, name, phrase, score on this frame, shown, locked, deleted.
 
-use egui::{Align2, Color32, Rect, RichText, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use egui::{
+    Align2, Color32, CursorIcon, PointerButton, Rect, Response, RichText, Role, Sense, Stroke, Ui,
+    WidgetInfo, pos2, vec2,
+};
 
 use super::{
     super::{
+        absence::{NOT_HERE, is_absent},
         actions::Action,
         command::{Command, Out},
-        icons::{Icon, anchor_mark},
+        icons::{Icon, absence_mark, anchor_mark},
         looks,
         state::State,
         theme::{self, Palette, RADIUS, space},
@@ -17,9 +21,27 @@ use super::{
     },
     top_bar::select_all,
 };
-use crate::project::{FrameMask, Object};
+use crate::project::{FrameMask, Object, ObjectId};
 
 const ICON: f32 = 24.0;
+/// Height of a row, and between two of them.
+const ROW: f32 = 32.0;
+const BETWEEN: f32 = 2.0;
+/// Rows that are always in view, and the share of the panel's height that more of them may take: the proposals and what the
+/// model said stand below.
+const FEWEST_ROWS: f32 = 3.0;
+const SHARE: f32 = 0.2;
+/// Points that the floating scroll bar takes.
+const BAR: f32 = 10.0;
+/// What the pointer does to a row.
+const HOW: &str = "Double-click to rename, right-click for more, drag to move. Where masks overlap, a DAVIS export gives the pixels to the later object of the list.";
+/// What is done with the object of a row, beside what its buttons do.
+const MENU: [&[Action]; 4] = [
+    &[Action::NotHere, Action::NotInRange, Action::DeleteInRange],
+    &[Action::MergeObject, Action::SplitObject],
+    &[Action::ObjectUp, Action::ObjectDown],
+    &[Action::RenameObject, Action::DeleteObject],
+];
 /// Colours that are offered in one row, and rows.
 const COLOURS: (u32, u32) = (6, 4);
 
@@ -38,9 +60,20 @@ pub(crate) fn objects_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         let text = "None yet. Type a phrase and press Enter, or draw one with the box, the points or the brush.";
         ui.label(RichText::new(text).size(12.5).color(p.text_weak));
     }
-    ui.spacing_mut().item_spacing.y = 2.0;
-    for object in objects {
-        row_ui(ui, state, object, out);
+    ui.spacing_mut().item_spacing.y = BETWEEN;
+    let most = (ui.clip_rect().height() * SHARE).max(FEWEST_ROWS * (ROW + BETWEEN));
+    if objects.len() as f32 * (ROW + BETWEEN) <= most {
+        rows_ui(ui, state, objects, out);
+    } else {
+        egui::ScrollArea::vertical()
+            .id_salt("objects")
+            .max_height(most)
+            .min_scrolled_height(most)
+            .auto_shrink([false, true])
+            .show(ui, |ui| {
+                ui.set_max_width(ui.available_width() - BAR);
+                rows_ui(ui, state, objects, out);
+            });
     }
     ui.add_space(space::XS);
     ui.horizontal(|ui| {
@@ -52,6 +85,26 @@ pub(crate) fn objects_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             opacity_ui(ui, state, out);
         }
     });
+}
+
+fn rows_ui(ui: &mut Ui, state: &State, objects: &[Object], out: &mut Out) {
+    let rows: Vec<Response> = objects
+        .iter()
+        .map(|object| row_ui(ui, state, object, out))
+        .collect();
+    drag_ui(ui, objects, &rows, out);
+    // One that was selected elsewhere comes into view; after that the list stays where a person scrolls it.
+    let id = egui::Id::unique("object brought into view");
+    let at = objects.iter().position(|o| Some(o.id) == state.selected);
+    // Moved up or down in the list, it is followed.
+    let now = (state.selected, at);
+    let before: Option<(Option<ObjectId>, Option<usize>)> = ui.data(|d| d.get_temp(id));
+    if before != Some(now) {
+        ui.data_mut(|d| d.insert_temp(id, now));
+        if let Some(row) = at.and_then(|at| rows.get(at)) {
+            row.scroll_to_me(None);
+        }
+    }
 }
 
 fn opacity_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -79,11 +132,70 @@ fn opacity_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     });
 }
 
-fn row_ui(ui: &mut Ui, state: &State, object: &Object, out: &mut Out) {
+/// Where in the list a row goes that is let go at `y`: below all others whose middle lies above it.
+fn place_at(from: usize, middles: impl Iterator<Item = f32>, y: f32) -> usize {
+    let others = middles.enumerate().filter(|(i, _)| *i != from);
+    others.filter(|(_, middle)| *middle < y).count()
+}
+
+/// A row that is dragged goes to where a line shows.
+fn drag_ui(ui: &Ui, objects: &[Object], rows: &[Response], out: &mut Out) {
+    let button = PointerButton::Primary;
+    let is_dragged = |r: &Response| r.dragged_by(button) || r.drag_stopped_by(button);
+    let Some(from) = rows.iter().position(is_dragged) else {
+        return;
+    };
+    let Some(at) = ui.input(|i| i.pointer.latest_pos()) else {
+        return;
+    };
+    let to = place_at(from, rows.iter().map(|r| r.rect.center().y), at.y);
+    if rows[from].dragged_by(button) {
+        ui.ctx().set_cursor_icon(CursorIcon::Grabbing);
+    }
+    if to == from {
+        return;
+    }
+    if rows[from].drag_stopped_by(button) {
+        out.send(Command::MoveObject(objects[from].id, to));
+        return;
+    }
+    let beside = rows[to].rect;
+    let y = if to > from {
+        beside.bottom() + 1.0
+    } else {
+        beside.top() - 1.0
+    };
+    let stroke = Stroke::new(2.0, theme::palette(ui).accent);
+    ui.painter().hline(beside.x_range(), y, stroke);
+}
+
+/// What the palette does with the selected object, for the object of a row.
+fn menu_ui(ui: &mut Ui, state: &State, object: &Object, out: &mut Out) {
+    ui.set_min_width(220.0);
+    for (i, actions) in MENU.iter().enumerate() {
+        if i > 0 {
+            ui.separator();
+        }
+        for &action in *actions {
+            let key = state.keymap.shown(action);
+            let button = ui.add(egui::Button::new(action.label()).shortcut_text(key));
+            let button = button.accessible_name(action.label());
+            if action_tooltip(button, &state.keymap, action).clicked() {
+                out.send(Command::OnObject(object.id, action));
+                ui.close();
+            }
+        }
+    }
+}
+
+fn row_ui(ui: &mut Ui, state: &State, object: &Object, out: &mut Out) -> Response {
     let p = theme::palette(ui);
     let chosen = state.selected == Some(object.id);
     let full = ui.available_width();
-    let (rect, response) = ui.allocate_exact_size(vec2(full, 32.0), Sense::click());
+    let (rect, _) = ui.allocate_exact_size(vec2(full, ROW), Sense::hover());
+    // It goes with the object, wherever that stands.
+    let id = ui.scope_id().with(("object", object.id.0));
+    let response = ui.interact(rect, id, Sense::click_and_drag());
     response.widget_info(|| {
         WidgetInfo::selected(
             Role::Button,
@@ -164,23 +276,25 @@ fn row_ui(ui: &mut Ui, state: &State, object: &Object, out: &mut Out) {
         && *id == object.id
     {
         rename_ui(ui, text_rect, draft, out);
-        return;
+        return response;
     }
     name_ui(ui, object, text_rect);
+    egui::Popup::context_menu(&response)
+        .accessible_name(format!("What to do with {name}"))
+        .show(|ui| menu_ui(ui, state, object, out));
     let on_score = response.hover_pos().is_some_and(|at| score.contains(at));
     let about_score = on_score.then(|| about_score(state, object)).flatten();
     let response = response.on_hover_text(match about_score {
         Some(about) => about,
-        None if object.phrase.is_empty() => {
-            format!("{name}\nDrawn by hand. Double-click to rename.")
-        }
-        None => format!("{name}\nPhrase: {}. Double-click to rename.", object.phrase),
+        None if object.phrase.is_empty() => format!("{name}\nDrawn by hand. {HOW}"),
+        None => format!("{name}\nPhrase: {}. {HOW}", object.phrase),
     });
     if response.double_clicked() {
         out.send(Command::StartRename(object.id));
-    } else if response.clicked() {
+    } else if response.clicked() || response.secondary_clicked() {
         out.send(Command::SelectObject(Some(object.id)));
     }
+    response
 }
 
 /// The swatch, which opens the colours to choose from.
@@ -266,17 +380,23 @@ fn rename_ui(ui: &mut Ui, rect: Rect, draft: &str, out: &mut Out) {
     }
 }
 
-/// What the number behind an object's name is, and what it is not.
+/// What the number behind an object's name is, and what stands behind it.
 fn about_score(state: &State, object: &Object) -> Option<String> {
     let doc = &state.session.as_ref()?.doc;
     let mask = object.frames.get(&state.here())?;
+    if mask.says_absent() {
+        let key = state.keymap.in_brackets(Action::NotHere);
+        let text =
+            format!("It is {NOT_HERE}: no propagation fills this frame. Again takes it back{key}.");
+        return Some(text);
+    }
     if mask.anchor {
         return Some("An anchor: you made or accepted this mask.".to_owned());
     }
     let mut text = format!(
-        "Object score {}: how sure the model is that the object is here.\nThe model's own estimate of the mask's overlap: {}.",
-        two_digits(mask.score),
-        two_digits(mask.iou)
+        "Predicted quality {}: the model's own estimate of the mask's overlap with the object.\nPresence {}: how sure the model is that the object is here, near 1 also where the mask is wrong.",
+        two_digits(mask.iou),
+        two_digits(mask.score)
     );
     let reasons = looks::reasons(doc, object, state.here());
     if reasons.is_empty() {
@@ -296,6 +416,15 @@ fn score_colour(mask: &FrameMask, p: &Palette) -> Color32 {
     }
 }
 
+/// The presence is near 1 whatever the mask is like, so that it is the quality; what is gone has none.
+fn shown_score(mask: &FrameMask) -> String {
+    if mask.rle.is_empty() {
+        "gone".to_owned()
+    } else {
+        two_digits(mask.iou)
+    }
+}
+
 fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
     let p = theme::palette(ui);
     let Some(mask) = object.frames.get(&state.here()) else {
@@ -308,8 +437,12 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
         );
         return;
     };
+    let centre = rect.right_center() - vec2(12.0, 0.0);
+    if is_absent(object, state.here()) {
+        absence_mark(ui.painter(), centre, 4.0, p.text);
+        return;
+    }
     if mask.anchor {
-        let centre = rect.right_center() - vec2(12.0, 0.0);
         anchor_mark(ui.painter(), centre, 5.0, p.text, p.panel);
         return;
     }
@@ -317,7 +450,7 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
     ui.painter().text(
         rect.right_center() - vec2(6.0, 0.0),
         Align2::RIGHT_CENTER,
-        two_digits(mask.score),
+        shown_score(mask),
         theme::regular(12.5),
         colour,
     );
@@ -327,9 +460,10 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
 mod tests {
     use super::*;
     use crate::{
-        project::{DriftSignal, FrameIndex, Provenance, Rle, Size},
+        project::{DriftSignal, FrameIndex, ObjectId, Provenance, Rle, Size},
         ui::{session::Session, settings::Settings},
     };
+    use egui_kittest::{Harness, kittest::Queryable as _};
 
     #[test]
     fn a_score_is_explained_and_coloured_by_the_signs_of_drift() {
@@ -351,7 +485,7 @@ mod tests {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
         let about = about_score(&state, &object).unwrap();
-        assert!(about.contains("Object score 1.00") && about.contains("overlap: .93"));
+        assert!(about.contains("Predicted quality .93") && about.contains("Presence 1.00"));
         assert!(
             about.contains("Worth a look: mask and box disagree."),
             "{about}"
@@ -360,5 +494,169 @@ mod tests {
         assert_eq!(score_colour(&mask, p), p.look);
         mask.drift.box_mask = 0.0;
         assert_eq!(score_colour(&mask, p), p.text_weak);
+        object
+            .frames
+            .insert(FrameIndex(0), FrameMask::by_hand(Rle::empty(mask.rle.size)));
+        let about = about_score(&state, &object).unwrap();
+        assert!(about.contains("not here, by hand") && about.contains("(E)"));
+    }
+
+    /// "1.00" stood beside masks that were plainly wrong.
+    #[test]
+    fn the_score_in_the_list_is_the_predicted_quality_and_not_the_presence() {
+        let size = Size::new(2, 1);
+        let mut mask = FrameMask {
+            rle: Rle::new(size, vec![1, 1]).unwrap(),
+            score: 1.0,
+            iou: 0.77,
+            provenance: Provenance::Model,
+            anchor: false,
+            drift: DriftSignal::default(),
+        };
+        assert_eq!(shown_score(&mask), ".77");
+        mask.rle = Rle::empty(size);
+        assert_eq!(shown_score(&mask), "gone");
+    }
+
+    /// The list of an object more than there is room for pushed all below it out of the panel.
+    #[test]
+    fn a_long_list_of_objects_scrolls_by_itself_and_shows_what_is_selected() {
+        let mut harness = harness(30);
+        let new = harness.get_by_label("New object").rect();
+        assert!(new.bottom() < 300.0, "{new:?}");
+        let last = "Object horse 29";
+        let row = harness.query_by_label(last).map(|row| row.rect());
+        assert!(row.is_none_or(|row| row.top() > new.bottom()), "{row:?}");
+        let id = id_of(&harness, 29);
+        harness.state_mut().0.selected = Some(id);
+        // Scrolling there takes a moment.
+        harness.run_steps(60);
+        let row = harness.get_by_label(last).rect();
+        assert!(row.bottom() < new.bottom(), "{row:?}");
+    }
+
+    #[test]
+    fn a_row_goes_where_it_is_let_go() {
+        let place = |from, y| place_at(from, [10.0, 20.0, 30.0, 40.0].into_iter(), y);
+        assert_eq!(
+            [5.0, 19.0, 21.0, 35.0, 99.0].map(|y| place(0, y)),
+            [0, 0, 1, 2, 3]
+        );
+        assert_eq!(
+            [5.0, 19.0, 25.0, 35.0, 99.0].map(|y| place(1, y)),
+            [0, 1, 1, 2, 3]
+        );
+        assert_eq!(
+            [5.0, 15.0, 25.0, 39.0, 99.0].map(|y| place(3, y)),
+            [0, 1, 2, 3, 3]
+        );
+    }
+
+    /// The state, and what the panel has asked for.
+    type Asked = (State, Vec<Command>);
+
+    /// The list of so many objects, drawn by itself.
+    fn harness(objects: u32) -> Harness<'static, Asked> {
+        let mut doc = crate::ui::fixture::document(Size::new(2, 1), 1);
+        for i in 0..objects {
+            let mut object = doc.new_object("");
+            object.name = format!("horse {i}");
+            doc.objects.push(object);
+        }
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let mut harness = Harness::builder()
+            .with_size([360.0, 400.0])
+            .with_step_dt(1.0 / 60.0)
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, (state, asked): &mut Asked| {
+                    let mut out = Out::default();
+                    objects_ui(ui, state, &mut out);
+                    asked.append(&mut out.0);
+                },
+                (state, Vec::new()),
+            );
+        harness.run_steps(3);
+        harness
+    }
+
+    fn id_of(harness: &Harness<'_, Asked>, row: usize) -> ObjectId {
+        harness.state().0.session.as_ref().unwrap().doc.objects[row].id
+    }
+
+    /// Where a row has its name; its buttons stand right of it.
+    fn name_of(harness: &Harness<'_, Asked>, row: usize) -> egui::Pos2 {
+        let label = format!("Object horse {row}");
+        harness.get_by_label(&label).rect().left_center() + vec2(60.0, 0.0)
+    }
+
+    /// Moves the pointer, then presses a button or lets it go.
+    fn point(
+        harness: &mut Harness<'_, Asked>,
+        at: egui::Pos2,
+        press: Option<(PointerButton, bool)>,
+    ) {
+        harness.event(egui::Event::PointerMoved(at));
+        harness.run_steps(2);
+        if let Some((button, pressed)) = press {
+            harness.event(egui::Event::PointerButton {
+                pos: at,
+                button,
+                pressed,
+                modifiers: egui::Modifiers::NONE,
+            });
+            harness.run_steps(2);
+        }
+    }
+
+    fn click(harness: &mut Harness<'_, Asked>, at: egui::Pos2, button: PointerButton) {
+        point(harness, at, Some((button, true)));
+        point(harness, at, Some((button, false)));
+    }
+
+    #[test]
+    fn a_row_is_dragged_to_another_place_and_a_click_still_selects() {
+        let mut harness = harness(3);
+        let button = PointerButton::Primary;
+        let (from, to) = (name_of(&harness, 0), name_of(&harness, 2) + vec2(0.0, 4.0));
+        point(&mut harness, from, Some((button, true)));
+        point(&mut harness, from + vec2(0.0, 20.0), None);
+        point(&mut harness, to, Some((button, false)));
+        let first = id_of(&harness, 0);
+        let asked = &harness.state().1;
+        assert!(
+            matches!(asked[..], [Command::MoveObject(moved, 2)] if moved == first),
+            "{asked:?}"
+        );
+        let at = name_of(&harness, 1);
+        click(&mut harness, at, button);
+        let second = id_of(&harness, 1);
+        let asked = &harness.state().1;
+        assert!(
+            matches!(asked[..], [_, Command::SelectObject(Some(id))] if id == second),
+            "{asked:?}"
+        );
+    }
+
+    #[test]
+    fn the_menu_of_a_row_acts_on_its_object() {
+        let mut harness = harness(3);
+        assert!(harness.query_by_label("Split here").is_none());
+        let at = name_of(&harness, 1);
+        click(&mut harness, at, PointerButton::Secondary);
+        harness.get_by_label("Split here").click();
+        harness.run_steps(6);
+        let second = id_of(&harness, 1);
+        let asked = &harness.state().1;
+        assert!(
+            matches!(
+                asked[..],
+                [Command::SelectObject(Some(chosen)), Command::OnObject(id, Action::SplitObject)]
+                    if chosen == second && id == second
+            ),
+            "{asked:?}"
+        );
+        assert!(harness.query_by_label("Split here").is_none());
     }
 }

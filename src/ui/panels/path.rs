@@ -2,18 +2,26 @@
 
 use std::path::Path;
 
-use egui::{Align, Layout, Margin, RichText, ScrollArea, Ui, vec2};
+use egui::{Margin, RichText, ScrollArea, Ui, vec2};
 
 use super::{
     super::{
         command::{Command, Out},
         dialogs::{PathForm, Purpose},
+        opener::Target,
         state::Dialog,
         theme::{self, space},
         widgets::primary_button,
     },
-    dialog_title, dialog_ui,
+    buttons_ui, dialog_room, dialog_title, dialog_ui, list_height,
 };
+use crate::formats::file_name;
+
+/// Width of a sequence's name, and height of a line of them.
+const NAME: f32 = 240.0;
+const LINE: f32 = 28.0;
+/// So many sequences are found without searching.
+const FEW: usize = 12;
 
 pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
     let (title, about, go_on) = match form.purpose {
@@ -34,7 +42,8 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
             "Use this video",
         ),
     };
-    dialog_ui(ui, "path", 560.0, out, |ui, out| {
+    let width = dialog_room(ui).clamp(560.0, 800.0);
+    dialog_ui(ui, "path", width, out, |ui, out| {
         let p = theme::palette(ui);
         dialog_title(ui, title);
         if let Some(note) = &form.note {
@@ -75,7 +84,7 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
             out.send(Command::BrowsePath { folder });
         }
         ui.add_space(space::M);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        buttons_ui(ui, |ui| {
             let clicked = primary_button(ui, go_on, ready).clicked();
             // Enter does so from everywhere but a button that has the keyboard.
             let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
@@ -90,24 +99,155 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
     });
 }
 
-/// Which sequence of a dataset is to be opened.
-pub(crate) fn sequences_ui(ui: &mut Ui, dataset: &Path, names: &[String], out: &mut Out) {
-    dialog_ui(ui, "sequences", 420.0, out, |ui, out| {
+/// Whether a project is to be shown on a video that is not, or no longer, what its masks were made on.
+pub(crate) fn other_video_ui(ui: &mut Ui, project: &Path, video: &Path, why: &str, out: &mut Out) {
+    dialog_ui(ui, "other video", 520.0, out, |ui, out| {
+        let p = theme::palette(ui);
+        dialog_title(ui, "Another video than the masks were made on");
+        let (of, on) = (file_name(project), file_name(video));
+        let text = format!(
+            "{on} differs from the video of {of}: {why}. Masks may lie on the wrong frames or beside what they are of."
+        );
+        ui.label(RichText::new(text).color(p.text_weak));
+        ui.add_space(space::M);
+        buttons_ui(ui, |ui| {
+            let other = primary_button(ui, "Choose another…", true).clicked();
+            if other || is_confirmed(ui) {
+                out.send(Command::ShowDialog(Some(Dialog::Path(PathForm {
+                    purpose: Purpose::LocateVideo(project.to_path_buf()),
+                    text: video.display().to_string(),
+                    note: None,
+                }))));
+            }
+            if ui.button("Use it anyway").clicked() {
+                out.send(Command::OpenTarget(Target::Located {
+                    project: project.to_path_buf(),
+                    video: video.to_path_buf(),
+                    anyway: true,
+                }));
+            }
+            if ui.button("Cancel").clicked() {
+                out.send(Command::ShowDialog(None));
+            }
+        });
+    });
+}
+
+/// Whether a project that bears a video's name but was made on another one is meant.
+pub(crate) fn other_project_ui(
+    ui: &mut Ui,
+    project: &Path,
+    video: &Path,
+    why: &str,
+    out: &mut Out,
+) {
+    let name = file_name(project);
+    dialog_ui(ui, "other project", 520.0, out, |ui, out| {
+        let p = theme::palette(ui);
+        dialog_title(ui, &format!("{name} is about another video"));
+        let on = file_name(video);
+        let text = format!("{why} Open that project, or begin a new one on {on} beside it?");
+        ui.label(RichText::new(text).color(p.text_weak));
+        ui.add_space(space::M);
+        buttons_ui(ui, |ui| {
+            let opens = primary_button(ui, "Open that project", true).clicked();
+            if opens || is_confirmed(ui) {
+                let target = Target::Path(project.to_path_buf());
+                out.send(Command::OpenTarget(target));
+            }
+            if ui.button("New project").clicked() {
+                let target = Target::Fresh(video.to_path_buf());
+                out.send(Command::OpenTarget(target));
+            }
+            if ui.button("Cancel").clicked() {
+                out.send(Command::ShowDialog(None));
+            }
+        });
+    });
+}
+
+/// Enter takes the first choice from everywhere but a button that has the keyboard.
+fn is_confirmed(ui: &Ui) -> bool {
+    ui.input(|i| i.key_pressed(egui::Key::Enter)) && ui.memory(|m| m.focused().is_none())
+}
+
+/// Which sequence of a dataset is to be opened: there may be thousands.
+pub(crate) fn sequences_ui(
+    ui: &mut Ui,
+    dataset: &Path,
+    names: &[String],
+    query: &str,
+    out: &mut Out,
+) {
+    let most = ((dialog_room(ui) / (NAME + space::S)) as usize).clamp(1, 5);
+    let columns = names.len().div_ceil(FEW).clamp(1, most);
+    let width = (columns as f32 * (NAME + space::S) - space::S).max(420.0);
+    dialog_ui(ui, "sequences", width, out, |ui, out| {
         let p = theme::palette(ui);
         dialog_title(ui, "Which sequence?");
         let about = format!("{} holds {} of them.", dataset.display(), names.len());
         ui.label(RichText::new(about).size(12.5).color(p.text_weak));
         ui.add_space(space::S);
+        let mut text = query.to_owned();
+        if names.len() > FEW {
+            let field = egui::TextEdit::singleline(&mut text)
+                .hint_text("Search")
+                .margin(Margin::symmetric(8, 6))
+                .desired_width(f32::INFINITY);
+            let field = ui.add(field).accessible_name("Search sequences");
+            if ui.memory(|m| m.focused().is_none()) {
+                field.request_focus();
+            }
+            if field.changed() {
+                out.send(Command::UpdateDialog(Dialog::Sequences {
+                    dataset: dataset.to_path_buf(),
+                    names: names.to_vec(),
+                    query: text.clone(),
+                }));
+            }
+            ui.add_space(space::S);
+        }
+        let wanted = text.trim().to_lowercase();
+        let found: Vec<&String> = names
+            .iter()
+            .filter(|name| name.to_lowercase().contains(&wanted))
+            .collect();
+        if found.is_empty() {
+            let text = "No sequence is called like that.";
+            ui.label(RichText::new(text).color(p.text_weak));
+        }
+        let mut chosen = None;
+        // Enter takes the one that is left, from everywhere but a button that has the keyboard.
+        let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
+        let typing = ui.ctx().text_edit_focused() || ui.memory(|m| m.focused().is_none());
+        if let ([only], true) = (found.as_slice(), pressed && typing) {
+            chosen = Some(*only);
+        }
+        let size = vec2(
+            (width - space::S * (columns - 1) as f32) / columns as f32,
+            LINE,
+        );
+        let height = list_height(ui, 0.0);
         ScrollArea::vertical()
-            .max_height(320.0)
+            .max_height(height)
+            .min_scrolled_height(height)
             .auto_shrink([false, true])
-            .show(ui, |ui| {
-                for name in names {
-                    if ui.button(name).clicked() {
-                        out.send(Command::OpenSequence(dataset.to_path_buf(), name.clone()));
-                    }
+            .show_rows(ui, LINE, found.len().div_ceil(columns), |ui, rows| {
+                let lines = found.chunks(columns).skip(rows.start).take(rows.len());
+                for line in lines {
+                    ui.horizontal(|ui| {
+                        for &name in line {
+                            let button = egui::Button::new(name).truncate();
+                            if ui.add_sized(size, button).on_hover_text(name).clicked() {
+                                chosen = Some(name);
+                            }
+                        }
+                    });
                 }
             });
+        if let Some(name) = chosen {
+            out.send(Command::OpenSequence(dataset.to_path_buf(), name.clone()));
+        }
     });
 }
 
@@ -164,5 +304,77 @@ mod tests {
             let harness = harness(purpose);
             assert_eq!(harness.query_by_label("Folder…").is_some(), both);
         }
+    }
+
+    #[test]
+    fn what_differs_is_said_and_either_way_is_one_click() {
+        let (project, video) = (Path::new("/a/dog.sparrow"), Path::new("/b/cat.mp4"));
+        let mut harness = Harness::builder()
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                move |ui, (is_project, sent): &mut (bool, Vec<Command>)| {
+                    let mut out = Out::default();
+                    if *is_project {
+                        other_project_ui(ui, project, video, "It was made on dog.mp4.", &mut out);
+                    } else {
+                        other_video_ui(ui, project, video, "it has 3 frames", &mut out);
+                    }
+                    sent.append(&mut out.0);
+                },
+                (false, Vec::new()),
+            );
+        harness.run_steps(3);
+        assert!(harness.query_by_label_contains("it has 3 frames").is_some());
+        harness.get_by_label("Use it anyway").click();
+        harness.run_steps(3);
+        let used = harness.state_mut().1.pop();
+        assert!(matches!(
+            used,
+            Some(Command::OpenTarget(Target::Located { anyway: true, .. }))
+        ));
+        harness.state_mut().0 = true;
+        harness.run_steps(3);
+        assert!(harness.query_by_label_contains("made on dog.mp4").is_some());
+        harness.get_by_label("New project").click();
+        harness.run_steps(3);
+        let begun = harness.state_mut().1.pop();
+        assert!(matches!(begun, Some(Command::OpenTarget(Target::Fresh(at))) if at == video));
+    }
+
+    #[test]
+    fn one_of_many_sequences_is_found_by_typing() {
+        let names: Vec<String> = (0..3000).map(|n| format!("shot-{n:04}")).collect();
+        let mut harness = Harness::builder()
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                move |ui, (query, opened): &mut (String, Vec<String>)| {
+                    let mut out = Out::default();
+                    sequences_ui(ui, Path::new("/data"), &names, query, &mut out);
+                    for command in out.0 {
+                        match command {
+                            Command::UpdateDialog(Dialog::Sequences { query: typed, .. }) => {
+                                *query = typed;
+                            }
+                            Command::OpenSequence(_, name) => opened.push(name),
+                            _ => {}
+                        }
+                    }
+                },
+                (String::new(), Vec::new()),
+            );
+        harness.run_steps(3);
+        let shown = |harness: &Harness<'_, (String, Vec<String>)>| {
+            harness.query_all_by_label_contains("shot-").count()
+        };
+        // No more than can be seen are laid out.
+        assert!((2..300).contains(&shown(&harness)), "{}", shown(&harness));
+        harness.get_by_label("Search sequences").focus();
+        harness.run_steps(2);
+        harness.get_by_label("Search sequences").type_text("2718");
+        harness.run_steps(3);
+        assert_eq!(shown(&harness), 1);
+        harness.key_press(egui::Key::Enter);
+        harness.run_steps(3);
+        assert_eq!(harness.state().1, ["shot-2718"]);
     }
 }

@@ -11,7 +11,7 @@ use super::super::{
         action_button, focus_ring, score_cell, section_header, slider, tooltip_beside, two_digits,
     },
 };
-use crate::project::{Emission, Proposal, Thresholds};
+use crate::project::{Emission, Proposal, Thresholds, WhyNot, why_not};
 
 const ROW: f32 = 24.0;
 /// Height that the rest of the inspector wants.
@@ -55,7 +55,20 @@ pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         return;
     };
     let kept = emission.proposals.iter().filter(|p| p.selected).count();
-    let remark = format!("{} · {kept} kept", emission.proposals.len());
+    let reasons = state
+        .session
+        .as_ref()
+        .map_or_else(Vec::new, |s| why_not(emission, &s.doc.thresholds));
+    // Of more that are good enough than are kept, it is said how many there were.
+    let over = reasons
+        .iter()
+        .filter(|r| **r == Some(WhyNot::AtMost))
+        .count();
+    let of = match over {
+        0 => String::new(),
+        over => format!(" of {}", kept + over),
+    };
+    let remark = format!("{} · {kept}{of} kept", emission.proposals.len());
     section_header(ui, &format!("Proposals on frame {}", state.frame), &remark);
     let chooser = chooser_ui(ui, state, emission, out);
     header_ui(ui, state, out);
@@ -71,7 +84,8 @@ pub(crate) fn proposals_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         .show_rows(ui, ROW, state.rows.len(), |ui, range| {
             for &index in state.rows.get(range).unwrap_or_default() {
                 if let Some(proposal) = emission.proposals.get(index) {
-                    let over = row_ui(ui, state, index, proposal, out);
+                    let reason = reasons.get(index).copied().flatten();
+                    let over = row_ui(ui, state, (index, proposal, reason), out);
                     hovered = hovered.or(over.then_some(index));
                 }
             }
@@ -177,7 +191,12 @@ fn header_ui(ui: &mut Ui, state: &State, out: &mut Out) {
 }
 
 /// Returns whether the pointer is on the row.
-fn row_ui(ui: &mut Ui, state: &State, index: usize, proposal: &Proposal, out: &mut Out) -> bool {
+fn row_ui(
+    ui: &mut Ui,
+    state: &State,
+    (index, proposal, reason): (usize, &Proposal, Option<WhyNot>),
+    out: &mut Out,
+) -> bool {
     let p = theme::palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
     let kept = proposal.selected;
@@ -250,7 +269,7 @@ fn row_ui(ui: &mut Ui, state: &State, index: usize, proposal: &Proposal, out: &m
         theme::regular(12.5),
         strong,
     );
-    let response = response.on_hover_text(why(proposal, state));
+    let response = response.on_hover_text(why(index, proposal, reason, state));
     if response.double_clicked() {
         out.send(Command::UseProposal(index));
     } else if response.clicked() {
@@ -259,45 +278,42 @@ fn row_ui(ui: &mut Ui, state: &State, index: usize, proposal: &Proposal, out: &m
     response.hovered()
 }
 
-/// Why a proposal is kept or not, and what a click does.
-fn why(proposal: &Proposal, state: &State) -> String {
+/// Why a proposal is kept or not, and what a click does; `reason` is the rule's, if it has one.
+fn why(index: usize, proposal: &Proposal, reason: Option<WhyNot>, state: &State) -> String {
     let Some(session) = &state.session else {
         return String::new();
     };
-    let Thresholds {
-        keep,
-        at_most,
-        objectness,
-    } = session.doc.thresholds;
-    let choosing = state
-        .emission_here()
-        .map(|(_, e)| e.choosing)
-        .unwrap_or_default();
-    let reason = match (proposal.selected, proposal.confidence >= keep) {
-        (true, true) => format!("Kept: its confidence reaches {keep:.2}."),
-        (true, false) => "Kept: chosen by you, or the best there is.".to_owned(),
-        (false, _) if proposal.incredible => {
-            "Not kept: SAM2 does not fill its box with a mask.".to_owned()
-        }
-        (false, _) if !proposal.drawn && proposal.objectness < objectness => {
-            format!("Not kept: its objectness is below {objectness:.2}.")
-        }
-        (false, true) if choosing.one => {
-            "Not kept: the answer speaks of one thing, or you took it out.".to_owned()
-        }
-        (false, true) if choosing.once => {
-            let unsure = match choosing.peers {
-                true => "it is much less sure than the best, ",
-                false => "",
-            };
-            format!(
-                "Not kept: a better box lies on the same thing, {unsure}at most {at_most} are kept, or you took it out."
-            )
-        }
-        (false, true) => format!("Not kept: at most {at_most} are, or you took it out."),
-        (false, false) => format!("Not kept: its confidence is below {keep:.2}."),
+    let emission = state.emission_here().map(|(_, e)| e);
+    let by_hand = emission.and_then(|e| e.by_hand.as_ref());
+    let said = match by_hand {
+        Some(by_hand) if by_hand.contains(&index) => match proposal.selected {
+            true => "Kept: you chose it; no slider drops it.".to_owned(),
+            false => "Not kept: you took it out; no slider keeps it.".to_owned(),
+        },
+        // Where it is not known what was chosen by hand, it may have been this.
+        _ => by_rule(proposal, reason, &session.doc.thresholds, by_hand.is_none()),
     };
-    format!("{reason}\nClick: keep or drop. Double-click: make the mask from this box alone.")
+    format!("{said}\nClick: keep or drop. Double-click: make the mask from this box alone.")
+}
+
+/// Why a proposal is kept or not by the thresholds; `unsure`: or by a person.
+fn by_rule(
+    proposal: &Proposal,
+    reason: Option<WhyNot>,
+    thresholds: &Thresholds,
+    unsure: bool,
+) -> String {
+    let keep = thresholds.keep;
+    match (proposal.selected, reason) {
+        (true, _) if proposal.confidence >= keep => {
+            format!("Kept: its confidence reaches {keep:.2}.")
+        }
+        (true, _) if unsure => "Kept: chosen by you, or the best there is.".to_owned(),
+        (true, _) => "Kept: the best there is.".to_owned(),
+        (false, Some(reason)) => format!("Not kept: {}.", reason.words(thresholds)),
+        (false, None) if unsure => "Not kept: you took it out.".to_owned(),
+        (false, None) => "Not kept: no mask was made from it.".to_owned(),
+    }
 }
 
 fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out) {
@@ -391,7 +407,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
 mod tests {
     use super::*;
     use crate::{
-        project::{BoxPx, Size},
+        project::{BoxPx, Choosing, FrameIndex, Size},
         ui::{session::Session, settings::Settings},
     };
 
@@ -400,7 +416,7 @@ mod tests {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
         let doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
-        let mut proposal = Proposal {
+        let proposal = Proposal {
             box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
             objectness: 0.9,
             filtration: 0.9,
@@ -409,9 +425,76 @@ mod tests {
             drawn: false,
             incredible: true,
         };
-        let said = why(&proposal, &state);
+        let said = why(0, &proposal, Some(WhyNot::Incredible), &state);
         assert!(said.starts_with("Not kept: SAM2 does not fill its box"));
-        proposal.incredible = false;
-        assert!(why(&proposal, &state).contains("or you took it out"));
+        assert!(why(0, &proposal, None, &state).contains("you took it out"));
+    }
+
+    /// Four guesses were listed, whichever it was.
+    #[test]
+    fn the_one_reason_is_said_and_no_other() {
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        let doc = crate::ui::fixture::document(Size::new(4, 4), 3);
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let proposal = Proposal {
+            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
+            objectness: 0.9,
+            filtration: 0.9,
+            confidence: 0.9,
+            selected: false,
+            drawn: false,
+            incredible: false,
+        };
+        let said = |reason| why(0, &proposal, Some(reason), &state);
+        let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        assert_eq!(
+            first(&said(WhyNot::SameThing)),
+            "Not kept: a better box lies on the same thing."
+        );
+        assert_eq!(
+            first(&said(WhyNot::MuchLessSure)),
+            "Not kept: it is much less sure than the best."
+        );
+        assert!(first(&said(WhyNot::AtMost)).starts_with("Not kept: at most "));
+    }
+
+    #[test]
+    fn what_a_person_chose_is_said_to_be_chosen_and_nothing_else_is() {
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
+        let proposal = |selected| Proposal {
+            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
+            objectness: 0.9,
+            filtration: 0.9,
+            confidence: 0.9,
+            selected,
+            drawn: false,
+            incredible: false,
+        };
+        let proposals = vec![proposal(true), proposal(false), proposal(false)];
+        doc.emissions.push(Emission {
+            frame: FrameIndex(0),
+            phrase: "a dog".to_owned(),
+            text: String::new(),
+            tokens: Vec::new(),
+            unknown_words: Vec::new(),
+            proposals: proposals.clone(),
+            objects: Vec::new(),
+            tsf_tokens: 0,
+            secs: 0.1,
+            choosing: Choosing::default(),
+            by_hand: Some([0, 1].into()),
+        });
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let said: Vec<String> = (proposals.iter().enumerate())
+            .map(|(i, p)| why(i, p, (i == 2).then_some(WhyNot::SameThing), &state))
+            .collect();
+        assert!(said[0].starts_with("Kept: you chose it"), "{}", said[0]);
+        assert!(
+            said[1].starts_with("Not kept: you took it out"),
+            "{}",
+            said[1]
+        );
+        assert!(!said[2].contains("you took it out"), "{}", said[2]);
     }
 }

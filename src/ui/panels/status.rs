@@ -4,7 +4,9 @@ use egui::{Align, Layout, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
 use super::{
     super::{
+        absence::{NOT_HERE, is_absent},
         actions::Action,
+        arranging::merge_hint,
         command::{Command, Out},
         icons::Icon,
         leaving::Leaving,
@@ -16,7 +18,7 @@ use super::{
     },
     top_bar::shortened,
 };
-use crate::render::MOST_OBJECTS;
+use crate::{project::counted, render::MOST_OBJECTS};
 
 pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     hairline(ui, ui.max_rect(), true);
@@ -37,9 +39,10 @@ pub(crate) fn status_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         };
         ui.label(small(format!("{} · {device}", model.id)));
         look_ui(ui, state, out);
+        said_ui(ui, state);
         let left_out = state.overlay.as_ref().map_or(0, |o| o.left_out);
         if left_out > 0 {
-            let text = format!("{left_out} masks not drawn");
+            let text = format!("{} not drawn", counted(left_out, "mask"));
             let label = ui.label(RichText::new(text).size(12.0).color(p.look));
             label.on_hover_text(format!(
                 "The canvas draws {MOST_OBJECTS} masks at once; hide objects to see the others."
@@ -122,6 +125,23 @@ fn look_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         out.act(Action::NextLook);
     }
     why_ui(ui, state);
+}
+
+/// What is to be clicked, or that the selected object is not to be seen on the frame in view.
+fn said_ui(ui: &mut Ui, state: &State) {
+    let p = theme::palette(ui);
+    let absent = state.selected_object();
+    let absent = absent.filter(|o| is_absent(o, state.here()));
+    let (text, colour) = match (merge_hint(state), absent) {
+        (Some(hint), _) => (hint, p.accent_text),
+        (None, Some(object)) => (format!("{}: {NOT_HERE}", object.name), p.text_weak),
+        (None, None) => return,
+    };
+    // What runs stands on the right, and has room enough in any window.
+    let room = (ui.available_width() - 260.0).max(160.0);
+    let galley = fitted_text(ui, &text, theme::regular(12.0), colour, room);
+    let label = ui.add(egui::Label::new(galley).sense(Sense::hover()));
+    label.on_hover_text(text);
 }
 
 /// Why the selected object's mask on the frame in view is worth a look: the strongest sign, all of them under the pointer.

@@ -1,30 +1,36 @@
-//! The timeline: transport, ruler, film strip, a lane per object, emissions. Dragging scrubs; with Shift on the ruler it
-//! sets the range of propagation. Ctrl with the wheel looks closer, the wheel or the middle button goes along.
-
-use std::collections::BTreeMap;
+//! The timeline: transport, ruler, film strip, a lane per object; the emissions are [`super::emissions_lane`]'s. Dragging scrubs;
+//! with Shift on the ruler it sets the range of propagation. Ctrl with the wheel looks closer, the wheel or the middle button
+//! goes along.
 
 use egui::{
     Align, Align2, Color32, Id, Layout, PointerButton, Rect, Response, RichText, Role, ScrollArea,
     Sense, Shape, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
-use super::super::{
-    actions::Action,
-    command::{Command, Out},
-    icons::{Icon, anchor_mark},
-    lanes::Lane,
-    looks,
-    state::{SPEEDS, State},
-    theme::{self, space},
-    time_view::{Scale, TimeView},
-    widgets::{action_icon, fitted_text, hairline, icon_button},
+use super::{
+    super::{
+        absence::NOT_HERE,
+        actions::Action,
+        arranging::merging,
+        command::{Command, Out},
+        icons::{Icon, absence_mark, anchor_mark},
+        lanes::Lane,
+        looks,
+        state::{SPEEDS, State},
+        theme::{self, space},
+        time_view::{Scale, TimeView},
+        widgets::{action_icon, fitted_text, hairline, icon_button},
+    },
+    emissions_lane::{emissions_ui, with_emissions},
 };
-use crate::project::{Emission, FrameIndex};
+use crate::project::{FrameIndex, counted};
 
 const HEADER: f32 = 38.0;
 const RULER: f32 = 22.0;
 const STRIP: f32 = 46.0;
-const LANE: f32 = 26.0;
+/// Height of a lane, and between two of them.
+pub(super) const LANE: f32 = 26.0;
+pub(super) const BETWEEN: f32 = 2.0;
 /// Height of the strip that says which part of the clip is shown.
 const OVERVIEW: f32 = 8.0;
 /// Pixels of height that film strip pictures are asked for.
@@ -58,13 +64,23 @@ pub(crate) fn timeline_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         pos2(full.left(), strip.bottom() + space::S),
         full.right_bottom() - vec2(0.0, space::XS),
     );
+    let (lanes, pinned) = with_emissions(state, lanes);
     if lanes.height() > 8.0 {
         let mut child = ui.new_child(UiBuilder::new().max_rect(lanes));
         child.shrink_clip_rect(lanes);
         ScrollArea::vertical()
             .id_salt("lanes")
             .auto_shrink([false, false])
-            .show(&mut child, |ui| lanes_ui(ui, state, scale, out));
+            .show(&mut child, |ui| {
+                lanes_ui(ui, state, scale, out);
+                if pinned.is_none() {
+                    emissions_ui(ui, state, scale, out);
+                }
+            });
+    }
+    if let Some(rect) = pinned {
+        let mut child = ui.new_child(UiBuilder::new().max_rect(rect));
+        emissions_ui(&mut child, state, scale, out);
     }
     playhead(ui, state, scale, ruler, full.bottom());
     // After the lanes, so that the wheel scrolls them where there are more than fit.
@@ -267,7 +283,7 @@ fn is_pressed(ui: &Ui, response: &Response) -> bool {
 }
 
 /// Scrubs: the frame under the pointer while it is pressed.
-fn scrub(ui: &Ui, state: &State, scale: Scale, response: &Response, out: &mut Out) {
+pub(super) fn scrub(ui: &Ui, state: &State, scale: Scale, response: &Response, out: &mut Out) {
     let pressed = is_pressed(ui, response);
     if let (true, Some(at)) = (pressed, ui.input(|i| i.pointer.latest_pos())) {
         let frame = scale.frame(at.x);
@@ -384,14 +400,13 @@ fn strip_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
 }
 
 fn lanes_ui(ui: &mut Ui, state: &State, scale: Scale, out: &mut Out) {
-    ui.spacing_mut().item_spacing.y = 2.0;
+    ui.spacing_mut().item_spacing.y = BETWEEN;
     for lane in &state.lanes {
         lane_ui(ui, state, lane, scale, out);
     }
-    emissions_ui(ui, state, scale, out);
 }
 
-fn lane_row(ui: &mut Ui, id: Id, scale: Scale) -> (Rect, Rect, Response) {
+pub(super) fn lane_row(ui: &mut Ui, id: Id, scale: Scale) -> (Rect, Rect, Response) {
     let (row, _) = ui.allocate_exact_size(vec2(ui.available_width(), LANE), Sense::hover());
     let body = Rect::from_min_max(
         pos2(scale.left, row.top()),
@@ -407,12 +422,19 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
     let id = ui.scope_id().with(("lane", lane.id.0));
     let (names, body, response) = lane_row(ui, id, scale);
     response.widget_info(|| {
-        let text = format!("Lane of {}, {} anchors", lane.name, lane.anchors.len());
+        let anchors = counted(lane.anchors.len(), "anchor");
+        let absent: u32 = lane.absent.iter().map(|(from, to)| to - from + 1).sum();
+        let absent = match absent {
+            0 => String::new(),
+            n => format!(", not there on {}", counted(n, "frame")),
+        };
+        let text = format!("Lane of {}, {anchors}{absent}", lane.name);
         WidgetInfo::labeled(Role::Slider, true, text)
     });
     scrub(ui, state, scale, &response, out);
     let chosen = state.selected == Some(lane.id);
-    if is_pressed(ui, &response) && !chosen {
+    // Scrubbing is no answer to which object another one goes into.
+    if is_pressed(ui, &response) && !chosen && merging(state).is_none() {
         out.send(Command::SelectObject(Some(lane.id)));
     }
     let name = ui.interact(names, id.with("name"), Sense::click());
@@ -451,9 +473,10 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
         Icon::Lock.paint(painter, lock, 12.0, p.text_faint);
     }
     paint_lane(ui, lane, scale, body, colour);
-    let why = response
-        .hover_pos()
-        .and_then(|at| why_marked(state, lane, scale, body, at.x));
+    let why = response.hover_pos().and_then(|at| {
+        let marked = why_marked(state, lane, scale, body, at.x);
+        marked.or_else(|| said_absent(lane, scale.frame(at.x)))
+    });
     if let Some(why) = why {
         response.on_hover_text_at_pointer(why);
     }
@@ -492,6 +515,32 @@ fn why_marked(state: &State, lane: &Lane, scale: Scale, body: Rect, x: f32) -> O
     Some(format!("Frame {frame}: {}{more}", reasons.join("; ")))
 }
 
+/// What is said of a frame where the object is not to be seen.
+fn said_absent(lane: &Lane, frame: u32) -> Option<String> {
+    let mut stretches = lane.absent.iter();
+    let is_absent = stretches.any(|&(from, to)| (from..=to).contains(&frame));
+    is_absent.then(|| format!("Frame {frame}: {NOT_HERE}"))
+}
+
+/// A line over the frames where the object is not to be seen, with a ring at each end; of rings on one pixel, one is seen.
+fn paint_absent(painter: &egui::Painter, lane: &Lane, scale: Scale, y: f32, colour: Color32) {
+    const RING: f32 = 4.0;
+    let mut last = f32::NEG_INFINITY;
+    for &(from, to) in &lane.absent {
+        let (left, right) = (scale.x(from), scale.x(to));
+        if right < last + 1.0 {
+            continue;
+        }
+        absence_mark(painter, pos2(left, y), RING, colour);
+        if right - left > 2.0 * RING {
+            let line = left + RING..=right - RING;
+            painter.hline(line, y, Stroke::new(1.0, colour));
+            absence_mark(painter, pos2(right, y), RING, colour);
+        }
+        last = right;
+    }
+}
+
 fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
     let p = theme::palette(ui);
     let painter = ui.painter_at(body.expand(4.0));
@@ -515,6 +564,7 @@ fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
             3.0,
         ));
     }
+    paint_absent(&painter, lane, scale, track.center().y, p.text_weak);
     // Over the lane, not on it: there is no colour that an object might not have.
     for &span in &lane.drift {
         painter.rect_filled(mark_of(scale, body, span), 1, p.text);
@@ -541,7 +591,7 @@ fn paint_lane(ui: &Ui, lane: &Lane, scale: Scale, body: Rect, colour: Color32) {
     }
 }
 
-/// The score as lines, broken where frames are missing; at most about one point per screen pixel.
+/// The predicted IoU as lines, broken where there is none; at most about one point per screen pixel.
 fn score_lines(lane: &Lane, scale: Scale, track: Rect) -> Vec<Vec<egui::Pos2>> {
     let every = (1.0 / scale.step().max(1e-4)).floor().max(1.0) as usize;
     let y = |score: f32| track.bottom() - 2.0 - score.clamp(0.0, 1.0) * (track.height() - 4.0);
@@ -566,78 +616,6 @@ fn score_lines(lane: &Lane, scale: Scale, track: Rect) -> Vec<Vec<egui::Pos2>> {
         }
     }
     lines
-}
-
-fn emissions_ui(ui: &mut Ui, state: &State, scale: Scale, out: &mut Out) {
-    let Some(session) = &state.session else {
-        return;
-    };
-    if session.doc.emissions.is_empty() {
-        return;
-    }
-    let p = theme::palette(ui);
-    let id = ui.scope_id().with("emissions");
-    let (names, body, response) = lane_row(ui, id, scale);
-    response.widget_info(|| WidgetInfo::labeled(Role::Slider, true, "Emissions"));
-    ui.painter().text(
-        pos2(names.left() + space::L, body.center().y),
-        Align2::LEFT_CENTER,
-        "emissions",
-        theme::regular(12.5),
-        p.text_faint,
-    );
-    let painter = ui.painter_at(body.expand(7.0));
-    let pointer = response.hover_pos();
-    let mut near = None;
-    for (frame, emissions) in by_frame(&session.doc.emissions) {
-        let at = pos2(scale.x(frame), body.center().y);
-        if !body.x_range().contains(at.x) {
-            continue;
-        }
-        let here = frame == state.frame;
-        if emissions.len() > 1 {
-            painter.circle_filled(at, 8.0, p.accent);
-            painter.text(
-                at,
-                Align2::CENTER_CENTER,
-                emissions.len().to_string(),
-                theme::semibold(10.5),
-                p.on_accent,
-            );
-        } else {
-            let radius = if here { 5.0 } else { 4.0 };
-            painter.circle_filled(at, radius, p.accent);
-        }
-        if pointer.is_some_and(|x| (x.x - at.x).abs() < 8.0) {
-            near = Some((frame, emissions));
-        }
-    }
-    if let Some((frame, emissions)) = near {
-        if response.clicked() {
-            out.send(Command::Seek(frame));
-        }
-        response.on_hover_text_at_pointer(emissions_text(frame, &emissions));
-    } else {
-        scrub(ui, state, scale, &response, out);
-    }
-}
-
-/// Emissions by their frame, each frame's newest first.
-fn by_frame(emissions: &[Emission]) -> BTreeMap<u32, Vec<&Emission>> {
-    let mut frames: BTreeMap<u32, Vec<&Emission>> = BTreeMap::new();
-    for emission in emissions.iter().rev() {
-        frames.entry(emission.frame.0).or_default().push(emission);
-    }
-    frames
-}
-
-/// What was asked on a frame and how many proposals were kept, a line for each emission.
-fn emissions_text(frame: u32, emissions: &[&Emission]) -> String {
-    let lines = emissions.iter().map(|emission| {
-        let kept = emission.proposals.iter().filter(|p| p.selected).count();
-        format!("frame {frame}: “{}”, {kept} kept", emission.phrase)
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn playhead(ui: &Ui, state: &State, scale: Scale, ruler: Rect, bottom: f32) {
@@ -683,27 +661,6 @@ mod tests {
     }
 
     #[test]
-    fn several_emissions_of_a_frame_are_one_dot_that_names_them_all() {
-        let emission = |frame, phrase: &str| Emission {
-            frame: FrameIndex(frame),
-            phrase: phrase.to_owned(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
-            proposals: Vec::new(),
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.0,
-            choosing: crate::project::Choosing::default(),
-        };
-        let all = [emission(0, "a"), emission(7, "b"), emission(0, "c")];
-        let frames = by_frame(&all);
-        assert_eq!(frames.len(), 2);
-        let text = emissions_text(0, &frames[&0]);
-        assert_eq!(text, "frame 0: “c”, 0 kept\nframe 0: “a”, 0 kept");
-    }
-
-    #[test]
     fn score_lines_break_at_gaps() {
         let lane = Lane {
             id: ObjectId(1),
@@ -713,11 +670,15 @@ mod tests {
             locked: false,
             spans: Vec::new(),
             gone: Vec::new(),
+            absent: vec![(5, 7)],
             anchors: Vec::new(),
             drift: Vec::new(),
             scores: vec![(0, 0.5), (1, 0.6), (2, 0.7), (9, 0.1), (10, 0.2)],
             runs: vec![(0, 3), (3, 5)],
         };
+        assert_eq!(said_absent(&lane, 4), None);
+        let said = "Frame 7: not here, by hand";
+        assert_eq!(said_absent(&lane, 7).as_deref(), Some(said));
         let scale = Scale::new(0.0, 100.0, 20, TimeView::default());
         let track = Rect::from_min_max(pos2(0.0, 0.0), pos2(100.0, 20.0));
         let lines = score_lines(&lane, scale, track);

@@ -9,6 +9,7 @@ use super::super::{
     theme::{self, space},
     widgets::sized_icon_button,
 };
+use crate::project::counted;
 
 /// Messages that are shown at once; of the others the number is told.
 const SHOWN: usize = 3;
@@ -97,10 +98,7 @@ pub(crate) fn toasts_ui(ui: &Ui, state: &State, out: &mut Out) {
 /// How many messages there is no room for.
 fn hidden_ui(ui: &mut Ui, hidden: &[Toast], out: &mut Out) {
     let p = theme::palette(ui);
-    let text = match hidden.len() {
-        1 => "1 more message".to_owned(),
-        n => format!("{n} more messages"),
-    };
+    let text = counted(hidden.len(), "more message");
     plate(ui).show(ui, |ui| {
         ui.set_width(380.0);
         ui.horizontal(|ui| {

@@ -10,6 +10,7 @@ use super::super::{
     theme::{self, space},
     widgets::{action_icon, action_tooltip, hairline, primary_button},
 };
+use crate::project::counted;
 
 /// Models that can be chosen without typing.
 const MODELS: [(&str, &str); 2] = [
@@ -67,8 +68,10 @@ fn clip_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let mut job = egui::text::LayoutJob::default();
     let format = |colour| egui::TextFormat::simple(theme::regular(13.0), colour);
     let facts = format!(
-        "  {}×{} · {} frames",
-        video.size.width, video.size.height, video.frames
+        "  {}×{} · {}",
+        video.size.width,
+        video.size.height,
+        counted(video.frames, "frame")
     );
     let width = |text: &str| {
         let font = theme::regular(13.0);
@@ -95,6 +98,7 @@ fn clip_ui(ui: &mut Ui, state: &State, out: &mut Out) {
                 Action::OpenVideo,
                 Action::OpenFolder,
                 Action::OpenProject,
+                Action::LocateVideo,
                 Action::CloseVideo,
             ] {
                 let entry = egui::Button::new(action.label())
@@ -202,6 +206,9 @@ fn short_device(device: &str) -> &str {
     device.split([',', '(']).next().unwrap_or(device).trim()
 }
 
+/// Letters that a phrase may have.
+pub(crate) const MOST_LETTERS: usize = 500;
+
 /// The phrase field.
 pub(crate) fn phrase_id() -> egui::Id {
     egui::Id::unique("phrase")
@@ -224,6 +231,8 @@ fn phrase_ui(ui: &mut Ui, state: &State, out: &mut Out) {
     let mut text = state.phrase.clone();
     let field = egui::TextEdit::singleline(&mut text)
         .id(phrase_id())
+        // One more than is taken, so that it is seen that there were more.
+        .char_limit(MOST_LETTERS + 1)
         .font(theme::regular(14.0))
         .hint_text(RichText::new("Say what to find: the red ball").color(p.text_faint))
         .margin(Margin::symmetric(12, 7))
@@ -279,7 +288,10 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use egui_kittest::Harness;
+
     use super::*;
+    use crate::ui::{app::App, settings::Settings};
 
     #[test]
     fn a_long_clip_name_gives_way_to_the_phrase() {
@@ -294,6 +306,38 @@ mod tests {
             assert!(width(&text) + behind <= room, "{text} in {room}");
             assert_eq!(with_facts, room >= 300.0);
         }
+    }
+
+    /// Laid out for drawing, a page that was pasted took 700 MB that never came back.
+    #[test]
+    fn a_pasted_page_is_cut_to_a_phrase() {
+        let state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        let mut harness = Harness::builder()
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, (state, typed): &mut (State, Option<String>)| {
+                    let mut out = Out::default();
+                    phrase_ui(ui, state, &mut out);
+                    for command in out.0 {
+                        if let Command::SetPhrase(text) = command {
+                            *typed = Some(text);
+                        }
+                    }
+                },
+                (state, None),
+            );
+        harness.state_mut().0.focus_phrase = true;
+        harness.run_steps(2);
+        harness.event(egui::Event::Paste("ä".repeat(5100)));
+        harness.step();
+        let typed = harness.state_mut().1.take().expect("it was pasted");
+        assert_eq!(typed.chars().count(), MOST_LETTERS + 1);
+        let ctx = egui::Context::default();
+        let mut app = App::without_model(&ctx);
+        app.run(&ctx, Command::SetPhrase(typed));
+        assert_eq!(app.state.phrase.chars().count(), MOST_LETTERS);
+        let said = app.state.toasts.iter();
+        assert_eq!(said.filter(|t| t.text.contains("500 letters")).count(), 1);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use super::{
         state::{Dialog, State},
         theme::{self, space},
     },
-    dialog_title, dialog_ui,
+    dialog_room, dialog_title, dialog_ui, list_height,
 };
 
 pub(crate) fn words_ui(ui: &mut Ui, state: &State, query: &str, out: &mut Out) {
-    dialog_ui(ui, "words", 520.0, out, |ui, out| {
+    let width = dialog_room(ui).clamp(520.0, 900.0);
+    dialog_ui(ui, "words", width, out, |ui, out| {
         let p = theme::palette(ui);
         dialog_title(ui, &format!("Words that {} knows", state.model.id));
         let words = &state.model.vocabulary;
@@ -44,13 +45,20 @@ pub(crate) fn words_ui(ui: &mut Ui, state: &State, query: &str, out: &mut Out) {
         }
         ui.add_space(space::S);
         let wanted = text.trim().to_lowercase();
+        let known: Vec<&String> = words.iter().filter(|w| w.contains(&wanted)).collect();
+        if known.is_empty() {
+            let text = "No word that it knows is written like that.";
+            ui.label(RichText::new(text).color(p.text_weak));
+        }
+        let height = list_height(ui, 0.0);
         ScrollArea::vertical()
-            .max_height(300.0)
+            .max_height(height)
+            .min_scrolled_height(height)
             .auto_shrink([false, true])
             .show(ui, |ui| {
                 ui.horizontal_wrapped(|ui| {
                     ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
-                    for word in words.iter().filter(|w| w.contains(&wanted)) {
+                    for word in known {
                         if ui.add(egui::Button::new(word).small()).clicked() {
                             let mut phrase = state.phrase.trim_end().to_owned();
                             if !phrase.is_empty() {

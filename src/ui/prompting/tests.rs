@@ -33,6 +33,24 @@ fn points(app: &App) -> usize {
     open.map_or(0, |p| p.points().count())
 }
 
+/// A click was to mend a mask without a pixel, and the next one learnt the object's colours from it.
+#[test]
+fn a_frame_where_the_object_is_not_is_nothing_to_start_from() {
+    let mut app = window();
+    let id = add_object(&mut app, &[0, 1]);
+    app.select_object(Some(id));
+    let before = |app: &App| app.state.prompting.as_ref().map(|p| p.before.is_some());
+    app.click(AT, true);
+    assert_eq!(before(&app), Some(true));
+    answer(&mut app, 4);
+    let other = FrameIndex(1);
+    assert_eq!(app.vouched_for(id, other).len(), 1);
+    act(&mut app, Action::NotHere);
+    assert!(app.vouched_for(id, other).is_empty());
+    app.click(AT, true);
+    assert_eq!(before(&app), Some(false));
+}
+
 #[test]
 fn a_box_that_lies_elsewhere_begins_a_new_object_and_leaves_the_first_as_it_is() {
     for finished in [false, true] {

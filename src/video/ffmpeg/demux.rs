@@ -6,7 +6,9 @@ use std::{fs, io::Read as _, path::Path};
 use video_rs::ffmpeg::{
     Dictionary, Error, Packet, Rational,
     codec::{self, packet::Ref as _},
-    decoder, ffi, format, media,
+    decoder,
+    error::{EINVAL, ENOMEM, ENOSYS, EPERM},
+    ffi, format, media,
 };
 
 use crate::video::{FrameTable, VideoError, table::FrameEntry};
@@ -24,7 +26,7 @@ pub(super) struct Scan {
 
 /// Opens the container at `path`; nothing but this one file is ever read.
 pub(super) fn open_input(path: &Path) -> Result<format::context::Input, VideoError> {
-    super::quiet();
+    super::alarm::quiet();
     let name = path
         .to_str()
         .filter(|name| !name.contains('\0'))
@@ -77,6 +79,19 @@ fn unreadable(head: &[u8], error: Error) -> String {
         "it is not a video file, or it is damaged beyond reading".to_owned()
     } else {
         format!("FFmpeg says: {error}")
+    }
+}
+
+/// Why a file that holds packets gives no picture.
+pub(super) fn undecodable(path: &Path) -> &'static str {
+    // The animation flag of an extended WebP: older versions of FFmpeg know only still ones.
+    let is_animated = |head: &[u8]| {
+        head.get(8..16) == Some(b"WEBPVP8X") && head.get(20).is_some_and(|flags| flags & 2 != 0)
+    };
+    if read_head(path).is_ok_and(|head| is_animated(&head)) {
+        "it is an animated WebP, which this FFmpeg cannot decode; convert it to a GIF or an MP4 first"
+    } else {
+        "none of its frames can be decoded; the file is damaged"
     }
 }
 
@@ -179,9 +194,18 @@ pub(super) fn read(input: &mut format::context::Input) -> Read {
     let mut packet = Packet::empty();
     match packet.read(input) {
         Ok(()) => Read::Packet(packet),
-        Err(Error::InvalidData) => Read::Damaged,
-        Err(Error::Eof) => Read::End,
-        Err(_) => Read::Gone,
+        Err(e) => failure(e),
+    }
+}
+
+/// What a failing read means. Only what the system itself says of reading lasts; everything else is said of the bytes at
+/// hand: a demuxer's bare −1, too, which reads as `EPERM`, and a packet too large for any memory.
+fn failure(error: Error) -> Read {
+    match error {
+        Error::Eof => Read::End,
+        Error::Exit => Read::Gone,
+        Error::Other { errno } if ![EPERM, EINVAL, ENOMEM, ENOSYS].contains(&errno) => Read::Gone,
+        _ => Read::Damaged,
     }
 }
 
@@ -210,7 +234,7 @@ pub(super) fn scan(input: &mut format::context::Input, index: usize) -> Scan {
     let mut span = Span::default();
     let mut frames: Vec<FrameEntry> = Vec::new();
     let mut missing_pts = false;
-    let mut damaged_reads = 0_u32;
+    let (mut damaged_reads, mut gone) = (0_u32, false);
     let mut last_is_partial = false;
     let mut patience = Patience::default();
     loop {
@@ -222,7 +246,7 @@ pub(super) fn scan(input: &mut format::context::Input, index: usize) -> Scan {
                 continue;
             }
             Read::Gone => {
-                damaged_reads += 1;
+                gone = true;
                 break;
             }
             Read::End => break,
@@ -249,7 +273,12 @@ pub(super) fn scan(input: &mut format::context::Input, index: usize) -> Scan {
         frames.pop();
         damaged_reads += 1;
     }
-    if damaged_reads > 0 || span.ends_early(input) {
+    if gone {
+        warnings.push(format!(
+            "the system gives no more of the file than {} frames; see whether the drive is there, and open it again",
+            frames.len()
+        ));
+    } else if damaged_reads > 0 || span.ends_early(input) {
         warnings.push(format!(
             "the file is cut off or damaged: {} frames of it can be read",
             frames.len()
@@ -298,5 +327,41 @@ impl Span {
             && missing > 1.0
             && missing > 0.05 * declared
             && !input.format().name().contains("mov")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use video_rs::ffmpeg::error::{EIO, ENODEV, ETIMEDOUT};
+
+    #[test]
+    fn only_what_the_system_says_of_reading_is_the_end_of_it() {
+        for errno in [EIO, ENODEV, ETIMEDOUT] {
+            assert!(matches!(failure(Error::Other { errno }), Read::Gone));
+        }
+        assert!(matches!(failure(Error::Exit), Read::Gone));
+        assert!(matches!(failure(Error::Eof), Read::End));
+        // What demuxers say of bytes that they do not understand.
+        for error in [Error::InvalidData, Error::PatchWelcome, Error::Unknown] {
+            assert!(matches!(failure(error), Read::Damaged), "{error}");
+        }
+        for errno in [EPERM, ENOMEM] {
+            assert!(matches!(failure(Error::Other { errno }), Read::Damaged));
+        }
+    }
+
+    #[test]
+    fn damage_without_end_is_given_up() {
+        let mut patience = Patience::default();
+        let given_up = |patience: &mut Patience| {
+            (0..=MAX_READ_ERRORS)
+                .take_while(|_| !patience.exhausted())
+                .count()
+        };
+        assert_eq!(given_up(&mut patience), MAX_READ_ERRORS as usize);
+        // One good packet, and there is as much again.
+        patience.renew();
+        assert_eq!(given_up(&mut patience), MAX_READ_ERRORS as usize);
     }
 }

@@ -4,21 +4,38 @@
 //!
 //! `video-rs` decodes well in order, but its seek lands on the wrong key frame and its times are decoding times: only
 //! the FFmpeg binding that it re-exports is used here. Caching is left to [`super::decoder`].
+//!
+//! Damage is found as frames are decoded, and told: a picture that the decoder had to mend (it says so itself, see
+//! [`alarm`]), one that did not come although those around it did, one that nothing brings out. What a decoder makes of
+//! damaged bytes without noticing is beyond knowing: HEVC and VP9 have no way to tell.
 
+mod alarm;
 mod demux;
+mod orientation;
+mod passage;
 mod pixels;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Once},
+    sync::Arc,
 };
 
-use video_rs::ffmpeg::{Discard, Error, Packet, codec, decoder, error::EAGAIN, format, frame, log};
+use video_rs::ffmpeg::{
+    Discard, Error, Packet, codec, color, decoder, error::EAGAIN, format, frame,
+};
 
-use self::demux::{Patience, Read};
+pub(super) use self::alarm::quiet;
+use self::{
+    alarm::Alarm,
+    demux::{Patience, Read},
+    orientation::{Orientation, orientation},
+    passage::Passage,
+};
 use super::{
-    Frame, FrameSource, FrameTable, OnTheWay, VideoError,
+    Damage, Frame, FrameSource, FrameTable, OnTheWay, VideoError,
     frame::{Straight, displayed_size},
     table::FrameEntry,
 };
@@ -35,20 +52,12 @@ const MAX_FAULTS: u32 = 64;
 /// Packets of no known frame that are skipped after a seek before the landing counts as failed.
 const MAX_UNKNOWN_PACKETS: u32 = 256;
 
-/// Keeps FFmpeg from printing to stderr by itself; what matters comes back as errors and warnings.
-pub(super) fn quiet() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| log::set_level(log::Level::Quiet));
-}
+/// A frame that does not come out of its own group and not out of the one before is looked for once more from so many frames
+/// further back: for streams whose key frames are none. An hour of video is not read for the sake of one frame.
+const LAST_RESORT: u32 = 1000;
 
-/// How a picture has to be turned for display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Orientation {
-    /// Clockwise quarter turns.
-    rotation: u8,
-    /// Mirrored left to right before turning.
-    mirrored: bool,
-}
+/// Whole frames near a lost one that are tried in its place.
+const STAND_INS: usize = 4;
 
 /// How a stretch of decoding ended.
 enum RunEnd {
@@ -65,11 +74,24 @@ pub struct FfmpegSource {
     table: Arc<FrameTable>,
     coded_size: Size,
     orientation: Orientation,
+    /// What there is to tell of the file as a whole.
+    notes: Vec<String>,
+    /// The notes, and what is known of the damage.
     warnings: Vec<String>,
+    /// What of the damage the warnings tell, by its count of changes.
+    told: u64,
+    damage: Damage,
+    /// Frames that the decoder says are damaged, and that are still to come out of it, if they do.
+    alarmed: BTreeSet<u32>,
+    /// The last picture that came is marked as one that should not be shown.
+    corrupt: bool,
+    passage: Passage,
     stream: usize,
     codec: codec::Id,
     input: format::context::Input,
     decoder: decoder::Video,
+    /// Below the decoder, and so dropped after it: its threads may speak until they have ended.
+    alarm: Alarm,
     /// The first frame, decoded while opening.
     first: Option<Frame>,
     /// Packet read ahead to see where a seek landed.
@@ -89,8 +111,9 @@ pub struct FfmpegSource {
     fed: Option<u32>,
     /// Frames below this display index may have been left out since the last seek.
     thinned: u32,
-    /// Frames that no attempt could decode.
-    lost: BTreeSet<u32>,
+    /// Packets that can be read before the file is gone.
+    #[cfg(test)]
+    readable: Option<u32>,
 }
 
 impl FfmpegSource {
@@ -109,11 +132,12 @@ impl FfmpegSource {
         }
         drop(input);
         let mut source = Self::start(path, stream, Arc::new(scan.table))?;
-        source.warnings = scan.warnings;
+        source.notes = scan.warnings;
         if source.table.is_counted() {
             source.count_frames()?;
         }
         source.decode_first()?;
+        source.tell();
         Ok(source)
     }
 
@@ -131,6 +155,7 @@ impl FfmpegSource {
         drop(input);
         let mut source = Self::start(path, stream, Arc::new(table))?;
         source.decode_first()?;
+        source.tell();
         Ok(source)
     }
 
@@ -153,10 +178,17 @@ impl FfmpegSource {
         Ok(Self {
             path: path.to_owned(),
             info,
+            damage: Damage::new(Arc::clone(&table)),
             table,
             coded_size: Size::new(0, 0),
             orientation,
+            notes: Vec::new(),
             warnings: Vec::new(),
+            told: 0,
+            alarm: Alarm::new(),
+            alarmed: BTreeSet::new(),
+            corrupt: false,
+            passage: Passage::default(),
             stream,
             codec,
             input,
@@ -171,28 +203,35 @@ impl FfmpegSource {
             floor: 0,
             fed: None,
             thinned: 0,
-            lost: BTreeSet::new(),
+            #[cfg(test)]
+            readable: None,
         })
     }
 
     /// Decodes up to the first picture, which tells the size.
     fn decode_first(&mut self) -> Result<(), VideoError> {
         let mut picture = frame::Video::empty();
-        let Some(index) = self.next_picture(&mut picture, &mut |_| false) else {
-            return Err(VideoError::open(
-                &self.path,
-                "none of its frames can be decoded; the file is damaged",
-            ));
-        };
+        let found = self.next_picture(&mut picture, &mut |_| false);
         self.coded_size = Size::new(picture.width(), picture.height());
+        let Some(index) = found.filter(|_| self.coded_size.area() > 0) else {
+            return Err(VideoError::open(&self.path, demux::undecodable(&self.path)));
+        };
         self.info.size = displayed_size(self.coded_size, self.orientation.rotation);
         let aspect = picture.aspect_ratio();
         if aspect.numerator() > 0 && aspect.numerator() != aspect.denominator() {
-            self.warnings.push(format!(
+            self.notes.push(format!(
                 "its pixels are not square ({}:{}); they are shown as if they were",
                 aspect.numerator(),
                 aspect.denominator()
             ));
+        }
+        let transfer = picture.color_transfer_characteristic();
+        if matches!(
+            transfer,
+            color::TransferCharacteristic::SMPTE2084 | color::TransferCharacteristic::ARIB_STD_B67
+        ) {
+            let note = "its colours are of high dynamic range; they are shown as if they were not, which makes them pale";
+            self.notes.push(note.to_owned());
         }
         let first = self
             .deliver(index, &picture)
@@ -216,7 +255,7 @@ impl FfmpegSource {
             let pts = match (picture.timestamp(), last) {
                 (Some(t), None) => t,
                 (Some(t), Some(last)) if t > last => t,
-                (_, Some(last)) => last + step as i64,
+                (_, Some(last)) => last.saturating_add(step as i64),
                 (None, None) => guess,
             };
             last = Some(pts);
@@ -224,19 +263,17 @@ impl FfmpegSource {
                 pts,
                 order: index,
                 pos: -1,
-                key: index == 0,
+                key: index == 0 || picture.is_key(),
             });
         }
         if frames.is_empty() {
-            return Err(VideoError::open(
-                &self.path,
-                "none of its frames can be decoded; the file is damaged",
-            ));
+            return Err(VideoError::open(&self.path, demux::undecodable(&self.path)));
         }
         let table = FrameTable::new((num, den), true, frames);
         self.info.frames = table.len();
         self.info.fps = mean_fps(&table, self.info.fps);
         self.table = Arc::new(table);
+        self.damage = self.damage.on(Arc::clone(&self.table));
         self.reopen(FrameIndex(0))
     }
 
@@ -244,17 +281,35 @@ impl FfmpegSource {
     fn reopen(&mut self, wanted: FrameIndex) -> Result<(), VideoError> {
         let failed = |e: VideoError| VideoError::decode(wanted, e.to_string());
         self.input = demux::open_input(&self.path).map_err(failed)?;
-        self.decoder = demux::open_decoder(&self.input, self.stream, &self.path).map_err(failed)?;
+        self.fresh_decoder(false).map_err(failed)?;
+        self.arrive(0);
+        Ok(())
+    }
+
+    /// A decoder that has seen nothing yet; a permissive one gives pictures with faults as well.
+    fn fresh_decoder(&mut self, permissive: bool) -> Result<(), VideoError> {
+        self.decoder = demux::open_decoder(&self.input, self.stream, &self.path)?;
+        if permissive {
+            self.decoder.set_flags(codec::Flags::OUTPUT_CORRUPT);
+        }
+        self.permissive = permissive;
+        Ok(())
+    }
+
+    /// Decoding begins anew with frame `base`.
+    fn arrive(&mut self, base: u32) {
         self.peeked = None;
         self.staged = None;
         self.draining = false;
         self.gone = false;
-        self.permissive = false;
-        self.base = 0;
-        self.floor = 0;
+        self.base = base;
+        self.floor = base;
         self.fed = None;
         self.thinned = 0;
-        Ok(())
+        self.passage = Passage::default();
+        self.alarmed.clear();
+        // What was said of the pictures that were thrown away.
+        drop(self.alarm.heard());
     }
 
     /// Which frame a packet holds.
@@ -267,7 +322,7 @@ impl FfmpegSource {
     }
 
     /// Goes to the key frame with display index `key`, or fails without harm.
-    fn seek(&mut self, key: u32) -> bool {
+    fn seek(&mut self, key: u32, permissive: bool) -> bool {
         let Some(&target) = self.table.frames().get(key as usize) else {
             return false;
         };
@@ -278,35 +333,34 @@ impl FfmpegSource {
         if self.input.seek(micros, ..micros).is_err() {
             return false;
         }
-        if self.permissive {
-            match demux::open_decoder(&self.input, self.stream, &self.path) {
-                Ok(decoder) => self.decoder = decoder,
-                Err(_) => return false,
-            }
-            self.permissive = false;
+        if self.permissive == permissive {
+            self.decoder.flush();
+        } else if self.fresh_decoder(permissive).is_err() {
+            return false;
         }
-        self.decoder.flush();
-        self.draining = false;
-        self.gone = false;
-        self.peeked = None;
-        self.staged = None;
-        self.fed = None;
-        self.thinned = 0;
-        // Containers may index other times than the ones they show, so look where it really landed.
+        self.arrive(key);
+        let has_landed = self.has_landed(target.order);
+        if !has_landed {
+            // Nothing that is looked for lies ahead.
+            self.floor = u32::MAX;
+        }
+        has_landed
+    }
+
+    /// Whether the next packet of a frame comes no later in decoding order than place `order`. Containers may index other
+    /// times than the ones they show.
+    fn has_landed(&mut self, order: u32) -> bool {
         let mut unknown = 0;
         let mut patience = Patience::default();
         while unknown < MAX_UNKNOWN_PACKETS {
-            match demux::read(&mut self.input) {
+            match self.read() {
                 Read::Packet(packet) if packet.stream() == self.stream => {
                     let Some(index) = self.identify(&packet) else {
                         unknown += 1;
                         continue;
                     };
-                    let order = self.table.frames()[index as usize].order;
                     self.peeked = Some(packet);
-                    self.base = key;
-                    self.floor = key;
-                    return order <= target.order;
+                    return self.table.frames()[index as usize].order <= order;
                 }
                 Read::Packet(_) => patience.renew(),
                 Read::Damaged if patience.exhausted() => return false,
@@ -315,6 +369,18 @@ impl FfmpegSource {
             }
         }
         false
+    }
+
+    /// The next packet of any stream.
+    fn read(&mut self) -> Read {
+        #[cfg(test)]
+        if let Some(left) = &mut self.readable {
+            if *left == 0 {
+                return Read::Gone;
+            }
+            *left -= 1;
+        }
+        demux::read(&mut self.input)
     }
 
     /// Whether decoding on from here reaches `index` at least as soon as a seek would.
@@ -341,7 +407,7 @@ impl FfmpegSource {
         loop {
             let mut packet = match self.peeked.take() {
                 Some(packet) => packet,
-                None => match demux::read(&mut self.input) {
+                None => match self.read() {
                     Read::Packet(packet) => packet,
                     Read::Damaged if !patience.exhausted() => continue,
                     Read::Damaged | Read::End => return None,
@@ -365,6 +431,7 @@ impl FfmpegSource {
                     if self.codec == codec::Id::H264 && !self.permissive && spare(index) {
                         discard = Discard::NonReference;
                         self.thinned = self.thinned.max(index + 1);
+                        self.passage.spare(index);
                     }
                 }
                 self.decoder.skip_frame(discard);
@@ -381,13 +448,20 @@ impl FfmpegSource {
             self.decoder.send_eof().ok();
             return true;
         };
+        let frame = packet.pts().filter(|_| !self.table.is_counted());
+        let frame = frame.and_then(|pts| u32::try_from(pts).ok());
+        self.alarm.note(&mut self.decoder, frame);
         match self.decoder.send_packet(&packet) {
             Err(Error::Other { errno: EAGAIN }) => {
                 self.staged = Some(packet);
                 false
             }
+            Ok(()) => true,
             // What the decoder cannot digest shows as a missing frame later on.
-            Ok(()) | Err(_) => true,
+            Err(_) => {
+                self.passage.refuse();
+                true
+            }
         }
     }
 
@@ -405,10 +479,14 @@ impl FfmpegSource {
                 // One of the last packets is damaged, which says nothing of those behind it.
                 Err(_) if self.draining && faults < MAX_FAULTS => {
                     faults += 1;
+                    self.passage.refuse();
                     continue;
                 }
                 Err(_) if self.draining => return None,
-                Err(_) => {
+                Err(e) => {
+                    if e != (Error::Other { errno: EAGAIN }) {
+                        self.passage.refuse();
+                    }
                     // A decoder that neither gives nor takes is stuck on this packet.
                     refused = if self.feed(spare) { 0 } else { refused + 1 };
                     if refused > 8 {
@@ -425,8 +503,38 @@ impl FfmpegSource {
                     _ => continue,
                 }
             };
+            self.inspect(index, picture);
             self.floor = self.floor.max(index + 1);
             return Some(index);
+        }
+    }
+
+    /// Learns what the decoder has said of damage.
+    fn listen(&mut self) {
+        for damaged in self.alarm.heard() {
+            // Pictures before the key frame lack what they refer to by right, and are thrown away.
+            if damaged >= self.base {
+                self.damage.mark(damaged);
+                self.alarmed.insert(damaged);
+            }
+        }
+    }
+
+    /// Learns what a picture says of damage, in itself and before it.
+    fn inspect(&mut self, index: u32, picture: &frame::Video) {
+        self.listen();
+        // Where a stream has no true key frames, all pictures of a permissive decoder have this mark at first.
+        self.corrupt = picture.is_corrupt();
+        let is_corrupt = self.corrupt && !(self.permissive && self.base > 0);
+        if self.alarmed.remove(&index) || is_corrupt || picture.has_decode_errors() {
+            self.damage.mark(index);
+        } else {
+            self.damage.clear(index);
+        }
+        if !self.table.is_counted() {
+            for missing in self.passage.came(index, self.floor) {
+                self.damage.mark(missing);
+            }
         }
     }
 
@@ -442,12 +550,12 @@ impl FfmpegSource {
         })
     }
 
-    /// Decodes on from here until frame `wanted` comes out. `skipped` gathers frames that did not come in their turn.
+    /// Decodes on from here until frame `wanted` comes out. `came` gathers the frames that did.
     fn run(
         &mut self,
         wanted: u32,
         way: &mut dyn OnTheWay,
-        skipped: &mut BTreeSet<u32>,
+        came: &mut BTreeSet<u32>,
     ) -> Result<RunEnd, VideoError> {
         let mut picture = frame::Video::empty();
         let mut beyond = 0;
@@ -455,16 +563,19 @@ impl FfmpegSource {
             if way.give_up() {
                 return Ok(RunEnd::GaveUp);
             }
-            let expected = self.floor;
             let mut spare = |i| i < wanted && !way.wants(FrameIndex(i));
             let Some(index) = self.next_picture(&mut picture, &mut spare) else {
-                skipped.extend(expected..self.table.len());
+                self.listen();
+                if !self.gone && !self.table.is_counted() {
+                    for missing in self.passage.ended(self.floor, self.table.len()) {
+                        self.damage.mark(missing);
+                    }
+                }
                 // Nothing comes any more.
                 self.floor = u32::MAX;
                 return Ok(RunEnd::Missed);
             };
-            skipped.extend(expected..index);
-            skipped.remove(&index);
+            came.insert(index);
             if index == wanted {
                 return self.deliver(index, &picture).map(RunEnd::Found);
             }
@@ -474,89 +585,142 @@ impl FfmpegSource {
                     return Ok(RunEnd::Missed);
                 }
             }
-            if way.wants(FrameIndex(index))
+            let index = FrameIndex(index);
+            // Another picture is shown for a lost frame, and goes on to be.
+            if !self.damage.is_lost(index)
+                && way.wants(index)
                 // What cannot be shown is told when it is asked for.
-                && let Ok(frame) = self.deliver(index, &picture)
+                && let Ok(frame) = self.deliver(index.0, &picture)
             {
                 way.keep(frame);
             }
         }
     }
 
-    /// The frame itself by every means there is: reading on, its key frame, the key frame before, the whole file.
+    /// The frame itself by every means there is: reading on, its key frame, the key frame before, one far before.
     fn decode(&mut self, index: u32, way: &mut dyn OnTheWay) -> Result<RunEnd, VideoError> {
         let start = self.table.start_for(index);
-        let mut skipped = BTreeSet::new();
+        let mut came = BTreeSet::new();
         if self.is_ahead(index, start) {
-            // Begun at the start of the file, with pictures with faults: what does not come now never will.
+            // Begun far before, with pictures with faults: what does not come now never will.
             let last_resort = self.permissive && !self.gone;
-            match self.run(index, way, &mut skipped)? {
+            let from = self.floor;
+            match self.run(index, way, &mut came)? {
                 RunEnd::Missed if last_resort => {
-                    self.lose(index, &skipped);
+                    self.lose(index, from, &came);
                     return Ok(RunEnd::Missed);
                 }
                 RunEnd::Missed => {}
                 end => return Ok(end),
             }
         }
+        let before = |key: u32| key.checked_sub(1).and_then(|k| self.table.start_for(k));
+        let earlier = start.and_then(before);
         if !self.table.is_counted() {
-            let earlier = start
-                .and_then(|k| k.checked_sub(1))
-                .and_then(|k| self.table.start_for(k));
             for key in [start, earlier].into_iter().flatten() {
-                if !self.seek(key) {
+                if !self.seek(key, false) {
                     continue;
                 }
-                match self.run(index, way, &mut skipped)? {
+                match self.run(index, way, &mut came)? {
                     RunEnd::Missed => {}
                     end => return Ok(end),
                 }
             }
         }
-        skipped.clear();
-        self.reopen(FrameIndex(index))?;
-        // From the very start nothing better will come: take pictures with faults as well. Not of a counted stream: it was
-        // counted without them, and each would shift the number of every frame after it.
-        if !self.table.is_counted() {
-            self.decoder.set_flags(codec::Flags::OUTPUT_CORRUPT);
-            self.permissive = true;
-        }
-        let end = self.run(index, way, &mut skipped)?;
-        if matches!(end, RunEnd::Missed) {
-            if self.gone {
+        let from = self.go_far_before(index, earlier)?;
+        let end = self.run(index, way, &mut came)?;
+        match end {
+            RunEnd::Missed if self.gone => {
                 // Another picture in its place would stand there for good.
                 let reason = "the file cannot be read any further";
                 return Err(VideoError::decode(FrameIndex(index), reason));
             }
-            self.lose(index, &skipped);
+            RunEnd::Missed => self.lose(index, from, &came),
+            // It came in no better way.
+            RunEnd::Found(_) if self.corrupt => self.damage.mark(index),
+            RunEnd::Found(_) | RunEnd::GaveUp => {}
         }
         Ok(end)
     }
 
-    /// Remembers frames that cannot be decoded, and says so.
-    fn lose(&mut self, index: u32, skipped: &BTreeSet<u32>) {
-        self.lost.insert(index);
-        // Each would cost a reading from the start again. The latest may still come, out of order.
-        let floor = self.floor;
-        let sure = |i: &&u32| **i < index || i.saturating_add(REORDER_SLACK) < floor;
-        self.lost.extend(skipped.iter().filter(sure));
-        let said = "damaged frames, shown as the nearest whole frame before them: ";
-        self.warnings.retain(|w| !w.starts_with(said));
-        let mut list: Vec<String> = self.lost.iter().take(8).map(u32::to_string).collect();
-        if self.lost.len() > list.len() {
-            list.push(format!("{} in all", self.lost.len()));
+    /// Goes to where nothing better can come from, [`LAST_RESORT`] frames before the key frame `earlier` or the start of the
+    /// file, and takes pictures with faults from there on. Gives the frame that it went to.
+    fn go_far_before(&mut self, index: u32, earlier: Option<u32>) -> Result<u32, VideoError> {
+        let wanted = FrameIndex(index);
+        self.reopen(wanted)?;
+        // A counted stream was counted without them, and each would shift the number of every frame after it.
+        if self.table.is_counted() {
+            return Ok(0);
         }
-        self.warnings.push(format!("{said}{}", list.join(", ")));
+        let far = earlier.and_then(|key| {
+            let order = self.table.frames().get(key as usize)?.order;
+            self.table.key_at(key, order.checked_sub(LAST_RESORT)?)
+        });
+        if let Some(key) = far {
+            if self.seek(key, true) {
+                return Ok(key);
+            }
+            self.reopen(wanted)?;
+        }
+        self.fresh_decoder(true)
+            .map_err(|e| VideoError::decode(wanted, e.to_string()))?;
+        Ok(0)
     }
 
-    /// Whole frames that could stand in for a lost one, nearest first: those before it, then those after.
-    fn stand_ins(&self, index: u32) -> impl Iterator<Item = u32> + use<> {
-        let lost = self.lost.clone();
-        let len = self.table.len();
-        (0..index)
-            .rev()
-            .chain(index + 1..len)
-            .filter(move |i| !lost.contains(i))
+    /// Remembers that frame `index` cannot be decoded, and which others cannot, now that `came` is all that came in every
+    /// attempt, the last of them from frame `from` on. Each would cost as many attempts again.
+    fn lose(&mut self, index: u32, from: u32, came: &BTreeSet<u32>) {
+        self.damage.lose(index);
+        let group = self.table.start_for(index);
+        let ended = self.floor == u32::MAX;
+        let last = self.passage.last();
+        for i in (from..self.table.len()).filter(|i| !came.contains(i)) {
+            let gone = if ended {
+                // A decoder that came to its end early says nothing of the groups after this one.
+                i < last || self.table.start_for(i) == group
+            } else {
+                // The latest may still come, out of order.
+                i < index || i.saturating_add(REORDER_SLACK) < self.floor
+            };
+            if gone {
+                self.damage.lose(i);
+            } else if !ended && i > self.floor {
+                break;
+            }
+        }
+    }
+
+    /// Brings the warnings up to what is known.
+    fn tell(&mut self) {
+        self.told = self.damage.changes();
+        self.warnings.clone_from(&self.notes);
+        self.warnings.extend(self.damage.warnings());
+    }
+
+    fn walk(&mut self, index: u32, way: &mut dyn OnTheWay) -> Result<Option<Frame>, VideoError> {
+        let wanted = FrameIndex(index);
+        if !self.damage.is_lost(wanted) {
+            match self.decode(index, way)? {
+                RunEnd::Found(frame) => return Ok(Some(frame)),
+                RunEnd::GaveUp => return Ok(None),
+                RunEnd::Missed => {}
+            }
+        }
+        // A gap in the numbering would shift every later mask, so the gap is filled and said. A few tries only.
+        let near: Vec<u32> = self.damage.stand_ins(index).take(STAND_INS).collect();
+        for other in near {
+            match self.decode(other, way)? {
+                RunEnd::Found(mut frame) => {
+                    frame.index = wanted;
+                    frame.pts_secs = self.table.pts_secs(index).unwrap_or(0.0);
+                    return Ok(Some(frame));
+                }
+                RunEnd::GaveUp => return Ok(None),
+                RunEnd::Missed => {}
+            }
+        }
+        let reason = "the file is damaged there, and no whole frame is near";
+        Err(VideoError::decode(wanted, reason))
     }
 }
 
@@ -588,37 +752,23 @@ impl FrameSource for FfmpegSource {
         if let Some(first) = self.first.take_if(|f| f.index == index) {
             return Ok(Some(first));
         }
-        if !self.lost.contains(&index.0) {
-            match self.decode(index.0, on_the_way)? {
-                RunEnd::Found(frame) => return Ok(Some(frame)),
-                RunEnd::GaveUp => return Ok(None),
-                RunEnd::Missed => {}
-            }
+        let end = self.walk(index.0, on_the_way);
+        if self.told != self.damage.changes() {
+            self.tell();
         }
-        // A gap in the numbering would shift every later mask, so the gap is filled and said. A few tries only: each may
-        // read the whole file.
-        for other in self.stand_ins(index.0).take(4) {
-            match self.decode(other, on_the_way)? {
-                RunEnd::Found(mut frame) => {
-                    frame.index = index;
-                    frame.pts_secs = self.table.pts_secs(index.0).unwrap_or(0.0);
-                    return Ok(Some(frame));
-                }
-                RunEnd::GaveUp => return Ok(None),
-                RunEnd::Missed => {}
-            }
-        }
-        Err(VideoError::decode(
-            index,
-            "the file is damaged there, and no whole frame is near",
-        ))
+        end
     }
 
     fn second_reader(&self) -> Option<Box<dyn FrameSource>> {
         let mut other = Self::start(&self.path, self.stream, Arc::clone(&self.table)).ok()?;
         other.info = self.info.clone();
         other.coded_size = self.coded_size;
+        other.damage = self.damage.clone();
         Some(Box::new(other))
+    }
+
+    fn damage(&self) -> Option<&Damage> {
+        Some(&self.damage)
     }
 
     fn table(&self) -> Option<&FrameTable> {
@@ -638,67 +788,7 @@ fn mean_fps(table: &FrameTable, declared: f64) -> f64 {
         Some(mean) if usable && (mean / declared - 1.0).abs() < 0.01 => declared,
         Some(mean) if !table.is_counted() => mean,
         _ if usable => declared,
-        Some(mean) => mean,
-        None => 25.0,
-    }
-}
-
-/// From the display matrix: 16.16 fixed point, row vectors, so `x' = m0·x + m3·y`.
-fn orientation(stream: &format::stream::Stream<'_>) -> Orientation {
-    let matrix = stream
-        .side_data()
-        .find(|s| s.kind() == codec::packet::side_data::Type::DisplayMatrix);
-    let Some(matrix) = matrix else {
-        return Orientation {
-            rotation: 0,
-            mirrored: false,
-        };
-    };
-    let values: Vec<f64> = matrix
-        .data()
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&b| f64::from(i32::from_ne_bytes(b)))
-        .collect();
-    orientation_of(&values)
-}
-
-fn orientation_of(m: &[f64]) -> Orientation {
-    let &[a, b, _, c, d, ..] = m else {
-        return Orientation {
-            rotation: 0,
-            mirrored: false,
-        };
-    };
-    let mirrored = a * d - b * c < 0.0;
-    let (a, b) = if mirrored { (-a, -b) } else { (a, b) };
-    let quarters = (b.atan2(a).to_degrees() / 90.0).round() as i32;
-    Orientation {
-        rotation: u8::try_from(quarters.rem_euclid(4)).unwrap_or(0),
-        mirrored,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn turned(m: [f64; 5]) -> (u8, bool) {
-        let o = orientation_of(&m);
-        (o.rotation, o.mirrored)
-    }
-
-    #[test]
-    fn orientation_comes_from_the_matrix() {
-        const ONE: f64 = 65536.0;
-        assert_eq!(turned([ONE, 0.0, 0.0, 0.0, ONE]), (0, false));
-        assert_eq!(turned([0.0, ONE, 0.0, -ONE, 0.0]), (1, false));
-        assert_eq!(turned([-ONE, 0.0, 0.0, 0.0, -ONE]), (2, false));
-        assert_eq!(turned([0.0, -ONE, 0.0, ONE, 0.0]), (3, false));
-        assert_eq!(turned([-ONE, 0.0, 0.0, 0.0, ONE]), (0, true));
-        // Top to bottom is left to right and half a turn.
-        assert_eq!(turned([ONE, 0.0, 0.0, 0.0, -ONE]), (2, true));
-        assert_eq!(turned([0.0; 5]), (0, false));
+        // Before they are counted, frames without time stamps have none to go by.
+        _ => 25.0,
     }
 }

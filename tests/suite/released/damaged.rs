@@ -115,7 +115,10 @@ fn files_of_another_kind() {
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
             "Git LFS pointer",
         ),
-        (b"<html>404</html>", "not a PyTorch file"),
+        (
+            b"<html>404</html>",
+            "neither a .safetensors nor a PyTorch file",
+        ),
         (b"PK\x03\x04 and then nothing", "cut short"),
     ] {
         fs::write(&video, content).unwrap();

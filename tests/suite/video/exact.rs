@@ -99,6 +99,11 @@ fn containers_and_codecs() {
         ("a.mkv", h264),
         ("a.mov", h264),
         ("a.ts", h264),
+        // As it is written to a pipe: no index, no lengths.
+        (
+            "live.mkv",
+            " -c:v libx264 -bf 2 -g 15 -pix_fmt yuv420p -f matroska -live 1",
+        ),
         (
             "fragments.mp4",
             " -c:v libx264 -bf 2 -g 15 -pix_fmt yuv420p -movflags frag_keyframe+empty_moov",
@@ -224,10 +229,13 @@ fn other_pixel_formats_become_420_or_rgb() {
     for format in [
         "yuv444p",
         "yuv422p10le",
+        "yuv420p10le",
+        "yuva420p",
         "gray",
         "nv12",
         "yuvj420p",
         "bgr0",
+        "bgra",
         "gbrp",
         "pal8",
     ] {
@@ -245,7 +253,7 @@ fn other_pixel_formats_become_420_or_rgb() {
             .frame(FrameIndex(1))
             .unwrap();
         let is_rgb = matches!(frame.pixels, Pixels::Rgb(_));
-        let family = ["bgr0", "gbrp", "pal8"].contains(&format);
+        let family = ["bgr0", "bgra", "gbrp", "pal8"].contains(&format);
         assert_eq!(is_rgb, family, "{format}");
         // The same picture through our conversion and through FFmpeg's; chroma is filtered in different ways.
         let ours = sparrow::video::to_rgb(&frame);

@@ -93,3 +93,36 @@ fn a_folder_hash_knows_names_and_sizes() {
         content_hash(dir.path(), &mut Progress::silent()).unwrap()
     );
 }
+
+/// A PNG's chunk, with its checksum.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let body = [&kind[..], data].concat();
+    let crc = body.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |c, _| {
+            if c & 1 == 1 {
+                c >> 1 ^ 0xedb8_8320
+            } else {
+                c >> 1
+            }
+        })
+    });
+    let length = u32::try_from(data.len()).unwrap();
+    [&length.to_be_bytes()[..], &body, &(!crc).to_be_bytes()].concat()
+}
+
+#[test]
+fn an_image_that_announces_more_than_any_memory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let side = 100_000_u32.to_be_bytes();
+    // 8 bits of red, green and blue, not interlaced.
+    let header = [&side[..], &side, &[8, 2, 0, 0, 0]].concat();
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    bytes.extend(chunk(b"IHDR", &header));
+    bytes.extend(chunk(b"IDAT", &[]));
+    bytes.extend(chunk(b"IEND", &[]));
+    std::fs::write(dir.path().join("1.png"), bytes).unwrap();
+    let Err(refused) = open(dir.path()) else {
+        panic!("30 GB were believed");
+    };
+    assert!(refused.to_string().contains("1.png"), "{refused}");
+}

@@ -2,6 +2,8 @@
 //! need it say so and prove nothing. What FFmpeg's own checksums say about each frame is the measure.
 
 #[cfg(feature = "ffmpeg")]
+mod apart;
+#[cfg(feature = "ffmpeg")]
 mod clips;
 #[cfg(feature = "ffmpeg")]
 mod damaged;
@@ -11,3 +13,6 @@ mod encode;
 #[cfg(feature = "ffmpeg")]
 mod exact;
 mod folder;
+#[cfg(feature = "ffmpeg")]
+mod odd;
+mod scrub;
