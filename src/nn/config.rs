@@ -265,6 +265,12 @@ pub struct RegionCodeConfig {
     /// few for the outline of something small.
     #[serde(default)]
     pub pixels: bool,
+    /// Whether its convolutions hear of the region's form: on its grid every region is square.
+    #[serde(default)]
+    pub form: bool,
+    /// Words of each class (colours, shapes, textures) whose probabilities are read from the code and join it; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<[usize; 3]>,
 }
 
 impl RegionCodeConfig {

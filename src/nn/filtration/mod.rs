@@ -7,6 +7,7 @@
 //! Queries are `(n, d)`, proposals come from [`super::deformable_detr`]. Choosing among scored proposals is [`select`],
 //! checking a choice against SAM2's own mask is [`prior`].
 
+mod names;
 mod paper;
 pub mod prior;
 mod region_code;
@@ -21,6 +22,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 pub use self::{
+    names::Names,
     paper::PaperHead,
     region_code::{Codes, Cuttings, RegionCode, RegionGrids, crop},
     released::ReleasedHead,

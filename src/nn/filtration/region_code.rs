@@ -10,6 +10,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     Followed, Pyramid,
+    names::Names,
     roi::{each_its_own, rois},
     travel::{Sighting, WIDTH, describe, follow},
 };
@@ -34,6 +35,8 @@ const RGB: usize = 3;
 
 /// Numbers that say what form a region has.
 const FORM: usize = 2;
+/// The same, and how far from square whichever way it lies: what lies down is no other thing than what stands.
+const FORM_MAPS: usize = FORM + 1;
 /// How loud they are beside a thousand others, and an outline beside the maps.
 const LOUDNESS: f32 = 4.0;
 /// Logit of a pixel that is almost surely painted.
@@ -46,6 +49,8 @@ pub struct RegionCode {
     fine: Option<Fine>,
     out: Linear,
     norm: LayerNorm,
+    names: Option<Names>,
+    hears_form: bool,
     grid: usize,
     masks: bool,
 }
@@ -150,7 +155,8 @@ impl RegionCode {
         let (mut width_in, mut side) = (fine + middle + usize::from(masks), grid);
         for (i, (channels, stride)) in CHANNELS.into_iter().zip(STRIDES).enumerate() {
             let vb = vb.pp(format!("conv.{i}"));
-            convs.push(Conv2d::new(width_in, channels, 3, stride, 1, vb)?);
+            let heard = if region.form && i > 0 { FORM_MAPS } else { 0 };
+            convs.push(Conv2d::new(width_in + heard, channels, 3, stride, 1, vb)?);
             (width_in, side) = (channels, side.div_ceil(stride));
         }
         let fine = match region.crop_side() {
@@ -162,9 +168,19 @@ impl RegionCode {
             fine,
             out: Linear::new(width_in * side * side + FORM, width, vb.pp("out"))?,
             norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
+            names: match region.names {
+                Some(groups) => Some(Names::new(width, &groups, vb.pp("names"))?),
+                None => None,
+            },
+            hears_form: region.form,
             grid,
             masks,
         }))
+    }
+
+    /// What codes say in words, if they say it.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 
     /// Whether it reads what is painted in regions.
@@ -237,20 +253,39 @@ impl RegionCode {
                 let quarters = net.outline[0].forward(&x)?.relu()?;
                 let quarters = net.outline[1].forward(&quarters)?;
                 let heard = ((&quarters / SURE)?.tanh()? * f64::from(LOUDNESS))?;
-                let x = (self.convs[1].forward(&x)? + net.heard.forward(&heard)?)?;
+                let x = self.convs[1].forward(&self.with_form(x, regions)?)?;
+                let x = (x + net.heard.forward(&heard)?)?;
                 (x.relu()?, Some(joined(&quarters)?))
             }
-            (None, None) => (self.convs[1].forward(&on_grid.relu()?)?.relu()?, None),
+            (None, None) => {
+                let x = self.with_form(on_grid.relu()?, regions)?;
+                (self.convs[1].forward(&x)?.relu()?, None)
+            }
             _ => bail!("these regions were read for another region code"),
         };
         for conv in &self.convs[2..] {
-            x = conv.forward(&x)?.relu()?;
+            x = conv.forward(&self.with_form(x, regions)?)?.relu()?;
         }
         let x = Tensor::cat(&[x.flatten_from(1)?, regions.form.clone()], 1)?;
         Ok(Codes {
             codes: self.norm.forward(&self.out.forward(&x)?)?,
             outlines,
         })
+    }
+
+    /// Maps `(rois, c, h, w)` and the regions' form as [`FORM_MAPS`] more, if it is heard.
+    fn with_form(&self, x: Tensor, regions: &RegionGrids) -> Result<Tensor> {
+        if !self.hears_form {
+            return Ok(x);
+        }
+        let (k, _, h, w) = x.dims4()?;
+        let wide = regions.form.narrow(1, 0, 1)?;
+        let maps = Tensor::cat(&[&regions.form, &wide.abs()?], 1)?;
+        let maps = maps.reshape((k, FORM_MAPS, 1, 1))?;
+        Tensor::cat(
+            &[x, maps.broadcast_as((k, FORM_MAPS, h, w))?.contiguous()?],
+            1,
+        )
     }
 
     /// [`RegionCode::code`] of what [`RegionCode::read`] reads: codes `(rois, width)`.
@@ -400,6 +435,40 @@ mod tests {
             [0, 12],
             "no proposal, no code"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn convolutions_hear_of_a_form_and_whichever_way_it_lies() -> Result<()> {
+        let mut config = config(false);
+        config.region_code.as_mut().expect("there is one").form = true;
+        let vb = RandomWeights::new(1).var_builder(&Device::Cpu);
+        let code = RegionCode::new(&config, &vb)?.expect("the configuration has one");
+        let fine = Tensor::ones((1, 2, 32, 32), DType::F32, &Device::Cpu)?;
+        let middle = Tensor::ones((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
+        let roi = |w: f32, h: f32| Roi {
+            image: 0,
+            bounds: [20.0, 20.0, 20.0 + w, 20.0 + h],
+        };
+        let rois = [roi(60.0, 30.0), roi(30.0, 60.0)];
+        let regions = code.read([&fine, &middle], Cuttings::default(), &rois, 128)?;
+        let maps = code.with_form(
+            Tensor::zeros((2, 1, 3, 3), DType::F32, &Device::Cpu)?,
+            &regions,
+        )?;
+        assert_eq!(maps.dims(), [2, 1 + FORM_MAPS, 3, 3]);
+        let heard =
+            |i: usize, channel: usize| maps.get(i)?.get(channel)?.flatten_all()?.to_vec1::<f32>();
+        let wide = LOUDNESS * 2_f32.ln();
+        for (i, sign) in [(0, 1.0), (1, -1.0)] {
+            assert!(
+                heard(i, 0)?.iter().all(|v| *v == 0.0),
+                "what was there stays"
+            );
+            assert!(heard(i, 1)?.iter().all(|v| (v - sign * wide).abs() < 1e-5));
+            assert!(heard(i, FORM_MAPS)?.iter().all(|v| (v - wide).abs() < 1e-5));
+        }
+        assert_eq!(code.code(&regions)?.codes.dims(), [2, 12]);
         Ok(())
     }
 

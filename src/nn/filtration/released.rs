@@ -5,6 +5,7 @@ use candle_nn::{Init, VarBuilder, ops::sigmoid};
 
 use super::{
     Candidates, FilterOutput, Followed, Pyramid,
+    names::numbers,
     region_code::RegionCode,
     rivals::{SIDES, extents, standing},
     roi::{RegionTokens, attend, pairs},
@@ -33,9 +34,12 @@ impl Selector {
     fn new(c: &FiltrationConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let hidden = c.selector_hidden;
         let head = vb.pp("box_head");
-        let region = c.region_code.map_or(0, |r| match c.travel {
-            0 => r.width,
-            later => 2 * r.width + later * WIDTH,
+        let region = c.region_code.map_or(0, |r| {
+            let said = r.width + r.names.map_or(0, |groups| numbers(&groups));
+            match c.travel {
+                0 => said,
+                later => 2 * said + later * WIDTH,
+            }
         });
         let known = c.prop_dim + 4 * c.place_waves + region;
         Ok(Self {
@@ -98,13 +102,23 @@ impl Selector {
             };
             let own = own.to_dtype(dtype)?;
             known.push(own.clone());
+            // Of one frame, the mean is what is seen on it.
+            let mut looks = own.clone();
             match candidates.followed {
                 _ if self.later == 0 => {}
-                Some(f) => known.extend([f.travel.to_dtype(dtype)?, f.looks.to_dtype(dtype)?]),
+                Some(f) => {
+                    looks = f.looks.to_dtype(dtype)?;
+                    known.extend([f.travel.to_dtype(dtype)?, looks.clone()]);
+                }
                 None => {
                     let shape = (boxes.dim(0)?, self.later * WIDTH);
-                    // Of one frame, the mean is what is seen on it.
-                    known.extend([Tensor::zeros(shape, dtype, own.device())?, own]);
+                    known.extend([Tensor::zeros(shape, dtype, own.device())?, own.clone()]);
+                }
+            }
+            if let Some(names) = code.names() {
+                known.push(names.forward(&own)?);
+                if self.later > 0 {
+                    known.push(names.forward(&looks)?);
                 }
             }
         }
@@ -324,6 +338,61 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+
+    #[test]
+    fn a_proposal_is_known_by_the_names_of_its_code_too() -> Result<()> {
+        let device = &Device::Cpu;
+        let sizes = serde_json::json!({
+            "seg_dim": 6, "prop_dim": 5, "selector_hidden": 4, "roi_hidden": 0, "roi_size": 3,
+            "level_in_dims": [2, 3, 6], "gamma": 0.0, "score_threshold": 0.4, "max_selected": 4, "travel": 2,
+            "region_code": { "grid": 7, "width": 12, "names": [3, 4, 2] },
+        });
+        let config: FiltrationConfig = serde_json::from_value(sizes).expect("the fields are right");
+        let vb = crate::nn::random_weights::RandomWeights::new(1).var_builder(device);
+        let head = ReleasedHead::new(&config, vb)?;
+        let proposals = Proposals {
+            boxes: Tensor::new(&[[0.1_f32, 0.1, 0.4, 0.3], [0.5, 0.5, 0.7, 0.9]], device)?,
+            scores: Tensor::new(&[0.9_f32, 0.8], device)?,
+            features: Tensor::ones((2, 5), DType::F32, device)?,
+            indices: vec![0, 1],
+            masks: None,
+            crops: None,
+        };
+        let map = |c: usize, side: usize| Tensor::ones((1, c, side, side), DType::F32, device);
+        let pyramid = [map(2, 16)?, map(3, 8)?, map(6, 4)?];
+        let code = |from: f32| Tensor::arange(from, from + 24.0, device)?.reshape((2, 12));
+        let followed = Followed {
+            travel: Tensor::zeros((2, 2 * WIDTH), DType::F32, device)?,
+            code: code(0.0)?,
+            looks: (code(3.0)?.neg()? * 0.1)?,
+        };
+        let mut candidates = Candidates::all_valid(&proposals)?;
+        candidates.followed = Some(&followed);
+        let known = head.selector.describe(&candidates, &pyramid)?;
+        let names = head
+            .follows_by()
+            .and_then(RegionCode::names)
+            .expect("it says names");
+        let said = 3 + 4 + 2 + 1;
+        assert_eq!(known.dims(), [2, 5 + 12 + 2 * WIDTH + 12 + 2 * said]);
+        let last = known.narrow(1, known.dim(1)? - 2 * said, 2 * said)?;
+        let own = names.forward(&followed.code)?.to_vec2::<f32>()?;
+        let looks = names.forward(&followed.looks)?.to_vec2::<f32>()?;
+        assert_ne!(own, looks);
+        let expected: Vec<Vec<f32>> = own
+            .iter()
+            .zip(&looks)
+            .map(|(a, b)| [&a[..], b].concat())
+            .collect();
+        assert_eq!(last.to_vec2::<f32>()?, expected);
+        // As many columns where nothing is followed.
+        candidates.followed = None;
+        assert_eq!(
+            head.selector.describe(&candidates, &pyramid)?.dims(),
+            known.dims()
+        );
+        Ok(())
+    }
 
     #[test]
     fn a_superlative_lifts_what_has_no_rival_on_its_side() -> Result<()> {

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::{
-    nn::{layers::Linear, ops},
+    nn::{filtration, layers::Linear, ops},
     train::{
         fused::{weighted_bce, weighted_ce, weighted_l1},
         synth::{Colour, Shape, Texture},
@@ -49,6 +49,8 @@ fn named(classes: impl Iterator<Item = u32>) -> (Vec<u32>, Vec<f32>) {
 const COLOURS: usize = Colour::ALL.len();
 const SHAPES: usize = Shape::ALL.len();
 const TEXTURES: usize = Texture::ALL.len();
+/// Colours, shapes, textures.
+const CLASSES: usize = 3;
 
 /// Weighted terms of one level, for the sum and for the log.
 pub(super) struct HeadLoss {
@@ -65,7 +67,7 @@ pub(super) struct AuxHeads {
     shape: Vec<Linear>,
     query_colour: Linear,
     query_shape: Linear,
-    /// Colour, shape and texture from region codes, where the model has them.
+    /// Colour, shape and texture from region codes, where the model has them and does not say them itself.
     region: Option<[Linear; 3]>,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct Names {
     pub(super) colours: Vec<u32>,
     pub(super) shapes: Vec<u32>,
     pub(super) textures: Vec<u32>,
+    /// Whether there is one thing in the region at all.
+    pub(super) things: Vec<bool>,
 }
 
 impl AuxHeads {
@@ -158,19 +162,40 @@ impl AuxHeads {
         colour + weighted_ce(&self.query_shape.forward(features)?, classes, weights)?
     }
 
-    /// Loss of region codes `(k, d)` of objects with these names; `None` where the model has no such codes.
-    pub(super) fn regions(&self, codes: &Tensor, names: Names) -> Result<Option<Tensor>> {
-        let Some([colour, shape, texture]) = &self.region else {
-            return Ok(None);
+    /// Loss of region codes `(k, d)` of objects with these names, read by `said` if the model says names itself; `None` where it
+    /// has no such codes.
+    pub(super) fn regions(
+        &self,
+        codes: &Tensor,
+        names: Names,
+        said: Option<&filtration::Names>,
+    ) -> Result<Option<Tensor>> {
+        let read = match (said, &self.region) {
+            (Some(said), _) => said.logits(codes)?,
+            (None, Some(heads)) => heads
+                .iter()
+                .map(|h| h.forward(codes))
+                .collect::<Result<_>>()?,
+            (None, None) => return Ok(None),
         };
-        let mut total: Option<Tensor> = None;
-        for (head, classes) in [
-            (colour, names.colours),
-            (shape, names.shapes),
-            (texture, names.textures),
-        ] {
+        let mut total: Option<Tensor> = match read.get(CLASSES) {
+            Some(thing) => {
+                let n = names.things.len();
+                let there = names.things.iter().map(|t| f32::from(u8::from(*t)));
+                Some(weighted_bce(
+                    thing,
+                    there.collect(),
+                    vec![1.0 / n as f32; n],
+                )?)
+            }
+            None => None,
+        };
+        for (logits, classes) in read
+            .iter()
+            .zip([names.colours, names.shapes, names.textures])
+        {
             let (classes, weights) = named(classes.into_iter());
-            let loss = weighted_ce(&head.forward(codes)?, classes, weights)?;
+            let loss = weighted_ce(logits, classes, weights)?;
             total = Some(match total {
                 Some(sum) => (sum + loss)?,
                 None => loss,
@@ -179,11 +204,16 @@ impl AuxHeads {
         Ok(total)
     }
 
-    /// Shape classes read from region codes `(k, d)`.
-    pub(super) fn read_regions(&self, codes: &Tensor) -> Result<Vec<u32>> {
-        match &self.region {
-            Some([_, shape, _]) => shape.forward(codes)?.argmax(1)?.to_vec1(),
-            None => Ok(vec![]),
+    /// Shape classes read from region codes `(k, d)`, as [`Self::regions`].
+    pub(super) fn read_regions(
+        &self,
+        codes: &Tensor,
+        said: Option<&filtration::Names>,
+    ) -> Result<Vec<u32>> {
+        match (said, &self.region) {
+            (Some(said), _) => said.logits(codes)?[1].argmax(1)?.to_vec1(),
+            (None, Some([_, shape, _])) => shape.forward(codes)?.argmax(1)?.to_vec1(),
+            (None, None) => Ok(vec![]),
         }
     }
 

@@ -155,7 +155,11 @@ impl Nets {
             proposer: Proposer::new(&config.proposer, vb.pp(PROPOSER_PREFIX))?,
             heads: AuxHeads::new(
                 config.sam2.d_model,
-                config.filtration.region_code.map(|r| r.width),
+                config
+                    .filtration
+                    .region_code
+                    .filter(|r| r.names.is_none())
+                    .map(|r| r.width),
                 &vb,
             )?,
             region_code: RegionCode::new(&config.filtration, &vb.pp(REGION_PREFIX))?,

@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor, bail};
 
 use super::{
     batch::{Batch, Truth},
-    heads::Names,
+    heads::{Names, UNNAMED},
     model::{Nets, Term, scalar},
 };
 use crate::{
@@ -22,6 +22,12 @@ use crate::{
 const JITTER: f32 = 0.08;
 /// Overlap from which a proposal stands for an object.
 const COVERS: f32 = 0.5;
+/// Proposals of an image that cover nothing and are shown as such, where the model says whether there is one thing: parts of
+/// things, pairs, the ground. Of so many of the best.
+const OTHERS: usize = 2;
+const AMONG: usize = 16;
+/// Id of no object.
+const NOBODY: u8 = u8::MAX;
 /// Weights of the loss terms.
 const ATTRIBUTES: f64 = 1.0;
 const OUTLINE: f64 = 2.0;
@@ -32,6 +38,8 @@ pub(super) struct Shown {
     names: Names,
     /// Part of each cell of twice the grid that the object covers; empty if pixels are not looked at.
     outlines: Vec<f32>,
+    /// Which regions are an object's, and have an outline.
+    outlined: Vec<bool>,
 }
 
 impl Nets {
@@ -55,6 +63,17 @@ impl Nets {
                 names.colours.push(truth.colour);
                 names.shapes.push(truth.shape);
                 names.textures.push(truth.texture);
+                names.things.push(true);
+            }
+            let says = code.names().is_some();
+            for bounds in others(truths, &offered).into_iter().filter(|_| says) {
+                let bounds = bounds.map(|v| v * batch.px as f32);
+                rois.push(Roi { image, bounds });
+                ids.push((image, NOBODY));
+                names.colours.push(UNNAMED);
+                names.shapes.push(UNNAMED);
+                names.textures.push(UNNAMED);
+                names.things.push(false);
             }
         }
         if rois.is_empty() {
@@ -62,6 +81,12 @@ impl Nets {
         }
         let maps = [&features.high_res[0], &features.high_res[1]];
         let (masks, crops) = self.cut_out(features, images, &mut rois, batch.px)?;
+        // Drawn tight, what covered nothing may cover something after all.
+        for ((roi, &(image, id)), thing) in rois.iter().zip(&ids).zip(&mut names.things) {
+            let there = roi.bounds.map(|v| v / batch.px as f32);
+            let mut truths = batch.truths[image].iter();
+            *thing = id != NOBODY || truths.any(|t| iou(there, corners(t)) >= COVERS);
+        }
         let cut = Cuttings {
             masks: masks.as_ref(),
             crops: crops.as_ref(),
@@ -74,6 +99,7 @@ impl Nets {
             regions: code.read(maps, cut, &rois, batch.px)?,
             names,
             outlines,
+            outlined: ids.iter().map(|(_, id)| *id != NOBODY).collect(),
         }))
     }
 
@@ -83,14 +109,19 @@ impl Nets {
             bail!("the model has no region codes");
         };
         let read = code.code(&shown.regions)?;
-        let Some(loss) = self.heads.regions(&read.codes, shown.names.clone())? else {
+        let names = shown.names.clone();
+        let Some(loss) = self.heads.regions(&read.codes, names, code.names())? else {
             bail!("nothing reads region codes");
         };
         let mut total = (loss * ATTRIBUTES)?;
         terms.push(("region", scalar(&total)?));
         if let Some(drawn) = &read.outlines {
-            let n = shown.outlines.len();
-            let loss = weighted_bce(drawn, shown.outlines.clone(), vec![1.0 / n as f32; n])?;
+            let has = &shown.outlined;
+            let cells = shown.outlines.len() / has.len().max(1);
+            let counted = cells * has.iter().filter(|h| **h).count().max(1);
+            let weight = |h: &bool| f32::from(u8::from(*h)) / counted as f32;
+            let weights = has.iter().flat_map(|h| vec![weight(h); cells]).collect();
+            let loss = weighted_bce(drawn, shown.outlines.clone(), weights)?;
             terms.push(("outline", scalar(&loss)?));
             total = (total + (loss * OUTLINE)?)?;
         }
@@ -111,7 +142,7 @@ impl Nets {
 /// choice follows from the box itself, so that a run can be repeated.
 fn region(truth: &Truth, index: usize, offered: &[[f32; 4]]) -> [f32; 4] {
     let [cx, cy, w, h] = truth.cxcywh;
-    let own = [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0];
+    let own = corners(truth);
     let drawn = |salt: usize| {
         let mixed = cx * 7919.0 + cy * 104_729.0 + (salt + 4 * index) as f32 * 0.618_034;
         mixed.fract().abs()
@@ -132,6 +163,25 @@ fn region(truth: &Truth, index: usize, offered: &[[f32; 4]]) -> [f32; 4] {
         own[2] + off(2) * w,
         own[3] + off(3) * h,
     ]
+}
+
+fn corners(truth: &Truth) -> [f32; 4] {
+    let [cx, cy, w, h] = truth.cxcywh;
+    [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0]
+}
+
+/// Proposals of an image that cover none of its objects; which of them follows from their boxes.
+fn others(truths: &[Truth], offered: &[[f32; 4]]) -> Vec<[f32; 4]> {
+    let mut free: Vec<[f32; 4]> = offered
+        .iter()
+        .take(AMONG)
+        .copied()
+        .filter(|b| truths.iter().all(|t| iou(*b, corners(t)) < COVERS))
+        .collect();
+    let drawn = |b: &[f32; 4]| (b[0] * 7919.0 + b[1] * 104_729.0).fract().abs();
+    free.sort_by(|a, b| drawn(a).total_cmp(&drawn(b)));
+    free.truncate(OTHERS);
+    free
 }
 
 /// Part of each cell of a `side × side` grid over each region that is its object, `(image, id)`.
@@ -175,6 +225,25 @@ mod tests {
             .map(|index| region(&truth(), index, &[covering, other]))
             .collect();
         assert!(drawn.contains(&covering) && drawn.contains(&other));
+    }
+
+    #[test]
+    fn what_covers_no_object_is_shown_as_no_thing() {
+        let covering = [0.28, 0.4, 0.7, 0.62];
+        let part = [0.3, 0.4, 0.4, 0.5];
+        let free: Vec<[f32; 4]> = (0..AMONG)
+            .map(|i| [0.8, 0.05 * i as f32, 0.9, 0.05 * i as f32 + 0.1])
+            .collect();
+        let shown = others(&[truth()], &[covering, part, covering]);
+        assert_eq!(shown, [part]);
+        assert_eq!(others(&[truth()], &[covering]), [[0.0; 4]; 0]);
+        // A few of the best.
+        let mut offered = free.clone();
+        let late = [0.0, 0.0, 0.1, 0.1];
+        offered.push(late);
+        let shown = others(&[truth()], &offered);
+        assert_eq!(shown.len(), OTHERS);
+        assert!(shown.iter().all(|b| free.contains(b) && *b != late));
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
                     crops: crops.as_ref(),
                 };
                 let codes = code.forward(maps, cut, &rois, px)?;
-                out.region_shapes = nets.heads.read_regions(&codes)?;
+                out.region_shapes = nets.heads.read_regions(&codes, code.names())?;
             }
         }
         let rows = Tensor::zeros(k, candle_core::DType::U32, &job.device)?;
