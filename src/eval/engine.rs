@@ -41,15 +41,6 @@ impl<'a> EngineSubject<'a> {
     }
 }
 
-/// A mask to carry from. One without a pixel is what the model made of a prompt, and not a person's word that the object is not
-/// there, as an anchor without a pixel would be.
-fn start(mask: &FrameMask) -> FrameMask {
-    FrameMask {
-        anchor: mask.anchor && !mask.rle.is_empty(),
-        ..mask.clone()
-    }
-}
-
 impl Subject for EngineSubject<'_> {
     fn name(&self) -> String {
         self.engine.model().name.clone()
@@ -121,7 +112,7 @@ impl Subject for EngineSubject<'_> {
                 colour: 0,
                 visible: true,
                 locked: false,
-                frames: [(frame, start(mask))].into(),
+                frames: [(frame, mask.clone())].into(),
             })
             .collect();
         let mut tracks: Vec<Track> = answer
@@ -171,7 +162,7 @@ impl Subject for EngineSubject<'_> {
             colour: 0,
             visible: true,
             locked: false,
-            frames: anchors.iter().map(|(f, mask)| (*f, start(mask))).collect(),
+            frames: anchors.clone(),
         };
         let options = PropagateOptions {
             range: 0..=clip.frames().saturating_sub(1),
@@ -204,35 +195,5 @@ impl Subject for EngineSubject<'_> {
         Ok(Engine::sparing(clip, |clip| {
             engine.propose(clip, frame, progress)
         })?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-    use crate::{
-        infer::{LoadedModel, model::ModelInfo},
-        project::{Rle, Size},
-        video::SyntheticSource,
-    };
-
-    #[test]
-    fn a_prompt_that_the_model_makes_nothing_of_is_no_word_that_the_object_is_gone() {
-        let info = ModelInfo::by_id("nano").unwrap();
-        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
-        let size = Size::new(64, 48);
-        let source = SyntheticSource::new(size, 3, 8.0);
-        let mut subject = EngineSubject {
-            engine: &engine,
-            clip: Some(Clip::new(Box::new(source))),
-        };
-        let nothing = FrameMask::by_hand(Rle::empty(size));
-        assert!(nothing.says_absent());
-        let anchors = BTreeMap::from([(FrameIndex(0), nothing)]);
-        let track = subject.carry_between(&anchors, &mut Progress::silent());
-        let frames: Vec<u32> = track.unwrap().into_keys().collect();
-        assert_eq!(frames, [0, 1, 2]);
     }
 }

@@ -17,10 +17,7 @@ use super::{
     subject::{Answer, Ask, Opened, Subject, Track},
 };
 use crate::{
-    project::{
-        Bitmap, BoxPx, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal,
-        Provenance, Rle, Size,
-    },
+    project::{Bitmap, BoxPx, Choosing, Emission, FrameIndex, FrameMask, Proposal, Rle, Size},
     task::{Mode, Progress, Prompt},
 };
 
@@ -614,7 +611,7 @@ fn after_correction(
             ..Prompt::default()
         };
         let mask = subject.segment(FrameIndex(frame), &prompt, &mut inner(progress))?;
-        anchors.insert(FrameIndex(frame), by_person(mask));
+        anchors.insert(FrameIndex(frame), mask);
     }
     let track = subject.carry_between(&anchors, &mut inner(progress))?;
     let frames = measure(truths, &[label], &[track], (scored, Void::Background))?;
@@ -656,16 +653,8 @@ fn fill_boxes(
     })
 }
 
-fn by_person(mut mask: FrameMask) -> FrameMask {
-    mask.provenance = Provenance::Human;
-    mask.anchor = true;
-    mask.drift = DriftSignal::default();
-    mask
-}
-
 /// A mask from a person's prompt as an answer that can be carried.
 fn box_answer(mask: FrameMask) -> Answer {
-    let mask = by_person(mask);
     Answer {
         emission: Emission {
             frame: PROMPTED,

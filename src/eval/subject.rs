@@ -62,7 +62,7 @@ pub trait Subject {
         progress: &mut Progress<'_>,
     ) -> Result<Answer, EvalError>;
 
-    /// The mask for a person's prompt.
+    /// The mask for a person's prompt, as they would have it: an anchor, unless the model made nothing of it.
     ///
     /// # Errors
     /// [`EvalError`] if the model fails or was stopped.

@@ -21,9 +21,7 @@ use super::{
         Annotation, Counts, File, Image, Info, Segmentation, Track, Video, categories, plain_kept,
         provenance_of, provenance_text,
     },
-    file_name, file_stem, files_with, images_in, loss,
-    originals::Originals,
-    write_file,
+    file_name, file_stem, files_with, images_in, loss, originals, write_json,
 };
 use crate::project::{
     Document, DriftSignal, FrameIndex, FrameMask, ObjectId, Provenance, Rle, Size, Thresholds,
@@ -36,10 +34,6 @@ const FPS: f64 = 25.0;
 /// The format.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Coco;
-
-fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
-    mask.anchor || !options.verified_only
-}
 
 fn build(doc: &Document, options: &ExportOptions) -> File {
     let sequence = options.sequence_name(doc);
@@ -55,7 +49,7 @@ fn build(doc: &Document, options: &ExportOptions) -> File {
             name: object.name.clone(),
             phrase: object.phrase.clone(),
         });
-        for (&frame, mask) in object.frames.iter().filter(|(_, m)| wanted(m, options)) {
+        for (&frame, mask) in object.frames.iter().filter(|(_, m)| options.wants(m)) {
             frames
                 .entry(frame)
                 .or_default()
@@ -138,7 +132,7 @@ impl Format for Coco {
         let mut losses = loss::common(doc, options.verified_only);
         // Scorers take an object without annotation for absent on every image that is listed.
         let masks = doc.objects.iter().flat_map(|o| &o.frames);
-        let listed = masks.filter(|(_, m)| wanted(m, options)).map(|(f, _)| *f);
+        let listed = masks.filter(|(_, m)| options.wants(m)).map(|(f, _)| *f);
         let listed = listed.collect();
         losses.extend(loss::of_presence(doc, options.verified_only, &listed));
         Ok((kept, losses))
@@ -148,25 +142,12 @@ impl Format for Coco {
         let file = build(job.doc, job.options);
         let name = format!("annotations/instances_{}.json", job.options.split_name());
         let path = job.dir.join(name);
-        let mut text = serde_json::to_vec(&file)
-            .map_err(|e| FormatError::damaged(&path, format!("cannot be written ({e})")))?;
-        text.push(b'\n');
-        write_file(&path, &text)?;
-        let frames: Vec<(String, FrameIndex)> = file
-            .images
-            .into_iter()
-            .map(|i| (i.file_name, FrameIndex(i.frame_index.unwrap_or(0))))
-            .collect();
-        let total = frames.len() as u64;
-        let originals = Originals::of(job.doc, job.options);
-        for (done, (name, frame)) in frames.into_iter().enumerate() {
-            job.step(done as u64, total)?;
-            let Some(image) = originals.image(job, frame)? else {
-                break;
-            };
-            write_file(&job.dir.join("images").join(name), &image)?;
-        }
-        Ok(())
+        write_json(&path, serde_json::to_vec(&file))?;
+        let images = job.dir.join("images");
+        let frame = |i: &Image| FrameIndex(i.frame_index.unwrap_or(0));
+        let each = file.images.iter();
+        let each = each.map(|i| (frame(i), images.join(&i.file_name)));
+        originals::write_all(job, each.collect())
     }
 
     fn sequences(&self, path: &Path) -> Result<Vec<String>, FormatError> {

@@ -145,7 +145,7 @@ pub(super) fn plain_kept(doc: &Document, options: &ExportOptions) -> Result<Kept
             mask.rle
                 .check()
                 .map_err(|source| FormatError::Document { frame, source })?;
-            if (mask.anchor || !options.verified_only) && !mask.rle.is_empty() {
+            if options.wants(mask) && !mask.rle.is_empty() {
                 kept.insert((object.id, frame), mask.rle.clone());
             }
         }

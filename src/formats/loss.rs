@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::project::{Document, FrameIndex, FrameMask, Object, ObjectId, counted, were};
+use crate::project::{Document, FrameIndex, FrameMask, Object, ObjectId, counted, have, were};
 
 /// Something of the document that the written dataset does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +109,10 @@ impl fmt::Display for Loss {
                 counted(*objects, "object")
             ),
             Self::WithoutPhrase(ids) => {
-                let has = if ids.len() == 1 { "has" } else { "have" };
+                let have = have(ids.len());
                 write!(
                     f,
-                    "{} {has} no phrase: the masks are there, but no expression leads to them",
+                    "{} {have} no phrase: the masks are there, but no expression leads to them",
                     named(ids)
                 )
             }

@@ -29,11 +29,11 @@ use super::{
     davis::frame_name,
     file_name, file_stem, files_with, folders_in, images_in, loss,
     originals::Originals,
-    plain_name, write_file,
+    plain_name, write_file, write_json,
 };
 use crate::project::{
     Document, DriftSignal, FrameIndex, FrameMask, Object, ObjectId, Provenance, Rle, Size,
-    Thresholds, VideoInfo, counted, were,
+    Thresholds, VideoInfo, counted, have, were,
 };
 
 pub(super) use bare::looks_like_mattes;
@@ -124,10 +124,6 @@ impl Said {
     }
 }
 
-fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
-    mask.anchor || !options.verified_only
-}
-
 /// The folder of the object at `place` of the list: its number tells apart what is called the same.
 fn folder_of(place: usize, object: &Object) -> String {
     let plain = plain_name(&object.name, "");
@@ -140,7 +136,7 @@ fn folder_of(place: usize, object: &Object) -> String {
 
 fn build(doc: &Document, options: &ExportOptions) -> File {
     let objects = doc.objects.iter().enumerate().map(|(place, object)| {
-        let masks = object.frames.iter().filter(|(_, m)| wanted(m, options));
+        let masks = object.frames.iter().filter(|(_, m)| options.wants(m));
         Entry {
             folder: folder_of(place, object),
             id: object.id.0,
@@ -289,7 +285,7 @@ impl Format for Mattes {
         let mut losses = loss::common(doc, options.verified_only);
         // Our list tells them apart; whoever takes the pictures alone takes black for an absence.
         let frames = (0..doc.video.frames).map(FrameIndex).collect();
-        let tells = |m: &FrameMask| wanted(m, options);
+        let tells = |m: &FrameMask| options.wants(m);
         losses.extend(loss::not_looked_at(doc.objects.iter(), &frames, tells));
         Ok((kept, losses))
     }
@@ -301,10 +297,7 @@ impl Format for Mattes {
         let images = job.dir.join(IMAGES).join(&name);
         let file = build(doc, options);
         let about = clip.join(ABOUT);
-        let mut text = serde_json::to_vec_pretty(&file)
-            .map_err(|e| FormatError::damaged(&about, format!("cannot be written ({e})")))?;
-        text.push(b'\n');
-        write_file(&about, &text)?;
+        write_json(&about, serde_json::to_vec_pretty(&file))?;
         let black = encode(&Rle::empty(doc.video.size))
             .map_err(|reason| FormatError::damaged(&clip, reason))?;
         let originals = Originals::of(job.doc, job.options);
@@ -315,7 +308,7 @@ impl Format for Mattes {
             for (object, entry) in doc.objects.iter().zip(&file.objects) {
                 let path = clip.join(&entry.folder).join(format!("{stem}.png"));
                 let mask = object.frames.get(&index);
-                let mask = mask.filter(|m| wanted(m, options) && !m.rle.is_empty());
+                let mask = mask.filter(|m| options.wants(m) && !m.rle.is_empty());
                 let drawn = mask
                     .map(|m| encode(&m.rle))
                     .transpose()
@@ -460,8 +453,4 @@ fn read_ours(clip: &Clip, watch: &mut Watcher<'_>) -> Result<Imported, FormatErr
         document: doc,
         warnings,
     })
-}
-
-fn have(n: usize) -> &'static str {
-    if n == 1 { "has" } else { "have" }
 }

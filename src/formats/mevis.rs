@@ -17,9 +17,7 @@ use super::{
     ExportJob, ExportOptions, Format, FormatError, Imported, Kept, Loss, MAX_SIDE, PUT_VIDEO,
     Watcher,
     coco_json::{Counts, Segmentation, Unverified, mask_of, plain_kept, unverified},
-    folders_in, loss,
-    originals::Originals,
-    write_file,
+    folders_in, loss, originals, write_json,
 };
 use crate::project::{
     Document, FrameIndex, FrameMask, Object, ObjectId, Size, Thresholds, VideoInfo, counted, were,
@@ -72,7 +70,7 @@ struct Expression {
 type Track = Vec<Option<Segmentation>>;
 
 fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
-    (mask.anchor || !options.verified_only) && !mask.rle.is_empty()
+    options.wants(mask) && !mask.rle.is_empty()
 }
 
 /// Objects by phrase, in the order in which the phrases first appear.
@@ -145,13 +143,6 @@ fn frame_name(frame: u32) -> String {
     format!("{frame:05}")
 }
 
-fn to_json(path: &Path, value: &impl Serialize) -> Result<(), FormatError> {
-    let mut text = serde_json::to_vec(value)
-        .map_err(|e| FormatError::damaged(path, format!("cannot be written ({e})")))?;
-    text.push(b'\n');
-    write_file(path, &text)
-}
-
 fn from_json<T: DeserializeOwned>(path: &Path) -> Result<T, FormatError> {
     let bytes = std::fs::read(path).map_err(|e| FormatError::io(path, &e))?;
     serde_json::from_slice(&bytes)
@@ -207,18 +198,14 @@ impl Format for Mevis {
         let (doc, options) = (job.doc, job.options);
         let name = options.sequence_name(doc);
         let split = job.dir.join(options.split_name());
-        to_json(&split.join(EXPRESSIONS), &meta(doc, &name, options))?;
-        to_json(&split.join(MASKS), &masks(doc, options))?;
+        let meta = serde_json::to_vec(&meta(doc, &name, options));
+        write_json(&split.join(EXPRESSIONS), meta)?;
+        let masks = serde_json::to_vec(&masks(doc, options));
+        write_json(&split.join(MASKS), masks)?;
         let images = split.join("JPEGImages").join(&name);
-        let originals = Originals::of(doc, options);
-        for frame in 0..doc.video.frames {
-            job.step(u64::from(frame), u64::from(doc.video.frames))?;
-            let Some(image) = originals.image(job, FrameIndex(frame))? else {
-                break;
-            };
-            write_file(&images.join(frame_name(frame) + ".jpg"), &image)?;
-        }
-        Ok(())
+        let frames = 0..doc.video.frames;
+        let each = frames.map(|f| (FrameIndex(f), images.join(frame_name(f) + ".jpg")));
+        originals::write_all(job, each.collect())
     }
 
     fn sequences(&self, path: &Path) -> Result<Vec<String>, FormatError> {

@@ -25,7 +25,7 @@ pub mod youtube_vis;
 
 use std::path::{Path, PathBuf};
 
-use crate::project::{CLIP_ENDINGS, Document, FrameIndex, Size, frames_of, images_of};
+use crate::project::{CLIP_ENDINGS, Document, FrameIndex, FrameMask, Size, frames_of, images_of};
 
 pub use coco::Coco;
 pub use davis::Davis;
@@ -98,6 +98,11 @@ impl ExportOptions {
             wanted.unwrap_or_else(|| clip_name(&doc.video.path)),
             "video",
         )
+    }
+
+    /// Whether a mask is to be exported.
+    fn wants(&self, mask: &FrameMask) -> bool {
+        mask.anchor || !self.verified_only
     }
 
     fn split_name(&self) -> String {
@@ -341,6 +346,14 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FormatError> {
         std::fs::create_dir_all(dir).map_err(|e| FormatError::io(dir, &e))?;
     }
     std::fs::write(path, bytes).map_err(|e| FormatError::io(path, &e))
+}
+
+/// Writes a file of JSON, as serialised by its format: a line end closes it.
+fn write_json(path: &Path, text: serde_json::Result<Vec<u8>>) -> Result<(), FormatError> {
+    let mut text =
+        text.map_err(|e| FormatError::damaged(path, format!("cannot be written ({e})")))?;
+    text.push(b'\n');
+    write_file(path, &text)
 }
 
 /// A frame as JPEG bytes of the quality that video datasets ship with.

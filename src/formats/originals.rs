@@ -5,7 +5,7 @@ use std::{fs, io::Cursor, path::PathBuf};
 
 use image::{ImageDecoder as _, ImageReader, metadata::Orientation};
 
-use super::{ExportJob, ExportOptions, FormatError, images_in, jpeg};
+use super::{ExportJob, ExportOptions, FormatError, images_in, jpeg, write_file};
 use crate::project::{Document, FrameIndex, Size};
 
 /// The video's own files, one a frame; none if it is a file of many frames.
@@ -56,4 +56,24 @@ impl Originals {
         drop(decoder);
         (upright && same).then_some(bytes)
     }
+}
+
+/// Writes the images of these frames to their places, if images travel along.
+///
+/// # Errors
+/// [`FormatError`] if a frame cannot be read, a file cannot be written, or the watcher says stop.
+pub(super) fn write_all(
+    job: &mut ExportJob<'_>,
+    images: Vec<(FrameIndex, PathBuf)>,
+) -> Result<(), FormatError> {
+    let total = images.len() as u64;
+    let originals = Originals::of(job.doc, job.options);
+    for (done, (frame, path)) in images.into_iter().enumerate() {
+        job.step(done as u64, total)?;
+        let Some(image) = originals.image(job, frame)? else {
+            break;
+        };
+        write_file(&path, &image)?;
+    }
+    Ok(())
 }

@@ -19,9 +19,7 @@ use super::{
         Category, Counts, Info, Segmentation, Unverified, categories, mask_of, plain_kept,
         unverified,
     },
-    files_with, folders_in, loss,
-    originals::Originals,
-    write_file,
+    files_with, folders_in, loss, originals, write_json,
 };
 use crate::project::{
     Document, FrameIndex, FrameMask, ObjectId, Size, Thresholds, VideoInfo, counted, were,
@@ -83,7 +81,7 @@ struct Annotation {
 }
 
 fn wanted(mask: &FrameMask, options: &ExportOptions) -> bool {
-    (mask.anchor || !options.verified_only) && !mask.rle.is_empty()
+    options.wants(mask) && !mask.rle.is_empty()
 }
 
 fn build(doc: &Document, options: &ExportOptions) -> File {
@@ -205,21 +203,11 @@ impl Format for YoutubeVis {
         let file = build(job.doc, job.options);
         let split = job.dir.join(job.options.split_name());
         let path = split.join(INSTANCES);
-        let mut text = serde_json::to_vec(&file)
-            .map_err(|e| FormatError::damaged(&path, format!("cannot be written ({e})")))?;
-        text.push(b'\n');
-        write_file(&path, &text)?;
+        write_json(&path, serde_json::to_vec(&file))?;
+        let images = split.join("JPEGImages");
         let names = file.videos.into_iter().flat_map(|v| v.file_names);
-        let total = u64::from(job.doc.video.frames);
-        let originals = Originals::of(job.doc, job.options);
-        for (frame, name) in (0..).zip(names) {
-            job.step(u64::from(frame), total)?;
-            let Some(image) = originals.image(job, FrameIndex(frame))? else {
-                break;
-            };
-            write_file(&split.join("JPEGImages").join(name), &image)?;
-        }
-        Ok(())
+        let paths = names.map(|name| images.join(name));
+        originals::write_all(job, (0..).map(FrameIndex).zip(paths).collect())
     }
 
     fn sequences(&self, path: &Path) -> Result<Vec<String>, FormatError> {

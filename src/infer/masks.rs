@@ -616,6 +616,24 @@ mod tests {
         assert!(shown(&engine(true)) > Some(200));
     }
 
+    #[test]
+    fn a_prompt_that_the_model_makes_nothing_of_is_no_word_that_the_object_is_gone() {
+        let size = Size::new(64, 48);
+        let low_res = |logit: f32| LowRes {
+            logits: vec![logit; 4],
+            rows: 2,
+            columns: 2,
+            score: 0.9,
+            iou: 0.9,
+        };
+        let nothing = low_res(-9.0).to_anchor(size);
+        assert!(nothing.rle.is_empty() && !nothing.says_absent());
+        assert!(nothing.is_given(), "it is carried from all the same");
+        let by_hand = prompted(FrameMask::by_hand(Rle::empty(size)));
+        assert!(!by_hand.says_absent());
+        assert!(low_res(9.0).to_anchor(size).anchor);
+    }
+
     /// Its own turn makes the same input: made here, it would be made twice.
     #[test]
     fn a_frame_that_is_alone_is_not_prepared_ahead() {

@@ -19,7 +19,7 @@ mod select;
 mod tests;
 
 pub use bitmap::{BrushMode, Components, Connectivity};
-pub use counted::{counted, were};
+pub use counted::{counted, have, were};
 pub use document::{
     Choosing, Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
     Provenance, Thresholds, VideoInfo,

@@ -44,9 +44,8 @@ pub fn open(path: &Path) -> Result<Box<dyn FrameSource>, VideoError> {
     if !path.is_file() {
         return Err(VideoError::open(path, "it is neither a file nor a folder"));
     }
-    // FFmpeg plays the others.
-    let is_still = !cfg!(feature = "ffmpeg") || !folder::is_animation(path);
-    if folder::is_image(path) && is_still {
+    // FFmpeg plays animations.
+    if folder::is_image(path) && (!cfg!(feature = "ffmpeg") || !folder::is_animation(path)) {
         return Ok(Box::new(FolderSource::open_image(path)?));
     }
     open_video(path)

@@ -47,6 +47,12 @@ fn wait_for_words(app: &mut App, words: &str) {
     }
 }
 
+/// How many messages in view hold these words.
+fn times_said(app: &App, words: &str) -> usize {
+    let said = app.state.toasts.iter();
+    said.filter(|t| t.text.contains(words)).count()
+}
+
 #[test]
 fn a_project_that_may_only_be_read_is_left_unasked_until_it_is_edited() {
     let dir = tempfile::tempdir().unwrap();
@@ -321,8 +327,7 @@ fn a_propagation_that_waited_is_not_lost_without_a_word_when_another_clip_opens(
         app.poll_opening();
         assert_eq!(app.state.clip.is_none(), saves, "it waits for the disk");
         assert!(app.state.queued.is_empty());
-        let said = app.state.toasts.iter();
-        assert_eq!(said.filter(|t| t.text.contains("was dropped")).count(), 1);
+        assert_eq!(times_said(&app, "was dropped"), 1);
     }
 }
 
@@ -473,8 +478,7 @@ fn the_window_is_not_said_to_close_where_it_asks_first() {
     app.state.exporting = Some(form);
     assert!(calls_off_closing(&mut app, &egui::Context::default()));
     assert_eq!(app.state.dialog, Some(Dialog::Unsaved(Leaving::Quit)));
-    let said = app.state.toasts.iter();
-    assert_eq!(said.filter(|t| t.text.contains("closes once")).count(), 0);
+    assert_eq!(times_said(&app, "closes once"), 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
         theme::{self, space},
         widgets::primary_button,
     },
-    buttons_ui, dialog_title, dialog_ui,
+    buttons_ui, dialog_title, dialog_ui, is_entered,
 };
 use crate::formats::FORMATS;
 
@@ -52,10 +52,7 @@ pub(crate) fn export_ui(ui: &mut Ui, state: &State, form: &ExportForm, out: &mut
             let ready = form.place().is_some();
             let export = primary_button(ui, "Export", ready);
             let cancel = ui.button("Cancel");
-            // Enter exports from everywhere but a button that has the keyboard.
-            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
-            let typing = ui.ctx().text_edit_focused() || ui.memory(|m| m.focused().is_none());
-            if export.clicked() || (ready && pressed && typing) {
+            if export.clicked() || (ready && is_entered(ui)) {
                 out.send(Command::RunExport);
             }
             if cancel.clicked() {

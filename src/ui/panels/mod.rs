@@ -166,6 +166,17 @@ pub(super) fn buttons_ui(ui: &mut Ui, content: impl FnOnce(&mut Ui)) {
     ui.allocate_ui_with_layout(size, layout, content);
 }
 
+/// Enter takes the first choice of a dialog without a text field, unless a button has the keyboard.
+fn is_confirmed(ui: &Ui) -> bool {
+    ui.input(|i| i.key_pressed(egui::Key::Enter)) && ui.memory(|m| m.focused().is_none())
+}
+
+/// [`is_confirmed`], and from a text field as well.
+fn is_entered(ui: &Ui) -> bool {
+    let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
+    pressed && (ui.ctx().text_edit_focused() || ui.memory(|m| m.focused().is_none()))
+}
+
 /// A dialog's title line.
 pub(super) fn dialog_title(ui: &mut Ui, title: &str) {
     ui.label(RichText::new(title).font(theme::semibold(16.0)));
@@ -216,9 +227,7 @@ fn unsaved_ui(ui: &mut Ui, state: &State, how: &Leaving, out: &mut Out) {
         ui.add_space(space::M);
         buttons_ui(ui, |ui| {
             let save = primary_button(ui, "Save elsewhere…", true);
-            // Enter does so from everywhere but a button that has the keyboard.
-            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
-            if save.clicked() || (pressed && ui.memory(|m| m.focused().is_none())) {
+            if save.clicked() || is_confirmed(ui) {
                 out.act(Action::SaveElsewhere);
             }
             if session.is_some_and(Session::can_retry) && ui.button("Try again").clicked() {
@@ -260,9 +269,7 @@ fn delete_ui(ui: &mut Ui, state: &State, id: ObjectId, out: &mut Out) {
                 .fill(p.bad)
                 .stroke(egui::Stroke::NONE);
             let clicked = ui.add(delete).clicked();
-            // Enter does so from everywhere but a button that has the keyboard.
-            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
-            if clicked || (pressed && ui.memory(|m| m.focused().is_none())) {
+            if clicked || is_confirmed(ui) {
                 out.send(Command::DeleteObject(id));
             }
             if ui.button("Keep it").clicked() {

@@ -31,8 +31,6 @@ const BETWEEN: f32 = 2.0;
 /// model said stand below.
 const FEWEST_ROWS: f32 = 3.0;
 const SHARE: f32 = 0.2;
-/// Points that the floating scroll bar takes.
-const BAR: f32 = 10.0;
 /// What the pointer does to a row.
 const HOW: &str = "Double-click to rename, right-click for more, drag to move. Where masks overlap, a DAVIS export gives the pixels to the later object of the list.";
 /// What is done with the object of a row, beside what its buttons do.
@@ -71,7 +69,7 @@ pub(crate) fn objects_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             .min_scrolled_height(most)
             .auto_shrink([false, true])
             .show(ui, |ui| {
-                ui.set_max_width(ui.available_width() - BAR);
+                ui.set_max_width(ui.available_width() - f32::from(super::BAR));
                 rows_ui(ui, state, objects, out);
             });
     }

@@ -13,7 +13,7 @@ use super::{
         theme::{self, space},
         widgets::primary_button,
     },
-    buttons_ui, dialog_room, dialog_title, dialog_ui, list_height,
+    buttons_ui, dialog_room, dialog_title, dialog_ui, is_confirmed, is_entered, list_height,
 };
 use crate::formats::file_name;
 
@@ -86,10 +86,7 @@ pub(crate) fn path_ui(ui: &mut Ui, form: &PathForm, out: &mut Out) {
         ui.add_space(space::M);
         buttons_ui(ui, |ui| {
             let clicked = primary_button(ui, go_on, ready).clicked();
-            // Enter does so from everywhere but a button that has the keyboard.
-            let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
-            let typing = ui.ctx().text_edit_focused() || ui.memory(|m| m.focused().is_none());
-            if clicked || (ready && pressed && typing) {
+            if clicked || (ready && is_entered(ui)) {
                 out.send(Command::UsePath);
             }
             if ui.button("Cancel").clicked() {
@@ -166,11 +163,6 @@ pub(crate) fn other_project_ui(
     });
 }
 
-/// Enter takes the first choice from everywhere but a button that has the keyboard.
-fn is_confirmed(ui: &Ui) -> bool {
-    ui.input(|i| i.key_pressed(egui::Key::Enter)) && ui.memory(|m| m.focused().is_none())
-}
-
 /// Which sequence of a dataset is to be opened: there may be thousands.
 pub(crate) fn sequences_ui(
     ui: &mut Ui,
@@ -217,10 +209,8 @@ pub(crate) fn sequences_ui(
             ui.label(RichText::new(text).color(p.text_weak));
         }
         let mut chosen = None;
-        // Enter takes the one that is left, from everywhere but a button that has the keyboard.
-        let pressed = ui.input(|i| i.key_pressed(egui::Key::Enter));
-        let typing = ui.ctx().text_edit_focused() || ui.memory(|m| m.focused().is_none());
-        if let ([only], true) = (found.as_slice(), pressed && typing) {
+        // Enter takes the one that is left.
+        if let ([only], true) = (found.as_slice(), is_entered(ui)) {
             chosen = Some(*only);
         }
         let size = vec2(

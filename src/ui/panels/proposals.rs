@@ -411,20 +411,25 @@ mod tests {
         ui::{session::Session, settings::Settings},
     };
 
+    fn proposal(selected: bool) -> Proposal {
+        Proposal {
+            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
+            objectness: 0.9,
+            filtration: 0.9,
+            confidence: 0.9,
+            selected,
+            drawn: false,
+            incredible: false,
+        }
+    }
+
     #[test]
     fn a_box_that_makes_no_mask_is_not_said_to_be_taken_out_by_a_person() {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
         let doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
-        let proposal = Proposal {
-            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
-            objectness: 0.9,
-            filtration: 0.9,
-            confidence: 0.9,
-            selected: false,
-            drawn: false,
-            incredible: true,
-        };
+        let mut proposal = proposal(false);
+        proposal.incredible = true;
         let said = why(0, &proposal, Some(WhyNot::Incredible), &state);
         assert!(said.starts_with("Not kept: SAM2 does not fill its box"));
         assert!(why(0, &proposal, None, &state).contains("you took it out"));
@@ -436,15 +441,7 @@ mod tests {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
         let doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
-        let proposal = Proposal {
-            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
-            objectness: 0.9,
-            filtration: 0.9,
-            confidence: 0.9,
-            selected: false,
-            drawn: false,
-            incredible: false,
-        };
+        let proposal = proposal(false);
         let said = |reason| why(0, &proposal, Some(reason), &state);
         let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
         assert_eq!(
@@ -462,15 +459,6 @@ mod tests {
     fn what_a_person_chose_is_said_to_be_chosen_and_nothing_else_is() {
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
         let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
-        let proposal = |selected| Proposal {
-            box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
-            objectness: 0.9,
-            filtration: 0.9,
-            confidence: 0.9,
-            selected,
-            drawn: false,
-            incredible: false,
-        };
         let proposals = vec![proposal(true), proposal(false), proposal(false)];
         doc.emissions.push(Emission {
             frame: FrameIndex(0),

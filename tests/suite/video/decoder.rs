@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -11,14 +11,10 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sparrow::{
     project::{FrameIndex, Size, VideoInfo},
-    video::{Decoder, Frame, FrameSource, Pixels, SyntheticSource, VideoError, Wake},
+    video::{Decoder, Frame, FrameSource, Pixels, SyntheticSource, VideoError},
 };
 
-const SIZE: Size = Size {
-    width: 96,
-    height: 64,
-};
-const FRAME_BYTES: usize = 96 * 64 * 3;
+use super::rig::{FRAME_BYTES, Grouped, SIZE, until, waker};
 
 /// A source whose every decoding waits for permission, and that tells what it was asked.
 struct Gated {
@@ -66,16 +62,6 @@ struct Rig {
     dropped: Arc<AtomicBool>,
 }
 
-fn waker() -> (Wake, Receiver<()>) {
-    let (tell, woken) = bounded(1);
-    (
-        Box::new(move || {
-            tell.try_send(()).ok();
-        }),
-        woken,
-    )
-}
-
 fn rig(budget_frames: usize) -> Rig {
     rig_that_panics_at(budget_frames, None)
 }
@@ -104,17 +90,6 @@ fn rig_that_panics_at(budget_frames: usize, panics_at: Option<u32>) -> Rig {
         woken,
         dropped,
     }
-}
-
-/// Waits until `done`, with a limit that only a hang can reach.
-fn until(woken: &Receiver<()>, done: impl Fn() -> bool) {
-    for _ in 0..3000 {
-        if done() {
-            return;
-        }
-        woken.recv_timeout(Duration::from_millis(20)).ok();
-    }
-    panic!("waited in vain");
 }
 
 impl Rig {
@@ -295,60 +270,11 @@ fn dropping_the_handle_stops_the_thread() {
     until(&woken, || dropped.load(Ordering::SeqCst));
 }
 
-/// Counts how often the source is asked to start over: a decoder with one key frame.
-struct OneKey {
-    inner: SyntheticSource,
-    at: u32,
-    decoded: Arc<AtomicU32>,
-}
-
-impl FrameSource for OneKey {
-    fn info(&self) -> &VideoInfo {
-        self.inner.info()
-    }
-
-    fn pts_secs(&self, index: FrameIndex) -> Option<f64> {
-        self.inner.pts_secs(index)
-    }
-
-    fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError> {
-        self.inner.frame(index)
-    }
-
-    fn walk_to(
-        &mut self,
-        index: FrameIndex,
-        on_the_way: &mut dyn sparrow::video::OnTheWay,
-    ) -> Result<Option<Frame>, VideoError> {
-        if index.0 < self.at {
-            self.at = 0;
-        }
-        loop {
-            if on_the_way.give_up() {
-                return Ok(None);
-            }
-            let i = FrameIndex(self.at);
-            self.at += 1;
-            self.decoded.fetch_add(1, Ordering::SeqCst);
-            if i == index {
-                return self.frame(i).map(Some);
-            }
-            if on_the_way.wants(i) {
-                on_the_way.keep(self.inner.frame(i)?);
-            }
-        }
-    }
-}
-
 #[test]
 fn stepping_back_decodes_the_group_once_per_chunk() {
     let (wake, woken) = waker();
-    let decoded = Arc::new(AtomicU32::new(0));
-    let source = OneKey {
-        inner: SyntheticSource::new(SIZE, 100, 25.0),
-        at: 0,
-        decoded: Arc::clone(&decoded),
-    };
+    let (mut source, decoded) = Grouped::new(100, 100);
+    source.tells_table = false;
     let decoder = Decoder::spawn(move || Ok(Box::new(source) as _), 80 * FRAME_BYTES, wake);
     for i in (0..100).rev() {
         decoder.request(FrameIndex(i));

@@ -15,4 +15,5 @@ mod exact;
 mod folder;
 #[cfg(feature = "ffmpeg")]
 mod odd;
+mod rig;
 mod scrub;

@@ -2,128 +2,17 @@
 //! of it in numbers of decoded frames, which are the same on every machine.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use sparrow::{
-    project::{FrameIndex, Size, VideoInfo},
-    video::{
-        Damage, Decoder, Frame, FrameEntry, FrameSource, FrameTable, OnTheWay, SyntheticSource,
-        VideoError, Wake,
-    },
+    project::{FrameIndex, VideoInfo},
+    video::{Damage, Decoder, Frame, FrameSource, SyntheticSource, VideoError},
 };
 
-const SIZE: Size = Size {
-    width: 96,
-    height: 64,
-};
-const FRAME_BYTES: usize = 96 * 64 * 3;
-
-fn waker() -> (Wake, Receiver<()>) {
-    let (tell, woken) = bounded(1);
-    let wake = Box::new(move || {
-        tell.try_send(()).ok();
-    });
-    (wake, woken)
-}
-
-/// Waits until `done`, with a limit that only a hang can reach.
-fn until(woken: &Receiver<()>, done: impl Fn() -> bool) {
-    for _ in 0..3000 {
-        if done() {
-            return;
-        }
-        woken.recv_timeout(Duration::from_millis(20)).ok();
-    }
-    panic!("waited in vain");
-}
-
-/// A table with a key frame every `group` frames.
-fn table(frames: u32, group: u32) -> FrameTable {
-    let entry = |i: u32| FrameEntry {
-        pts: i64::from(i),
-        order: i,
-        pos: -1,
-        key: i.is_multiple_of(group),
-    };
-    FrameTable::new((1, 25), false, (0..frames).map(entry).collect())
-}
-
-/// Decodes like a video: from a key frame on, one frame after the other. Each frame may have to wait for permission.
-struct Grouped {
-    inner: SyntheticSource,
-    table: FrameTable,
-    at: u32,
-    decoded: Arc<AtomicU32>,
-    gate: Option<(Sender<u32>, Receiver<()>)>,
-}
-
-impl Grouped {
-    fn new(frames: u32, group: u32) -> (Self, Arc<AtomicU32>) {
-        let decoded = Arc::new(AtomicU32::new(0));
-        let source = Self {
-            inner: SyntheticSource::new(SIZE, frames, 25.0),
-            table: table(frames, group),
-            at: 0,
-            decoded: Arc::clone(&decoded),
-            gate: None,
-        };
-        (source, decoded)
-    }
-}
-
-impl FrameSource for Grouped {
-    fn info(&self) -> &VideoInfo {
-        self.inner.info()
-    }
-
-    fn pts_secs(&self, index: FrameIndex) -> Option<f64> {
-        self.inner.pts_secs(index)
-    }
-
-    fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError> {
-        self.inner.frame(index)
-    }
-
-    fn walk_to(
-        &mut self,
-        index: FrameIndex,
-        on_the_way: &mut dyn OnTheWay,
-    ) -> Result<Option<Frame>, VideoError> {
-        let start = self.table.start_for(index.0).unwrap_or(0);
-        if index.0 < self.at || self.at < start {
-            self.at = start;
-        }
-        loop {
-            if on_the_way.give_up() {
-                return Ok(None);
-            }
-            let i = FrameIndex(self.at);
-            if let Some((asked, permits)) = &self.gate {
-                // Nobody may be there to hear it any more.
-                asked.send(i.0).ok();
-                permits.recv().ok();
-            }
-            self.at += 1;
-            self.decoded.fetch_add(1, Ordering::SeqCst);
-            if i == index {
-                return self.frame(i).map(Some);
-            }
-            if on_the_way.wants(i) {
-                on_the_way.keep(self.inner.frame(i)?);
-            }
-        }
-    }
-
-    fn table(&self) -> Option<&FrameTable> {
-        Some(&self.table)
-    }
-}
+use super::rig::{FRAME_BYTES, Grouped, SIZE, table, until, waker};
 
 /// Frames decoded while stepping back from the last frame to the first.
 fn decoded_backwards(frames: u32, group: u32, room: usize) -> u32 {
@@ -199,9 +88,16 @@ impl Rig {
         for i in from..=last {
             assert_eq!(self.next_asked(), i);
             if i < last {
-                self.permits.send(()).unwrap();
+                self.permit();
             }
         }
+    }
+
+    /// The same, and on until `last` is shown.
+    fn arrives(&self, from: u32, last: u32) {
+        self.goes_on(from, last);
+        self.permit();
+        self.shows(last);
     }
 
     fn permit(&self) {
@@ -223,9 +119,7 @@ fn a_newer_wish_breaks_off_a_long_decoding() {
     // Far back: frame 250 would take 200 more.
     rig.decoder.request(FrameIndex(10));
     rig.permit();
-    rig.goes_on(0, 10);
-    rig.permit();
-    rig.shows(10);
+    rig.arrives(0, 10);
 }
 
 #[test]
@@ -239,9 +133,7 @@ fn a_newer_wish_on_the_same_way_goes_on_from_there() {
     rig.decoder.request(FrameIndex(150));
     rig.permit();
     // Nothing is decoded twice.
-    rig.goes_on(61, 150);
-    rig.permit();
-    rig.shows(150);
+    rig.arrives(61, 150);
 }
 
 /// Someone who drags to and fro sees frames on the way, also where every wish is overtaken by the next.
@@ -249,9 +141,7 @@ fn a_newer_wish_on_the_same_way_goes_on_from_there() {
 fn scrubbing_without_pause_shows_frames_on_the_way() {
     let rig = rig(40);
     rig.decoder.request(FrameIndex(290));
-    rig.goes_on(0, 290);
-    rig.permit();
-    rig.shows(290);
+    rig.arrives(0, 290);
     // A leap back, then another before it is done, and again.
     rig.decoder.request(FrameIndex(100));
     while rig.next_asked() != 30 {
@@ -270,9 +160,7 @@ fn scrubbing_without_pause_shows_frames_on_the_way() {
     assert_eq!(rig.next_asked(), 0);
     assert_eq!(rig.decoder.newest().unwrap().index, FrameIndex(60));
     rig.permit();
-    rig.goes_on(1, 20);
-    rig.permit();
-    rig.shows(20);
+    rig.arrives(1, 20);
 }
 
 /// Two leaps to and fro: what would lead away from the newest wish is not decoded to its end for the sake of showing it.
@@ -280,9 +168,7 @@ fn scrubbing_without_pause_shows_frames_on_the_way() {
 fn a_wish_that_leads_away_is_dropped_at_once() {
     let rig = rig(0);
     rig.decoder.request(FrameIndex(20));
-    rig.goes_on(0, 20);
-    rig.permit();
-    rig.shows(20);
+    rig.arrives(0, 20);
     rig.decoder.request(FrameIndex(250));
     rig.goes_on(21, 100);
     rig.decoder.request(FrameIndex(260));
@@ -291,9 +177,7 @@ fn a_wish_that_leads_away_is_dropped_at_once() {
     // The wish before was broken off, too; but frame 20 in view is nearer to 10 than 260 will be.
     rig.decoder.request(FrameIndex(10));
     rig.permit();
-    rig.goes_on(0, 10);
-    rig.permit();
-    rig.shows(10);
+    rig.arrives(0, 10);
 }
 
 /// While the group is decoded ahead of time a frame is wanted that is not there yet: it comes first.
@@ -301,9 +185,7 @@ fn a_wish_that_leads_away_is_dropped_at_once() {
 fn a_wish_overtakes_what_is_decoded_ahead_of_time() {
     let rig = rig(40);
     rig.decoder.request(FrameIndex(200));
-    rig.goes_on(0, 200);
-    rig.permit();
-    rig.shows(200);
+    rig.arrives(0, 200);
     // Going back, with few left to show: the frames before are decoded in one go, from the key frame on.
     let cached = rig.decoder.cached();
     let kept = cached.iter().find(|r| r.contains(&200)).unwrap();
@@ -313,9 +195,7 @@ fn a_wish_overtakes_what_is_decoded_ahead_of_time() {
     }
     rig.decoder.request(FrameIndex(110));
     rig.permit();
-    rig.goes_on(101, 110);
-    rig.permit();
-    rig.shows(110);
+    rig.arrives(101, 110);
 }
 
 /// A source of which frame 23 is lost and frame 30 damaged.
@@ -350,14 +230,19 @@ impl FrameSource for Wounded {
     }
 }
 
-#[test]
-fn another_frames_picture_is_never_taken_for_a_lost_one() {
+fn wounded() -> (Decoder, Receiver<()>) {
     let source = Wounded {
         inner: SyntheticSource::new(SIZE, 100, 25.0),
         damage: Damage::new(Arc::new(table(100, 10))),
     };
     let (wake, woken) = waker();
     let decoder = Decoder::spawn(move || Ok(Box::new(source) as _), 40 * FRAME_BYTES, wake);
+    (decoder, woken)
+}
+
+#[test]
+fn another_frames_picture_is_never_taken_for_a_lost_one() {
+    let (decoder, woken) = wounded();
     for direction in [[22, 23, 24], [24, 23, 22], [60, 23, 90]] {
         for i in direction {
             decoder.request(FrameIndex(i));
@@ -385,12 +270,7 @@ fn another_frames_picture_is_never_taken_for_a_lost_one() {
 
 #[test]
 fn what_is_known_of_the_damage_is_passed_on() {
-    let source = Wounded {
-        inner: SyntheticSource::new(SIZE, 100, 25.0),
-        damage: Damage::new(Arc::new(table(100, 10))),
-    };
-    let (wake, woken) = waker();
-    let decoder = Decoder::spawn(move || Ok(Box::new(source) as _), 40 * FRAME_BYTES, wake);
+    let (decoder, woken) = wounded();
     decoder.request(FrameIndex(10));
     until(&woken, || decoder.newest().is_some());
     assert_eq!(decoder.flaw(FrameIndex(30)), None, "not looked at yet");
@@ -409,7 +289,9 @@ fn what_is_known_of_the_damage_is_passed_on() {
 /// The same on a real file: the pictures are right whatever was broken off, and the group is decoded a few times.
 #[cfg(feature = "ffmpeg")]
 mod files {
-    use sparrow::video::FfmpegSource;
+    use std::sync::atomic::AtomicU32;
+
+    use sparrow::video::{FfmpegSource, FrameTable, OnTheWay};
 
     use super::*;
     use crate::video::clips::{Clips, ffmpeg_hashes, hash, testsrc};

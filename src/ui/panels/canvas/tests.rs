@@ -9,14 +9,13 @@ use crate::{
     video::{Frame, Pixels},
 };
 
-#[test]
-fn a_frame_that_cannot_be_decoded_is_not_passed_off_as_the_one_before() {
-    let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
-    state.clip = Some(Clip {
+/// A clip whose picture of this frame is shown.
+fn clip_showing(frame: u32, trouble: Option<&str>) -> Clip {
+    Clip {
         title: String::new(),
         path: "clip.mp4".into(),
         shown: Some(std::sync::Arc::new(Frame {
-            index: FrameIndex(43),
+            index: FrameIndex(frame),
             pts_secs: 0.0,
             coded_size: Size::new(1, 1),
             rotation: 0,
@@ -26,9 +25,18 @@ fn a_frame_that_cannot_be_decoded_is_not_passed_off_as_the_one_before() {
         pts_secs: 0.0,
         thumbnails: std::collections::BTreeMap::new(),
         thumbnails_wanted: Vec::new(),
-        trouble: Some("frame 44 cannot be decoded: no data".to_owned()),
+        trouble: trouble.map(str::to_owned),
         failed: std::collections::BTreeSet::new(),
-    });
+    }
+}
+
+#[test]
+fn a_frame_that_cannot_be_decoded_is_not_passed_off_as_the_one_before() {
+    let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+    state.clip = Some(clip_showing(
+        43,
+        Some("frame 44 cannot be decoded: no data"),
+    ));
     state.frame = 44;
     let said = "Frame 44 cannot be decoded: no data. You see frame 43.";
     assert_eq!(missing(&state).as_deref(), Some(said));
@@ -74,23 +82,7 @@ fn hints_of_keys_that_are_not_bound_are_left_out() {
 #[test]
 fn a_frame_that_is_not_decoded_yet_is_said_to_be_loading() {
     let mut state = with_tool(Tool::Select);
-    state.clip = Some(Clip {
-        title: String::new(),
-        path: "clip.mp4".into(),
-        shown: Some(std::sync::Arc::new(Frame {
-            index: FrameIndex(0),
-            pts_secs: 0.0,
-            coded_size: Size::new(1, 1),
-            rotation: 0,
-            pixels: Pixels::Rgb(vec![0; 3]),
-        })),
-        shown_key: 1,
-        pts_secs: 0.0,
-        thumbnails: std::collections::BTreeMap::new(),
-        thumbnails_wanted: Vec::new(),
-        trouble: None,
-        failed: std::collections::BTreeSet::new(),
-    });
+    state.clip = Some(clip_showing(0, None));
     assert_eq!((shows_another(&state), loading(&state)), (None, None));
     state.frame = 7195;
     assert_eq!(shows_another(&state), Some(0));
