@@ -63,17 +63,18 @@ impl Nets {
                 names.colours.push(truth.colour);
                 names.shapes.push(truth.shape);
                 names.textures.push(truth.texture);
-                names.things.push(true);
             }
-            let says = code.names().is_some();
-            for bounds in others(truths, &offered).into_iter().filter(|_| says) {
+            let free = match code.names() {
+                Some(_) => others(truths, &offered),
+                None => Vec::new(),
+            };
+            for bounds in free {
                 let bounds = bounds.map(|v| v * batch.px as f32);
                 rois.push(Roi { image, bounds });
                 ids.push((image, NOBODY));
                 names.colours.push(UNNAMED);
                 names.shapes.push(UNNAMED);
                 names.textures.push(UNNAMED);
-                names.things.push(false);
             }
         }
         if rois.is_empty() {
@@ -82,11 +83,12 @@ impl Nets {
         let maps = [&features.high_res[0], &features.high_res[1]];
         let (masks, crops) = self.cut_out(features, images, &mut rois, batch.px)?;
         // Drawn tight, what covered nothing may cover something after all.
-        for ((roi, &(image, id)), thing) in rois.iter().zip(&ids).zip(&mut names.things) {
+        let is_thing = |(roi, &(image, id)): (&Roi, &(usize, u8))| {
             let there = roi.bounds.map(|v| v / batch.px as f32);
             let mut truths = batch.truths[image].iter();
-            *thing = id != NOBODY || truths.any(|t| iou(there, corners(t)) >= COVERS);
-        }
+            id != NOBODY || truths.any(|t| iou(there, corners(t)) >= COVERS)
+        };
+        names.things = rois.iter().zip(&ids).map(is_thing).collect();
         let cut = Cuttings {
             masks: masks.as_ref(),
             crops: crops.as_ref(),
