@@ -310,19 +310,31 @@ fn ramp(bar: Rect) -> Mesh {
     mesh
 }
 
-/// What the colours of the heat map mean, in the canvas's corner, while it shows.
+/// What the colours of the heat map mean, in the canvas's corner, while it shows; and, where it is asked for and there is none,
+/// why.
 pub(crate) fn heat_legend(ui: &Ui, state: &State, canvas: Rect) {
-    if !heat_shows(state) {
+    if !state.show_heat || (state.heat.is_none() && state.session.is_none()) {
         return;
     }
     let p = theme::palette(ui);
     let painter = ui.painter_at(canvas);
-    let size = vec2(RAMP.x, WORDS + RAMP.y) + Vec2::splat(2.0 * RIM);
+    let height = if state.heat.is_some() { RAMP.y } else { 0.0 };
+    let size = vec2(RAMP.x, WORDS + height) + Vec2::splat(2.0 * RIM);
     let corner = canvas.right_top() + vec2(-space::M - size.x, space::M);
     let plate = Rect::from_min_size(corner, size);
     let rim = Stroke::new(1.0, p.line);
     painter.rect(plate, 6, p.panel, rim, StrokeKind::Inside);
     let inner = plate.shrink(RIM);
+    if state.heat.is_none() {
+        let text = "no heat map on this frame";
+        let (at, font) = (inner.center_top(), theme::regular(11.5));
+        painter.text(at, Align2::CENTER_TOP, text, font, p.text_weak);
+        let response = ui.interact(plate, ui.scope_id().with("no heat"), Sense::hover());
+        response
+            .widget_info(|| WidgetInfo::labeled(Role::Label, true, "No heat map on this frame"));
+        response.on_hover_text("The map shows where the proposer saw objects, and it has not looked at this frame: ask for something here.");
+        return;
+    }
     for (at, align, text, colour) in [
         (inner.left_top(), Align2::LEFT_TOP, "low", p.text_weak),
         (inner.center_top(), Align2::CENTER_TOP, "objectness", p.text),
@@ -430,6 +442,32 @@ mod tests {
         harness.run_steps(2);
         assert!(harness.query_by_label(legend).is_none());
         assert_eq!(fill_opacity(harness.state()), opacity);
+    }
+
+    /// The key seemed to do nothing where nothing had been asked.
+    #[test]
+    fn a_heat_map_that_is_not_there_says_why() {
+        use egui_kittest::{Harness, kittest::Queryable as _};
+        let doc = crate::ui::fixture::document(crate::project::Size::new(2, 1), 1);
+        let settings = crate::ui::settings::Settings::default();
+        let mut state = State::new(settings, "nano".into(), "cpu".into());
+        state.session = Some(crate::ui::session::Session::read_only(
+            doc,
+            "clip.sparrow".into(),
+        ));
+        let mut harness = Harness::builder()
+            .with_size([600.0, 400.0])
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, state: &mut State| heat_legend(ui, state, ui.max_rect()),
+                state,
+            );
+        let why = "No heat map on this frame";
+        harness.run_steps(2);
+        assert!(harness.query_by_label(why).is_none());
+        harness.state_mut().show_heat = true;
+        harness.run_steps(2);
+        assert!(harness.query_by_label(why).is_some());
     }
 
     #[test]

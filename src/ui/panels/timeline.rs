@@ -23,7 +23,7 @@ use super::{
     },
     emissions_lane::{emissions_ui, with_emissions},
 };
-use crate::project::{FrameIndex, counted};
+use crate::project::{FrameIndex, ObjectId, counted};
 
 const HEADER: f32 = 38.0;
 const RULER: f32 = 22.0;
@@ -401,8 +401,27 @@ fn strip_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
 
 fn lanes_ui(ui: &mut Ui, state: &State, scale: Scale, out: &mut Out) {
     ui.spacing_mut().item_spacing.y = BETWEEN;
+    let top = ui.cursor().top();
     for lane in &state.lanes {
         lane_ui(ui, state, lane, scale, out);
+    }
+    // As in the list of objects: what was selected elsewhere comes into view, and then a person may scroll away.
+    let id = Id::unique("lane brought into view");
+    let at = state
+        .lanes
+        .iter()
+        .position(|l| Some(l.id) == state.selected);
+    let now = (state.selected, at);
+    let before: Option<(Option<ObjectId>, Option<usize>)> = ui.data(|d| d.get_temp(id));
+    if before != Some(now) {
+        ui.data_mut(|d| d.insert_temp(id, now));
+        if let Some(at) = at {
+            let top = top + at as f32 * (LANE + BETWEEN);
+            ui.scroll_to_rect(
+                Rect::from_min_size(pos2(scale.left, top), vec2(1.0, LANE)),
+                None,
+            );
+        }
     }
 }
 
@@ -637,7 +656,6 @@ fn playhead(ui: &Ui, state: &State, scale: Scale, ruler: Rect, bottom: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::ObjectId;
 
     #[test]
     fn ruler_numbers_have_room() {
@@ -658,6 +676,45 @@ mod tests {
             assert!(mark.bottom() < track_of(body).top() && mark.top() > body.top());
         }
         assert!((mark_of(scale, body, (2000, 2999)).width() - 100.0).abs() < 0.1);
+    }
+
+    /// What was selected in the list or on the picture stayed below the timeline's edge.
+    #[test]
+    fn the_lane_of_what_is_selected_comes_into_view() {
+        use crate::{
+            project::Size,
+            ui::{fixture, session::Session, settings::Settings},
+        };
+        use egui_kittest::{Harness, kittest::Queryable as _};
+        let mut doc = fixture::document(Size::new(2, 1), 1);
+        for i in 0..30 {
+            let mut object = doc.new_object("");
+            object.name = format!("horse {i}");
+            doc.objects.push(object);
+        }
+        let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
+        state.lanes = doc.objects.iter().map(Lane::new).collect();
+        let last = doc.objects.last().map(|o| o.id);
+        state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
+        let mut harness = Harness::builder()
+            .with_size([700.0, 240.0])
+            .with_step_dt(1.0 / 60.0)
+            .with_context_setup(theme::install)
+            .build_ui_state(
+                |ui, state: &mut State| timeline_ui(ui, state, &mut Out::default()),
+                state,
+            );
+        let name = "Select horse 29";
+        let inside = |harness: &Harness<'_, State>| {
+            let lane = harness.query_by_label(name).map(|lane| lane.rect());
+            lane.is_some_and(|lane| lane.bottom() < 240.0)
+        };
+        harness.run_steps(2);
+        assert!(!inside(&harness), "there are more than fit");
+        harness.state_mut().selected = last;
+        // Scrolling there takes a moment.
+        harness.run_steps(60);
+        assert!(inside(&harness));
     }
 
     #[test]
