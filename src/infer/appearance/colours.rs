@@ -36,4 +36,15 @@ impl Colours {
             elsewhere: Arc::new(Mixture::fit(&colours(false), sides * config.around())?),
         })
     }
+
+    /// How much of a mask looks like the object rather than like anything else where it was known, 0..=1; 1 of an empty one.
+    pub(super) fn likeness(&self, canvas: &Canvas, mask: &[bool]) -> f32 {
+        let (mut sum, mut cells) = (0.0, 0.0);
+        for colour in canvas.of(|i| mask[i]) {
+            let at = |m: &Mixture| m.log_likelihood(colour);
+            sum += 1.0 / (1.0 + (at(&self.elsewhere) - at(&self.object)).exp());
+            cells += 1.0;
+        }
+        if cells > 0.0 { sum / cells } else { 1.0 }
+    }
 }

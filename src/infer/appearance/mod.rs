@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     boxed::{Asked, Divided, in_box},
     canvas::Canvas,
-    carried::Appearance,
+    carried::{Appearance, Found},
     clicks::Click,
     colours::{Colours, Known},
     mended::mended,

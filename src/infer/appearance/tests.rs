@@ -167,6 +167,14 @@ fn known(canvas: Canvas, place: Place) -> Known {
     (Arc::new(canvas), mask)
 }
 
+fn divided(found: Found) -> LowRes {
+    match found {
+        Found::Divided(mask) => mask,
+        Found::AsPainted => panic!("the mask stands as it was painted"),
+        Found::Nothing => panic!("the object is gone"),
+    }
+}
+
 fn learnt(canvas: Canvas, place: Place) -> Appearance {
     Appearance::learn(&[known(canvas, place)], 0, &CONFIG).unwrap()
 }
@@ -179,8 +187,8 @@ fn what_moves_is_followed_and_what_leaks_is_not_believed() {
         let next = Arc::new(canvas(&[(now, FUR)]));
         // Half of the lawn is painted with it.
         let leak = decoded(&[now, [0, 44, 64, 64]], 0.8);
-        let (after, mask) = dog.carry(&next, &leak, &CONFIG);
-        let mask = mask.unwrap();
+        let (after, found) = dog.carry(&next, &leak, &CONFIG);
+        let mask = divided(found);
         assert!(
             overlap(&mask, &[now]) > 0.95,
             "{step}: {}",
@@ -196,20 +204,53 @@ fn what_was_half_out_of_the_frame_comes_back_whole() {
     let dog = learnt(canvas(&[(out, FUR)]), out);
     let whole: Place = [2, 30, 22, 50];
     let next = Arc::new(canvas(&[(whole, FUR)]));
-    let (_, mask) = dog.carry(&next, &decoded(&[whole], 0.8), &CONFIG);
-    assert!(overlap(&mask.unwrap(), &[whole]) > 0.95);
+    let (_, found) = dog.carry(&next, &decoded(&[whole], 0.8), &CONFIG);
+    assert!(overlap(&divided(found), &[whole]) > 0.95);
 }
 
 #[test]
 fn what_the_decoder_does_not_see_is_not_looked_for_until_it_does() {
     let dog = learnt(canvas(&[(DOG, FUR)]), DOG);
     let same = Arc::new(canvas(&[(DOG, FUR)]));
-    let (hidden, mask) = dog.carry(&same, &decoded(&[], 0.8), &CONFIG);
-    assert!(mask.is_none());
+    let (hidden, found) = dog.carry(&same, &decoded(&[], 0.8), &CONFIG);
+    assert!(matches!(found, Found::AsPainted));
     let far: Place = [44, 10, 60, 26];
     let next = Arc::new(canvas(&[(far, FUR)]));
-    let (_, mask) = hidden.carry(&next, &decoded(&[far], 0.8), &CONFIG);
-    assert!(overlap(&mask.unwrap(), &[far]) > 0.95);
+    let (_, found) = hidden.carry(&next, &decoded(&[far], 0.8), &CONFIG);
+    assert!(overlap(&divided(found), &[far]) > 0.95);
+}
+
+/// The mask of what had left the frame stayed on the ground behind it, as surely as ever.
+#[test]
+fn an_object_that_has_left_is_gone_until_its_colours_come_back() {
+    let dog = learnt(canvas(&[(DOG, FUR)]), DOG);
+    let lawn = Arc::new(canvas(&[]));
+    let mut gone = dog.clone();
+    for frame in 0..3 {
+        let (after, found) = gone.carry(&lawn, &decoded(&[DOG], 0.95), &CONFIG);
+        assert!(matches!(found, Found::Nothing), "frame {frame}");
+        gone = after;
+    }
+    let far: Place = [44, 10, 60, 26];
+    let next = Arc::new(canvas(&[(far, FUR)]));
+    let (_, found) = gone.carry(&next, &decoded(&[far], 0.8), &CONFIG);
+    assert!(overlap(&divided(found), &[far]) > 0.95);
+}
+
+#[test]
+fn what_changes_its_colours_step_by_step_is_not_gone() {
+    let mut dog = learnt(canvas(&[(DOG, FUR)]), DOG);
+    let between = |t: f32| -> [u8; 3] {
+        let mixed = |i: usize| f32::from(FUR[i]) + t * (f32::from(GRASS[i]) - f32::from(FUR[i]));
+        std::array::from_fn(|i| mixed(i) as u8)
+    };
+    for step in 1..=20 {
+        let t = 0.9 * step as f32 / 20.0;
+        let next = Arc::new(canvas(&[(DOG, between(t))]));
+        let (after, found) = dog.carry(&next, &decoded(&[DOG], 0.8), &CONFIG);
+        assert!(!matches!(found, Found::Nothing), "step {step}");
+        dog = after;
+    }
 }
 
 #[test]
@@ -357,8 +398,8 @@ fn what_is_known_of_another_side_is_recognised_when_it_turns() {
     let painted = decoded(&[[20, 30, 30, 50]], 0.8);
     let carried = |known: &[Known]| {
         let dog = Appearance::learn(known, 0, &CONFIG).unwrap();
-        let (_, mask) = dog.carry(&next, &painted, &CONFIG);
-        overlap(&mask.unwrap(), &[DOG])
+        let (_, found) = dog.carry(&next, &painted, &CONFIG);
+        overlap(&divided(found), &[DOG])
     };
     assert!(carried(&frames) > 0.95, "{}", carried(&frames));
     assert!(carried(&frames[..1]) < 0.7, "{}", carried(&frames[..1]));

@@ -9,12 +9,12 @@ use rayon::prelude::*;
 
 use crate::{
     infer::{
-        appearance::Appearance,
+        appearance::{Appearance, Found},
         clip::Clip,
         engine::Engine,
         error::InferResult,
         leash::{Leash, LeashConfig},
-        masks::{LowRes, rows_tensor, sigmoid, values},
+        masks::{CERTAIN, LowRes, rows_tensor, sigmoid, values},
         plan::Run,
         preprocess::{box_to_model, box_to_norm},
     },
@@ -300,24 +300,17 @@ impl Engine {
         // Taken over once the frame is remembered: a step that fails can be taken again.
         let (mut leashes, mut appearances) = (active.leashes.clone(), active.appearances.clone());
         let mut masks = rows(&decoded)?;
-        if !leashes.is_empty() {
-            let mut scores = values(&decoded.object_score)?;
-            let mut taken = false;
-            for ((mask, leash), score) in masks.iter_mut().zip(&mut leashes).zip(&mut scores) {
-                if !leash.hold(mask) {
-                    // All that was painted lies where the object cannot be.
-                    *score = score.min(NOT_THERE);
-                    mask.score = sigmoid(*score);
-                    taken = true;
-                }
-            }
-            let (shape, device) = (decoded.object_score.shape(), decoded.object_score.device());
-            decoded.object_score =
-                Tensor::from_vec(scores, shape, device)?.to_dtype(decoded.object_score.dtype())?;
-            if taken {
-                // Its pointer was made while it still seemed to be there.
-                decoded.pointer =
-                    sam2.present_or_absent(&decoded.pointer, &decoded.object_score)?;
+        let mut scores = values(&decoded.object_score)?;
+        let mut taken = false;
+        let mut take = |mask: &mut LowRes, score: &mut f32| {
+            *score = score.min(NOT_THERE);
+            mask.score = sigmoid(*score);
+            taken = true;
+        };
+        for ((mask, leash), score) in masks.iter_mut().zip(&mut leashes).zip(&mut scores) {
+            if !leash.hold(mask) {
+                // All that was painted lies where the object cannot be.
+                take(mask, score);
             }
         }
         let cells = masks.first().map_or((0, 0), |m| (m.rows, m.columns));
@@ -325,28 +318,40 @@ impl Engine {
             && let Some(canvas) = self.canvas(clip, FrameIndex(frame))?
         {
             // Each object has colours of its own, and dividing by them is most of a frame's work on a CPU.
-            let each = masks.par_iter_mut().zip(&mut appearances);
-            let divided: Vec<bool> = each
+            let each = masks.par_iter().zip(&mut appearances);
+            let found: Vec<Found> = each
                 .map(|(mask, appearance)| {
                     let Some(before) = appearance else {
-                        return false;
+                        return Found::AsPainted;
                     };
-                    let (now, divided) = before.carry(&canvas, mask, &config);
+                    let (now, found) = before.carry(&canvas, mask, &config);
                     *before = now;
-                    let Some(divided) = divided else {
-                        return false;
-                    };
-                    *mask = divided;
-                    true
+                    found
                 })
                 .collect();
-            for (row, mask) in masks.iter().enumerate().filter(|(row, _)| divided[*row]) {
+            for (row, found) in found.into_iter().enumerate() {
+                let mask = &mut masks[row];
+                match found {
+                    Found::AsPainted => continue,
+                    Found::Divided(divided) => *mask = divided,
+                    Found::Nothing => {
+                        mask.logits.fill(-CERTAIN);
+                        take(mask, &mut scores[row]);
+                    }
+                }
                 // The object is where the colours say, not where the decoder has painted.
                 if let Some(leash) = leashes.get_mut(row) {
                     *leash = active.leashes[row];
                     leash.seen(mask);
                 }
             }
+        }
+        if taken {
+            let (shape, device) = (decoded.object_score.shape(), decoded.object_score.device());
+            decoded.object_score =
+                Tensor::from_vec(scores, shape, device)?.to_dtype(decoded.object_score.dtype())?;
+            // Its pointer was made while it still seemed to be there.
+            decoded.pointer = sam2.present_or_absent(&decoded.pointer, &decoded.object_score)?;
         }
         if !(leashes.is_empty() && appearances.is_empty()) {
             // Before it is remembered: what leaked once would be looked for on every frame after.
