@@ -16,6 +16,8 @@ use super::{bytes, fast, meter, passed};
 
 /// Values of unfolded patches at a time: they stay in the second-level cache.
 const UNFOLDED: usize = 1 << 17;
+/// Images whose part of a weight's gradient is summed at once.
+const TOGETHER: usize = 4;
 
 /// Sizes of one dense convolution.
 #[derive(Clone, Copy, Debug)]
@@ -74,32 +76,6 @@ impl Patches {
         (first.min(end), end)
     }
 
-    /// One image `(c, h, w)` to `(c·kh·kw, oh·ow)`.
-    fn unfold(&self, x: &[f32], cols: &mut [f32]) {
-        let (oh, ow) = self.out();
-        let (kh, kw) = self.kernel;
-        cols.par_chunks_mut(oh * ow)
-            .enumerate()
-            .for_each(|(row, cols)| {
-                let (c, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
-                let plane = &x[c * self.height * self.width..(c + 1) * self.height * self.width];
-                let (x0, x1) = self.span(kx, ow, self.width);
-                for (oy, line) in cols.chunks_exact_mut(ow).enumerate() {
-                    let iy = oy * self.stride + ky;
-                    if iy < self.padding || iy - self.padding >= self.height {
-                        line.fill(0.0);
-                        continue;
-                    }
-                    let source = &plane[(iy - self.padding) * self.width..][..self.width];
-                    line[..x0].fill(0.0);
-                    line[x1..].fill(0.0);
-                    for (ox, v) in line.iter_mut().enumerate().take(x1).skip(x0) {
-                        *v = source[ox * self.stride + kx - self.padding];
-                    }
-                }
-            });
-    }
-
     /// Rows `from..` of the output of one image unfolded to `(c·kh·kw, rows·ow)`, as many as fit.
     fn unfold_rows(&self, x: &[f32], from: usize, cols: &mut [f32], rows: usize) {
         let (_, ow) = self.out();
@@ -130,6 +106,20 @@ impl Patches {
         }
     }
 
+    /// Output rows at a time, such that their patches stay in the cache.
+    fn band(&self) -> usize {
+        let (oh, ow) = self.out();
+        (UNFOLDED / (self.rows() * ow).max(1)).clamp(1, oh.max(1))
+    }
+
+    /// Bands of output rows: the first of each, and how many.
+    fn bands(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let ((oh, _), height) = (self.out(), self.band());
+        (0..oh)
+            .step_by(height)
+            .map(move |from| (from, height.min(oh - from)))
+    }
+
     /// All images convolved, a few output rows at a time: their patches never leave the cache. Weight `(o, c·kh·kw)`, bias `(o)`.
     fn convolve(
         &self,
@@ -140,7 +130,7 @@ impl Patches {
         let (oh, ow) = self.out();
         let (n, k) = (oh * ow, self.rows());
         let image = self.channels * self.height * self.width;
-        let height = (UNFOLDED / (k * ow).max(1)).clamp(1, oh.max(1));
+        let height = self.band();
         let bands = oh.div_ceil(height);
         // Each band is a block of its own, `(o, rows·ow)`; they are put in place in one more pass.
         let parts: Vec<Vec<f32>> = (0..b * bands)
@@ -179,29 +169,84 @@ impl Patches {
         y
     }
 
-    /// The transpose of [`Patches::unfold`]: adds `(c·kh·kw, oh·ow)` into one image.
-    fn fold(&self, cols: &[f32], x: &mut [f32]) {
-        let (oh, ow) = self.out();
+    /// The transpose of [`Patches::unfold_rows`]: adds `(c·kh·kw, rows·ow)` into one image.
+    fn fold_rows(&self, cols: &[f32], (from, rows): (usize, usize), x: &mut [f32]) {
+        let (_, ow) = self.out();
         let (kh, kw) = self.kernel;
-        let per_channel = kh * kw * oh * ow;
-        x.par_chunks_mut(self.height * self.width)
-            .zip(cols.par_chunks(per_channel))
-            .for_each(|(plane, cols)| {
-                for (k, cols) in cols.chunks_exact(oh * ow).enumerate() {
-                    let (ky, kx) = (k / kw, k % kw);
-                    let (x0, x1) = self.span(kx, ow, self.width);
-                    for (oy, line) in cols.chunks_exact(ow).enumerate() {
-                        let iy = oy * self.stride + ky;
-                        if iy < self.padding || iy - self.padding >= self.height {
-                            continue;
-                        }
-                        let target = &mut plane[(iy - self.padding) * self.width..][..self.width];
-                        for ox in x0..x1 {
-                            target[ox * self.stride + kx - self.padding] += line[ox];
-                        }
+        for (row, cols) in cols.chunks_exact(rows * ow).enumerate() {
+            let (c, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
+            let plane = &mut x[c * self.height * self.width..][..self.height * self.width];
+            let (x0, x1) = self.span(kx, ow, self.width);
+            for (i, line) in cols.chunks_exact(ow).enumerate() {
+                let iy = (from + i) * self.stride + ky;
+                if iy < self.padding || iy - self.padding >= self.height || x0 >= x1 {
+                    continue;
+                }
+                let target = &mut plane[(iy - self.padding) * self.width..][..self.width];
+                let target = &mut target[x0 * self.stride + kx - self.padding..];
+                if self.stride == 1 {
+                    add_to(&mut target[..x1 - x0], &line[x0..x1]);
+                } else {
+                    let target = target.iter_mut().step_by(self.stride);
+                    for (t, v) in target.zip(&line[x0..x1]) {
+                        *t += v;
                     }
                 }
-            });
+            }
+        }
+    }
+
+    /// Gradient of one image, `(c, h, w)`, from that of what was made of it, `(o, oh·ow)`; `dx` starts at zero.
+    fn image_gradient(
+        &self,
+        (weight, grad): (&[f32], &[f32]),
+        cols: &mut Vec<f32>,
+        dx: &mut [f32],
+    ) {
+        let (oh, ow) = self.out();
+        let (n, k) = (oh * ow, self.rows());
+        let o = grad.len() / n.max(1);
+        if self.pointwise() {
+            let (weight, grad) = (Strided::columns(weight, k), Strided::rows(grad, n));
+            product_into((dx, n), (k, n, o), weight, grad, (0.0, 1.0));
+            return;
+        }
+        for (from, rows) in self.bands() {
+            let width = rows * ow;
+            cols.resize(k * width, 0.0);
+            product_into(
+                (cols, width),
+                (k, width, o),
+                Strided::columns(weight, k),
+                Strided::rows(&grad[from * ow..], n),
+                (0.0, 1.0),
+            );
+            self.fold_rows(cols, (from, rows), dx);
+        }
+    }
+
+    /// Adds to the weight's gradient, `(o, c·kh·kw)`, what one image `(c, h, w)` makes of it.
+    fn weight_gradient(&self, (x, grad): (&[f32], &[f32]), cols: &mut Vec<f32>, dw: &mut [f32]) {
+        let (oh, ow) = self.out();
+        let (n, k) = (oh * ow, self.rows());
+        let o = grad.len() / n.max(1);
+        if self.pointwise() {
+            let (grad, x) = (Strided::rows(grad, n), Strided::columns(x, n));
+            product_into((dw, k), (o, k, n), grad, x, (1.0, 1.0));
+            return;
+        }
+        for (from, rows) in self.bands() {
+            let width = rows * ow;
+            cols.resize(k * width, 0.0);
+            self.unfold_rows(x, from, cols, rows);
+            product_into(
+                (dw, k),
+                (o, k, width),
+                Strided::rows(&grad[from * ow..], n),
+                Strided::columns(cols, width),
+                (1.0, 1.0),
+            );
+        }
     }
 }
 
@@ -426,21 +471,15 @@ impl CustomOp2 for ConvGradInput {
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let patches = Patches::new(&self.input, l1.shape(), self.conv.stride, self.conv.padding)?;
-        f32s(s2, l2)?;
-        let (b, o, oh, ow) = l2.shape().dims4()?;
-        let (n, k) = (oh * ow, patches.rows());
-        let weight = matrix(o, k, l1.start_offset()).transpose(0, 1)?;
+        let (weight, grad) = (f32s(s1, l1)?, f32s(s2, l2)?);
         let image = patches.channels * patches.height * patches.width;
+        let b = l2.shape().dims4()?.0;
         let mut dx = vec![0.0; b * image];
-        for (i, dx) in dx.chunks_exact_mut(image).enumerate() {
-            let grad = matrix(o, n, l2.start_offset() + i * o * n);
-            let cols = matmul((s1, &weight), (s2, &grad), (k, n, o))?;
-            if patches.pointwise() {
-                dx.copy_from_slice(&cols);
-            } else {
-                patches.fold(&cols, dx);
-            }
-        }
+        dx.par_chunks_mut(image.max(1))
+            .zip(grad.par_chunks((grad.len() / b.max(1)).max(1)))
+            .for_each_init(Vec::new, |cols, (dx, grad)| {
+                patches.image_gradient((weight, grad), cols, dx);
+            });
         Ok((CpuStorage::F32(dx), self.input.clone()))
     }
 }
@@ -469,29 +508,26 @@ impl CustomOp2 for ConvGradWeight {
             self.conv.stride,
             self.conv.padding,
         )?;
-        let x = f32s(s1, l1)?;
-        f32s(s2, l2)?;
-        let (_, o, oh, ow) = l2.shape().dims4()?;
-        let (n, k) = (oh * ow, patches.rows());
+        let (x, grad) = (f32s(s1, l1)?, f32s(s2, l2)?);
         let image = patches.channels * patches.height * patches.width;
-        let mut dw = vec![0.0; o * k];
-        let mut cols = CpuStorage::F32(vec![0.0; if patches.pointwise() { 0 } else { k * n }]);
-        for (i, x) in x.chunks_exact(image).enumerate() {
-            let grad = matrix(o, n, l2.start_offset() + i * o * n);
-            let part = if patches.pointwise() {
-                let cols = matrix(k, n, l1.start_offset() + i * image).transpose(0, 1)?;
-                matmul((s2, &grad), (s1, &cols), (o, k, n))?
-            } else {
-                if let CpuStorage::F32(cols) = &mut cols {
-                    patches.unfold(x, cols);
+        let (b, o, _, _) = l2.shape().dims4()?;
+        let (made, k) = (grad.len() / b.max(1), patches.rows());
+        // Sums in an order that no thread decides: a run can be repeated.
+        let parts: Vec<Vec<f32>> = x
+            .par_chunks((TOGETHER * image).max(1))
+            .zip(grad.par_chunks((TOGETHER * made).max(1)))
+            .map_init(Vec::new, |cols, (x, grad)| {
+                let mut dw = vec![0.0; o * k];
+                let images = x.chunks_exact(image.max(1));
+                for one in images.zip(grad.chunks_exact(made.max(1))) {
+                    patches.weight_gradient(one, cols, &mut dw);
                 }
-                matmul(
-                    (s2, &grad),
-                    (&cols, &matrix(k, n, 0).transpose(0, 1)?),
-                    (o, k, n),
-                )?
-            };
-            add_to(&mut dw, &part);
+                dw
+            })
+            .collect();
+        let mut dw = vec![0.0; o * k];
+        for part in &parts {
+            add_to(&mut dw, part);
         }
         Ok((CpuStorage::F32(dw), self.weight.clone()))
     }
@@ -616,7 +652,7 @@ pub fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use crate::nn::ops::check::{gradients_agree, largest_difference, randn};
+    use crate::nn::ops::check::{gradients_agree, largest_difference, noise, randn};
 
     #[test]
     fn conv2d_agrees_with_candle() {
@@ -646,6 +682,38 @@ mod tests {
             gradients_agree(&[&x, &w, &b], |v| {
                 super::conv2d(&v[0], &v[1], Some(&v[2]), stride, padding)
             });
+        }
+    }
+
+    /// More images than are summed at once, of more rows than are unfolded at once.
+    #[test]
+    fn conv2d_gradients_of_many_images_in_bands_agree_with_candle() {
+        for (k, stride, padding) in [(1, 1, 0), (3, 1, 1), (3, 2, 1)] {
+            let (x, w) = (randn(&[5, 3, 130, 160]), randn(&[4, 3, k, k]));
+            let patches = super::Patches::new(x.shape(), w.shape(), stride, padding).unwrap();
+            assert!(k == 1 || patches.bands().count() > 1);
+            let want = x.conv2d(&w, padding, stride, 1, 1).unwrap();
+            let weights = noise(want.shape());
+            let gradients = |y: &candle_core::Tensor| {
+                let grads = (y * &weights)
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap();
+                [&x, &w].map(|v| grads.get(v.as_tensor()).unwrap().clone())
+            };
+            let got = super::conv2d(&x, &w, None, stride, padding).unwrap();
+            let (got, want) = (gradients(&got), gradients(&want));
+            for (got, want) in got.iter().zip(&want) {
+                let size = want.abs().unwrap().max_all().unwrap();
+                let size = size.to_scalar::<f32>().unwrap();
+                let off = largest_difference(got, want);
+                assert!(
+                    off < 1e-4 * size,
+                    "kernel {k}, stride {stride}: {off} of {size}"
+                );
+            }
         }
     }
 
