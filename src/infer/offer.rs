@@ -176,7 +176,11 @@ impl Engine {
             with_drawn(&found, &boxes, &described)?
         };
         let input = self.crops_from(clip, frame)?;
-        let all = n.cut_out(all, corners.len(), &n.pyramid(features)?, input.as_ref())?;
+        let Size { width, height } = clip.size();
+        let all = Proposals {
+            aspect: (width.max(1) as f32 / height.max(1) as f32).ln(),
+            ..n.cut_out(all, corners.len(), &n.pyramid(features)?, input.as_ref())?
+        };
         Ok(Offered {
             all,
             drawn: corners.len(),
@@ -317,6 +321,7 @@ fn with_drawn(found: &Proposals, boxes: &Tensor, described: &Tensor) -> InferRes
             .collect(),
         masks: None,
         crops: None,
+        aspect: found.aspect,
     })
 }
 

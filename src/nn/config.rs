@@ -241,6 +241,9 @@ pub struct FiltrationConfig {
     /// and the mean of their codes joins the features; 0, as released: none.
     #[serde(default)]
     pub travel: usize,
+    /// Width of what reads their ways, and words of motion whose probabilities it tells, which join the features; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub motions: Option<[usize; 2]>,
     /// Proposals are drawn tight around what SAM2 paints in them, as far as this part of their sides around them; as released: the
     /// proposer's boxes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,6 +271,9 @@ pub struct RegionCodeConfig {
     /// Whether its convolutions hear of the region's form: on its grid every region is square.
     #[serde(default)]
     pub form: bool,
+    /// Inner channels of a residual block behind its first convolution and of one behind its second; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<[usize; 2]>,
     /// Words of each class (colours, shapes, textures) whose probabilities are read from the code and join it; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<[usize; 3]>,

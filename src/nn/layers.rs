@@ -347,6 +347,23 @@ impl Conv2d {
         })
     }
 
+    /// As [`Conv2d::new`], with nothing but zeros to begin training with.
+    pub fn from_zero(
+        i: usize,
+        o: usize,
+        k: usize,
+        stride: usize,
+        padding: usize,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get_with_hints((o, i, k, k), "weight", Init::Const(0.0))?,
+            bias: Some(vb.get_with_hints((o,), "bias", Init::Const(0.0))?),
+            stride,
+            padding,
+        })
+    }
+
     /// `weight (o, i, k, k)` alone.
     pub fn no_bias(
         i: usize,

@@ -55,6 +55,25 @@ fn superlatives_mean_what_lies_or_is_so_among_all() {
     }
 }
 
+/// In the square that this wide clip is made, its circle stands like an oval: it was not found.
+#[test]
+fn shapes_are_those_of_the_picture_however_wide_it_is() {
+    for (phrase, (x, y)) in [
+        ("the red circle", (191.0, 165.0)),
+        ("the circle", (191.0, 165.0)),
+        ("the green star", (420.0, 274.0)),
+        ("the pink heart", (89.0, 75.0)),
+        ("the yellow ring", (537.0, 124.0)),
+        ("the square", (264.0, 232.0)),
+    ] {
+        let found = kept(phrase);
+        assert!(
+            matches!(found[..], [(fx, fy)] if (fx - x).hypot(fy - y) < 40.0),
+            "{phrase}: {found:?}"
+        );
+    }
+}
+
 #[test]
 fn a_click_alone_is_enough_to_cut_things_out() {
     let dir = place();

@@ -106,6 +106,7 @@ fn proposals(n: usize, width: usize) -> Proposals {
         indices: (0..n as u32).collect(),
         masks: Some(Tensor::ones((n, 1, 16, 16), DType::F32, &Device::Cpu).unwrap()),
         crops: Some(Tensor::ones((n, 3, 28, 28), DType::F32, &Device::Cpu).unwrap()),
+        aspect: 0.0,
     }
 }
 

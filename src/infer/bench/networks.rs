@@ -255,6 +255,7 @@ impl Bench<'_> {
             indices: (0..m as u32).collect(),
             masks: masks.transpose()?,
             crops: crops.transpose()?,
+            aspect: 0.0,
         };
         let queries = self.noise(&[1, config.seg_dim])?;
         let features = self.features()?;

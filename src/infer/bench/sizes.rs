@@ -280,6 +280,7 @@ fn released() -> SparrowConfig {
             box_prior_min_score: 0.35,
             box_prior_max_keep: 4,
             place_waves: 0,
+            motions: None,
             region_code: None,
             travel: 0,
             rivals: false,

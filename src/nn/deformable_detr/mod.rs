@@ -86,6 +86,9 @@ pub struct Proposals {
     pub masks: Option<Tensor>,
     /// `(k, 3, s, s)`: pixels in each box as SAM2 is given them, likewise.
     pub crops: Option<Tensor>,
+    /// Natural logarithm of the picture's width over its height, which are equal where the boxes are fractions: 0 of a square
+    /// picture, and until somebody says more.
+    pub aspect: f32,
 }
 
 /// The encoder's tokens with everything that belongs to their places.
@@ -544,6 +547,7 @@ impl ProposerOutput {
             indices,
             masks: None,
             crops: None,
+            aspect: 0.0,
         })
     }
 }

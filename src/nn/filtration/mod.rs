@@ -7,6 +7,7 @@
 //! Queries are `(n, d)`, proposals come from [`super::deformable_detr`]. Choosing among scored proposals is [`select`],
 //! checking a choice against SAM2's own mask is [`prior`].
 
+mod motions;
 mod names;
 mod paper;
 pub mod prior;
@@ -22,6 +23,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 pub use self::{
+    motions::Motions,
     names::Names,
     paper::PaperHead,
     region_code::{Codes, Cuttings, RegionCode, RegionGrids, crop},
@@ -93,6 +95,18 @@ impl FiltrationHead {
     ) -> Result<Option<Followed>> {
         match self {
             Self::Released(head) => head.follow(first, later),
+            Self::Paper(_) => Ok(None),
+        }
+    }
+
+    /// Logits of the words of motion `(m, words)` for what `candidates` have done; `None` if the head does not say them, or
+    /// nothing was followed.
+    ///
+    /// # Errors
+    /// If widths do not fit.
+    pub fn motions(&self, candidates: &Candidates<'_>) -> Result<Option<Tensor>> {
+        match self {
+            Self::Released(head) => head.motions(candidates),
             Self::Paper(_) => Ok(None),
         }
     }
@@ -249,6 +263,7 @@ mod tests {
             indices: vec![0, 1],
             masks: None,
             crops: None,
+            aspect: 0.0,
         };
         let candidates = Candidates::all_valid(&proposals)?;
         assert_eq!(candidates.placed(0)?.dims(), [2, 3]);

@@ -12,7 +12,7 @@ use candle_nn::VarBuilder;
 use crate::nn::layers::Linear;
 
 /// No word is more surely wrong than this, a natural logarithm: no other evidence would count.
-const SURELY_NOT: f64 = -6.0;
+pub(super) const SURELY_NOT: f64 = -6.0;
 
 /// Reads region codes.
 #[derive(Clone, Debug)]

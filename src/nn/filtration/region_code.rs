@@ -28,6 +28,9 @@ const STRIDES: [usize; 3] = [1, 2, 2];
 /// Channels that pixels pass through on twice the grid, before they join the first convolution, and that outlines are drawn from.
 const FINE_CHANNELS: usize = 24;
 const OUTLINE_CHANNELS: usize = 40;
+/// Where residual blocks stand: behind the first convolution, on the whole grid, where outlines are drawn from; and behind the
+/// second, on half of it.
+const BLOCKS: usize = 2;
 /// Cells of twice the grid in one of the grid.
 const QUARTERS: usize = 4;
 /// Colours of a pixel.
@@ -46,6 +49,7 @@ const SURE: f64 = 4.0;
 #[derive(Clone, Debug)]
 pub struct RegionCode {
     convs: Vec<Conv2d>,
+    blocks: Option<[Block; BLOCKS]>,
     fine: Option<Fine>,
     out: Linear,
     norm: LayerNorm,
@@ -53,6 +57,27 @@ pub struct RegionCode {
     hears_form: bool,
     grid: usize,
     masks: bool,
+}
+
+/// Looks at neighbours twice more and adds what it finds. It begins by finding nothing: a code that it joins stays what it was.
+#[derive(Clone, Debug)]
+struct Block {
+    inner: Conv2d,
+    outer: Conv2d,
+}
+
+impl Block {
+    fn new(channels: usize, inner: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            inner: Conv2d::new(channels, inner, 3, 1, 1, vb.pp("inner"))?,
+            outer: Conv2d::from_zero(inner, channels, 3, 1, 1, vb.pp("outer"))?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let found = self.inner.forward(x)?.relu()?;
+        (x + self.outer.forward(&found)?)?.relu()
+    }
 }
 
 /// What looks at pixels. It draws the region's outline anew, from all that is known of it, and the code is made of that, too:
@@ -112,6 +137,8 @@ pub struct Cuttings<'a> {
     pub masks: Option<&'a Tensor>,
     /// `(rois, 3, s, s)`: its pixels, see [`RegionCodeConfig::crop_side`].
     pub crops: Option<&'a Tensor>,
+    /// See [`Proposals::aspect`].
+    pub aspect: f32,
 }
 
 impl<'a> Cuttings<'a> {
@@ -120,6 +147,7 @@ impl<'a> Cuttings<'a> {
         Self {
             masks: proposals.masks.as_ref(),
             crops: proposals.crops.as_ref(),
+            aspect: proposals.aspect,
         }
     }
 }
@@ -133,8 +161,28 @@ pub fn crop(image: &Tensor, boxes: &Tensor, side: usize) -> Result<Tensor> {
     ops::roi_align(&image.detach(), &rois(boxes, (h, w))?, 1.0, side)
 }
 
+impl RegionGrids {
+    /// Cells along a side of what pixels are looked at on; 0 if they are not.
+    pub fn fine_side(&self) -> usize {
+        let side = self.fine.as_ref().and_then(|f| f.dims().last().copied());
+        side.unwrap_or(0)
+    }
+
+    /// The same seen in a mirror that stands beside them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn mirrored(&self) -> Result<Self> {
+        Ok(Self {
+            grid: self.grid.flip(&[3])?,
+            fine: self.fine.as_ref().map(|f| f.flip(&[3])).transpose()?,
+            form: self.form.clone(),
+        })
+    }
+}
+
 impl RegionCode {
-    /// Reads `conv.{0,1,2}`, `fine.*` if it looks at pixels, `out` and `norm`; `None` where the configuration has no such code.
+    /// Reads `conv.{0,1,2}`, `block.{0,1}` if it has them, `fine.*` if it looks at pixels, `out` and `norm`; `None` where the configuration has no such code.
     ///
     /// # Errors
     /// If a tensor is missing or of another shape, or the grid has no cell.
@@ -159,12 +207,18 @@ impl RegionCode {
             convs.push(Conv2d::new(width_in + heard, channels, 3, stride, 1, vb)?);
             (width_in, side) = (channels, side.div_ceil(stride));
         }
+        let block = |i: usize, inner| Block::new(CHANNELS[i], inner, &vb.pp(format!("block.{i}")));
+        let blocks = match region.blocks {
+            Some([first, second]) => Some([block(0, first)?, block(1, second)?]),
+            None => None,
+        };
         let fine = match region.crop_side() {
             None => None,
             Some(_) => Some(Fine::new(masks, &vb.pp("fine"))?),
         };
         Ok(Some(Self {
             convs,
+            blocks,
             fine,
             out: Linear::new(width_in * side * side + FORM, width, vb.pp("out"))?,
             norm: LayerNorm::new(width, 1e-5, vb.pp("norm"))?,
@@ -234,7 +288,7 @@ impl RegionCode {
         };
         let grid = Tensor::cat(&grids, 1)?;
         Ok(RegionGrids {
-            form: form(rois, rows, &grid)?,
+            form: form((rois, cut.aspect), rows, &grid)?,
             grid,
             fine,
         })
@@ -250,6 +304,7 @@ impl RegionCode {
             (Some(net), Some(fine)) => {
                 let seen = net.pixels[0].forward(fine)?.relu()?;
                 let x = (on_grid + net.pixels[1].forward(&seen)?)?.relu()?;
+                let x = self.once_more(0, x)?;
                 let quarters = net.outline[0].forward(&x)?.relu()?;
                 let quarters = net.outline[1].forward(&quarters)?;
                 let heard = ((&quarters / SURE)?.tanh()? * f64::from(LOUDNESS))?;
@@ -258,11 +313,13 @@ impl RegionCode {
                 (x.relu()?, Some(joined(&quarters)?))
             }
             (None, None) => {
-                let x = self.with_form(on_grid.relu()?, regions)?;
+                let x = self.once_more(0, on_grid.relu()?)?;
+                let x = self.with_form(x, regions)?;
                 (self.convs[1].forward(&x)?.relu()?, None)
             }
             _ => bail!("these regions were read for another region code"),
         };
+        x = self.once_more(1, x)?;
         for conv in &self.convs[2..] {
             x = conv.forward(&self.with_form(x, regions)?)?.relu()?;
         }
@@ -271,6 +328,14 @@ impl RegionCode {
             codes: self.norm.forward(&self.out.forward(&x)?)?,
             outlines,
         })
+    }
+
+    /// Maps through the block that stands at `place`, if there is one.
+    fn once_more(&self, place: usize, x: Tensor) -> Result<Tensor> {
+        match &self.blocks {
+            Some(blocks) => blocks[place].forward(&x),
+            None => Ok(x),
+        }
     }
 
     /// Maps `(rois, c, h, w)` and the regions' form as [`FORM_MAPS`] more, if it is heard.
@@ -366,13 +431,13 @@ fn joined(quarters: &Tensor) -> Result<Tensor> {
 }
 
 /// `(rois, 2)`: logarithms of width over height and of the size over the image's. On its grid every region is square, so
-/// that a circle and an oval are one.
-fn form(rois: &[Roi], rows: usize, like: &Tensor) -> Result<Tensor> {
+/// that a circle and an oval are one; and in the square that a wide picture is made, a circle stands like an oval.
+fn form((rois, aspect): (&[Roi], f32), rows: usize, like: &Tensor) -> Result<Tensor> {
     let of = |r: &Roi| {
         let [x1, y1, x2, y2] = r.bounds;
         let (w, h) = ((x2 - x1).max(1.0), (y2 - y1).max(1.0));
         [
-            (w / h).ln(),
+            (w / h).ln() + aspect,
             (w * h).sqrt().ln() - (rows.max(1) as f32).ln(),
         ]
         .map(|v| LOUDNESS * v)
@@ -473,6 +538,52 @@ mod tests {
     }
 
     #[test]
+    fn blocks_begin_by_finding_nothing() -> Result<()> {
+        let mut config = config(true);
+        config.region_code.as_mut().expect("there is one").pixels = true;
+        let vb = RandomWeights::new(3).var_builder(&Device::Cpu);
+        let without = RegionCode::new(&config, &vb)?.expect("the configuration has one");
+        let inner = [3, 5];
+        config.region_code.as_mut().expect("there is one").blocks = Some(inner);
+        let with = RegionCode::new(&config, &vb)?.expect("the configuration has one");
+        let read = |seed: u64, c: usize, side: usize| {
+            let vb = RandomWeights::new(seed).var_builder(&Device::Cpu);
+            vb.get((2, c, side, side), "maps")
+        };
+        let regions = RegionGrids {
+            grid: read(1, 6, 7)?,
+            fine: Some(read(2, 4, 14)?),
+            form: Tensor::zeros((2, FORM), DType::F32, &Device::Cpu)?,
+        };
+        let codes = |code: &RegionCode| code.code(&regions)?.codes.to_vec2::<f32>();
+        assert_eq!(codes(&with)?, codes(&without)?);
+        for (place, (inner, channels)) in inner.into_iter().zip(CHANNELS).enumerate() {
+            let mut taught = with.clone();
+            let outer = Conv2d::new(inner, channels, 3, 1, 1, vb.pp("taught").pp(place))?;
+            taught.blocks.as_mut().expect("it has blocks")[place].outer = outer;
+            assert_ne!(codes(&taught)?, codes(&without)?, "block {place} adds");
+        }
+        Ok(())
+    }
+
+    /// "the red circle" was not found in a wide video: squared, it stood like an oval.
+    #[test]
+    fn a_form_is_that_in_the_picture_and_not_in_the_square_it_is_made() -> Result<()> {
+        let like = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+        let roi = |w: f32, h: f32| Roi {
+            image: 0,
+            bounds: [10.0, 10.0, 10.0 + w, 10.0 + h],
+        };
+        let of = |w, h, aspect| form((&[roi(w, h)], aspect), 256, &like)?.to_vec2::<f32>();
+        let wide = (16_f32 / 9.0).ln();
+        let (round, squeezed) = (of(48.0, 48.0, 0.0)?, of(36.0, 64.0, wide)?);
+        for (a, b) in round[0].iter().zip(&squeezed[0]) {
+            assert!((a - b).abs() < 1e-4, "{round:?} {squeezed:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn quarters_of_cells_lie_where_they_belong() -> Result<()> {
         // Two cells side by side: upper left, upper right, lower left, lower right of each.
         let quarters = [[1_f32, 5.0], [2.0, 6.0], [3.0, 7.0], [4.0, 8.0]];
@@ -511,6 +622,7 @@ mod tests {
         let cut = Cuttings {
             masks: None,
             crops: Some(&crops),
+            aspect: 0.0,
         };
         let maps = [&fine, &middle];
         let read = code.code(&code.read(maps, cut, &rois, 128)?)?;
@@ -556,6 +668,7 @@ mod tests {
                 Cuttings {
                     masks: Some(&masks),
                     crops: None,
+                    aspect: 0.0,
                 },
                 &rois,
                 128,

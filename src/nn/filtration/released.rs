@@ -5,6 +5,7 @@ use candle_nn::{Init, VarBuilder, ops::sigmoid};
 
 use super::{
     Candidates, FilterOutput, Followed, Pyramid,
+    motions::Motions,
     names::numbers,
     region_code::RegionCode,
     rivals::{SIDES, extents, standing},
@@ -27,6 +28,8 @@ struct Selector {
     waves: usize,
     later: usize,
     region_code: Option<Box<RegionCode>>,
+    motions: Option<Motions>,
+    words_of_motion: usize,
     rivals: Option<Linear>,
 }
 
@@ -41,7 +44,17 @@ impl Selector {
                 later => 2 * said + later * WIDTH,
             }
         });
-        let known = c.prop_dim + 4 * c.place_waves + region;
+        let motions = match (c.motions, c.region_code) {
+            (Some(sizes), Some(r)) if c.travel > 0 => {
+                Some(Motions::new(sizes, (c.travel, r.width), &vb.pp("motions"))?)
+            }
+            (Some(_), _) => {
+                bail!("words of motion are read from where proposals go by their region codes")
+            }
+            (None, _) => None,
+        };
+        let moves = c.motions.map_or(0, |[_, words]| words);
+        let known = c.prop_dim + 4 * c.place_waves + region + moves;
         Ok(Self {
             seg_proj: Linear::new(c.seg_dim, hidden, vb.pp("seg_proj"))?,
             prop_proj: Linear::new(known, hidden, vb.pp("prop_proj"))?,
@@ -54,6 +67,8 @@ impl Selector {
             waves: c.place_waves,
             later: c.travel,
             region_code: RegionCode::new(c, &vb.pp("region_code"))?.map(Box::new),
+            motions,
+            words_of_motion: moves,
             rivals: match c.rivals {
                 true => Some(Linear::new(c.seg_dim, SIDES, vb.pp("rivals"))?),
                 false => None,
@@ -121,6 +136,18 @@ impl Selector {
                     known.push(names.forward(&looks)?);
                 }
             }
+        }
+        if let Some(motions) = &self.motions {
+            known.push(match candidates.followed {
+                Some(followed) => motions
+                    .forward(followed, candidates.scores)?
+                    .to_dtype(dtype)?,
+                // Of what was not followed, every motion may be true.
+                None => {
+                    let shape = (candidates.boxes.dim(0)?, self.words_of_motion);
+                    Tensor::zeros(shape, dtype, candidates.features.device())?
+                }
+            });
         }
         Tensor::cat(&known, 1)
     }
@@ -230,6 +257,15 @@ impl ReleasedHead {
     pub(super) fn sighting(&self, there: (&Proposals, &Pyramid)) -> Result<Option<Sighting>> {
         let code = self.follows_by();
         code.map(|code| code.sighting(there)).transpose()
+    }
+
+    pub(super) fn motions(&self, candidates: &Candidates<'_>) -> Result<Option<Tensor>> {
+        match (&self.selector.motions, candidates.followed) {
+            (Some(motions), Some(followed)) => {
+                motions.logits(followed, candidates.scores).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// What proposals are found again by on later frames.
@@ -357,6 +393,7 @@ mod tests {
             indices: vec![0, 1],
             masks: None,
             crops: None,
+            aspect: 0.0,
         };
         let map = |c: usize, side: usize| Tensor::ones((1, c, side, side), DType::F32, device);
         let pyramid = [map(2, 16)?, map(3, 8)?, map(6, 4)?];
@@ -445,6 +482,7 @@ mod tests {
             indices: vec![0, 1, 2],
             masks: None,
             crops: None,
+            aspect: 0.0,
         };
         let map = |c: usize, side: usize| Tensor::zeros((1, c, side, side), DType::F32, device);
         let pyramid = [map(2, 16)?, map(3, 8)?, map(6, 4)?];

@@ -170,6 +170,7 @@ mod tests {
             cut: Cuttings {
                 masks: Some(&Tensor::from_vec(logits, (2, 1, 8, 8), device)?),
                 crops: None,
+                aspect: 0.0,
             },
         };
         let areas: Vec<f32> = extents(&candidates)?.iter().map(|e| e.area).collect();

@@ -87,6 +87,21 @@ impl Meant<'_> {
         Ok((pairs + order)?)
     }
 
+    /// The word of motion of the object that each proposal covers, and 0 as the weight of those that cover none; `of` tells the
+    /// word of an object.
+    pub(super) fn motions(&self, of: impl Fn(u8) -> usize) -> (Vec<u32>, Vec<f32>) {
+        let covered = |p: &[f32; 4]| {
+            let objects = self.objects.iter().map(|(id, b)| (*id, iou(*b, *p)));
+            let best = objects.max_by(|a, b| a.1.total_cmp(&b.1));
+            best.filter(|(_, overlap)| *overlap >= MATCH)
+        };
+        let word = |p: &[f32; 4]| match covered(p) {
+            Some((id, _)) => (of(id) as u32, 1.0),
+            None => (0, 0.0),
+        };
+        self.proposals.iter().map(word).unzip()
+    }
+
     /// For each phrase the confidence of every proposal and the object it lies on, from logits `(phrases, proposals)`.
     pub(super) fn confidences(&self, logits: &Tensor) -> TrainResult<Vec<Vec<(f32, u8)>>> {
         let on: Vec<u8> = self
@@ -160,5 +175,12 @@ mod tests {
         assert_eq!((count.right, count.on, count.counted), (2.0, 2.0, 2.0));
         let count = meant.choices(&right.neg().unwrap(), |_| true).unwrap();
         assert_eq!((count.right, count.counted, count.missed), (0.0, 2.0, 0.0));
+        let aside = [proposals[1], [0.9, 0.0, 1.0, 0.1], proposals[0]];
+        let meant = Meant {
+            proposals: &aside,
+            ..meant
+        };
+        let of = |id: u8| 7 + usize::from(id);
+        assert_eq!(meant.motions(of), (vec![9, 0, 8], vec![1.0, 0.0, 1.0]));
     }
 }

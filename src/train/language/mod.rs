@@ -104,7 +104,7 @@ const READING: f64 = 0.3;
 const BLIND: (f64, f64) = (0.5, 0.1);
 const BLIND_UNTIL: f64 = 0.12;
 /// Part of the phrases that come with target-specific tokens; validations go without, as the program does.
-const CROPS: f64 = 0.2;
+const CROPS: f64 = 0.3;
 /// Part of the clips asked without what becomes of things, as pictures and last frames are.
 const STILL: f64 = 0.1;
 

@@ -412,7 +412,8 @@ fn train(
                 (Scope::Everything | Scope::Memory, _) => {
                     nets.loss(&batch, plan.scope, &job.device)?
                 }
-                (_, Some(look)) => nets.look_loss(look)?,
+                // What is seen again is seen in a mirror every other time.
+                (_, Some(look)) => nets.look_loss(look, round % 2 == 1)?,
                 (_, None) => break,
             };
             let value = model::scalar(&loss)?;

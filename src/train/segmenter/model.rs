@@ -221,14 +221,15 @@ impl Nets {
         })
     }
 
-    /// Loss of a look and its terms by name.
-    pub(super) fn look_loss(&self, look: &Look) -> Result<(Tensor, Vec<Term>)> {
+    /// Loss of a look and its terms by name; of regions in a mirror, if asked.
+    pub(super) fn look_loss(&self, look: &Look, mirror: bool) -> Result<(Tensor, Vec<Term>)> {
         let mut terms = Vec::new();
         let loss = match look {
             Look::Whole(sight) => {
                 let truths: Vec<&[Truth]> = sight.truths.iter().map(Vec::as_slice).collect();
                 self.proposer_loss(&sight.map, &truths, &mut terms)?
             }
+            Look::Regions(seen) if mirror => self.region_loss(&seen.mirrored()?, &mut terms)?,
             Look::Regions(seen) => self.region_loss(seen, &mut terms)?,
         };
         Ok((loss, terms))

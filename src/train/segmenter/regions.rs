@@ -42,6 +42,19 @@ pub(super) struct Shown {
     outlined: Vec<bool>,
 }
 
+impl Shown {
+    /// The same in a mirror: no name of a colour, a shape or a texture changes there.
+    pub(super) fn mirrored(&self) -> Result<Self> {
+        let side = self.regions.fine_side();
+        Ok(Self {
+            regions: self.regions.mirrored()?,
+            names: self.names.clone(),
+            outlines: mirrored(&self.outlines, side),
+            outlined: self.outlined.clone(),
+        })
+    }
+}
+
 impl Nets {
     /// What region codes see of a batch; `None` if there is nothing to see, or there are no codes.
     pub(super) fn show(
@@ -92,6 +105,8 @@ impl Nets {
         let cut = Cuttings {
             masks: masks.as_ref(),
             crops: crops.as_ref(),
+            // Clips are drawn square.
+            aspect: 0.0,
         };
         let outlines = match &crops {
             Some(crops) => outlines(&rois, &ids, batch, crops.dim(3)?)?,
@@ -165,6 +180,12 @@ fn region(truth: &Truth, index: usize, offered: &[[f32; 4]]) -> [f32; 4] {
         own[2] + off(2) * w,
         own[3] + off(3) * h,
     ]
+}
+
+/// Rows of `side` cells, each read from its end.
+fn mirrored(cells: &[f32], side: usize) -> Vec<f32> {
+    let rows = cells.chunks(side.max(1));
+    rows.flat_map(|row| row.iter().rev().copied()).collect()
 }
 
 fn corners(truth: &Truth) -> [f32; 4] {
@@ -246,6 +267,15 @@ mod tests {
         let shown = others(&[truth()], &offered);
         assert_eq!(shown.len(), OTHERS);
         assert!(shown.iter().all(|b| free.contains(b) && *b != late));
+    }
+
+    #[test]
+    fn a_mirror_turns_rows_around_and_leaves_their_order() {
+        assert_eq!(
+            mirrored(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3),
+            [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]
+        );
+        assert_eq!(mirrored(&[], 0), [0.0; 0]);
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn region_codes_learn_alone() {
     let (params, nets) = nets();
     let batch = make(5, &toy(1));
     let look = nets.look_alone(&batch, Scope::Regions, &Device::Cpu);
-    let (loss, terms) = nets.look_loss(&look.unwrap().unwrap()).unwrap();
+    let (loss, terms) = nets.look_loss(&look.unwrap().unwrap(), false).unwrap();
     let names: Vec<_> = terms.iter().map(|t| t.0).collect();
     assert_eq!(names, ["region", "outline"]);
     assert!(nets.loss(&batch, Scope::Regions, &Device::Cpu).is_err());
@@ -133,7 +133,7 @@ fn the_proposer_learns_alone() {
     let (params, nets) = nets();
     let batch = make(5, &toy(1));
     let look = nets.look_alone(&batch, Scope::Proposer, &Device::Cpu);
-    let (loss, terms) = nets.look_loss(&look.unwrap().unwrap()).unwrap();
+    let (loss, terms) = nets.look_loss(&look.unwrap().unwrap(), false).unwrap();
     let names: Vec<_> = terms.iter().map(|t| t.0).collect();
     assert_eq!(names, ["prop", "qattr"]);
     let grads = loss.backward().unwrap();

@@ -92,6 +92,7 @@ fn track(nets: &Nets, clip: &Clip, ids: &[u8], job: &Job) -> Result<Tracked> {
                 let cut = Cuttings {
                     masks: masks.as_ref(),
                     crops: crops.as_ref(),
+                    aspect: 0.0,
                 };
                 let codes = code.forward(maps, cut, &rois, px)?;
                 out.region_shapes = nets.heads.read_regions(&codes, code.names())?;

@@ -117,6 +117,8 @@ pub struct LanguageOptions {
     pub false_superlative: f32,
     /// Weight of a wrong texture where a phrase is made false, beside 0.4 of a wrong colour and of a wrong shape.
     pub false_texture: f32,
+    /// Weight of a wrong motion, likewise.
+    pub false_motion: f32,
     /// A phrase with several referents is kept.
     pub plural: f32,
 }
@@ -132,6 +134,7 @@ impl Default for LanguageOptions {
             no_match: 0.25,
             false_superlative: 0.0,
             false_texture: 0.0,
+            false_motion: 0.2,
             plural: 0.5,
         }
     }
@@ -148,6 +151,7 @@ impl LanguageOptions {
             no_match: 0.27,
             false_superlative: 0.2,
             false_texture: 0.2,
+            false_motion: 0.5,
             plural: 0.8,
             ..Self::default()
         }
@@ -323,7 +327,7 @@ fn no_match(
     let weights = [
         said(slots.colour.is_some(), 0.4),
         said(slots.shape.is_some(), 0.4),
-        said(slots.motion.is_some(), 0.2),
+        said(slots.motion.is_some(), options.false_motion),
         said(slots.texture.is_some(), options.false_texture),
     ];
     if weights.iter().all(|w| *w == 0.0) {

@@ -199,6 +199,20 @@ impl Motion {
         })
     }
 
+    /// Words there are for motions: all diagonals are said alike.
+    pub const WORDS: usize = 11;
+
+    /// Number of the word for it, below [`Motion::WORDS`].
+    pub fn word_index(self) -> usize {
+        let at = self as usize;
+        let (first, last) = (Self::UpLeft as usize, Self::DownRight as usize);
+        if at <= last {
+            at.min(first)
+        } else {
+            at + first - last
+        }
+    }
+
     /// The same motion in a clip that is mirrored left to right.
     pub fn mirrored(self) -> Self {
         match self {
@@ -263,6 +277,15 @@ mod tests {
         assert!(!Motion::Growing.could_be_called(Motion::Left));
         for &m in Motion::ALL {
             assert_eq!(m.mirrored().mirrored(), m);
+        }
+        for (a, b) in Motion::ALL
+            .iter()
+            .flat_map(|a| Motion::ALL.iter().map(move |b| (*a, *b)))
+        {
+            let diagonal = |m: Motion| m.direction().is_some_and(|(x, y)| x != 0 && y != 0);
+            let alike = a == b || (diagonal(a) && diagonal(b));
+            assert_eq!(a.word_index() == b.word_index(), alike, "{a:?} {b:?}");
+            assert!(a.word_index() < Motion::WORDS);
         }
     }
 }
