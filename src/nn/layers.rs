@@ -327,24 +327,10 @@ impl Conv2d {
         padding: usize,
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
-        let bound = 1.0 / ((i * k * k) as f64).sqrt();
-        Ok(Self {
-            weight: vb.get_with_hints(
-                (o, i, k, k),
-                "weight",
-                candle_nn::init::DEFAULT_KAIMING_UNIFORM,
-            )?,
-            bias: Some(vb.get_with_hints(
-                (o,),
-                "bias",
-                Init::Uniform {
-                    lo: -bound,
-                    up: bound,
-                },
-            )?),
-            stride,
-            padding,
-        })
+        let up = 1.0 / ((i * k * k) as f64).sqrt();
+        let bias = Init::Uniform { lo: -up, up };
+        let begin = (candle_nn::init::DEFAULT_KAIMING_UNIFORM, Some(bias));
+        Self::begun((i, o, k), (stride, padding), begin, &vb)
     }
 
     /// As [`Conv2d::new`], with nothing but zeros to begin training with.
@@ -356,12 +342,8 @@ impl Conv2d {
         padding: usize,
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
-        Ok(Self {
-            weight: vb.get_with_hints((o, i, k, k), "weight", Init::Const(0.0))?,
-            bias: Some(vb.get_with_hints((o,), "bias", Init::Const(0.0))?),
-            stride,
-            padding,
-        })
+        let begin = (Init::Const(0.0), Some(Init::Const(0.0)));
+        Self::begun((i, o, k), (stride, padding), begin, &vb)
     }
 
     /// `weight (o, i, k, k)` alone.
@@ -373,13 +355,21 @@ impl Conv2d {
         padding: usize,
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
+        let begin = (candle_nn::init::DEFAULT_KAIMING_UNIFORM, None);
+        Self::begun((i, o, k), (stride, padding), begin, &vb)
+    }
+
+    /// With what weight and bias begin training as; without the second there is no bias.
+    fn begun(
+        (i, o, k): (usize, usize, usize),
+        (stride, padding): (usize, usize),
+        (weight, bias): (Init, Option<Init>),
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        let bias = bias.map(|begin| vb.get_with_hints((o,), "bias", begin));
         Ok(Self {
-            weight: vb.get_with_hints(
-                (o, i, k, k),
-                "weight",
-                candle_nn::init::DEFAULT_KAIMING_UNIFORM,
-            )?,
-            bias: None,
+            weight: vb.get_with_hints((o, i, k, k), "weight", weight)?,
+            bias: bias.transpose()?,
             stride,
             padding,
         })

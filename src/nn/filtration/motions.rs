@@ -16,6 +16,7 @@ use crate::nn::layers::Linear;
 pub struct Motions {
     hidden: Linear,
     read: Linear,
+    words: usize,
 }
 
 impl Motions {
@@ -33,6 +34,7 @@ impl Motions {
         Ok(Self {
             hidden: Linear::new(known, width, vb.pp("hidden"))?,
             read: Linear::new(width, words, vb.pp("read"))?,
+            words,
         })
     }
 
@@ -58,10 +60,15 @@ impl Motions {
     }
 
     /// Natural logarithms of probabilities, −6..0, `(m, words)`, without a gradient: what is said stays what was learnt of ways.
+    /// Of what was not followed, every motion may be true: zeros.
     ///
     /// # Errors
     /// If widths do not fit.
-    pub fn forward(&self, followed: &Followed, scores: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, followed: Option<&Followed>, scores: &Tensor) -> Result<Tensor> {
+        let Some(followed) = followed else {
+            let shape = (scores.dim(0)?, self.words);
+            return Tensor::zeros(shape, scores.dtype(), scores.device());
+        };
         let logits = self.logits(followed, scores)?.detach();
         candle_nn::ops::log_softmax(&logits, D::Minus1)?.clamp(SURELY_NOT, 0.0)
     }
@@ -90,10 +97,10 @@ mod tests {
         };
         let scores = Tensor::new(&[0.5_f32, 0.9, 0.1], device)?;
         let alone = motions
-            .forward(&followed(0.0)?, &scores)?
+            .forward(Some(&followed(0.0)?), &scores)?
             .to_vec2::<f32>()?;
         let together = motions
-            .forward(&followed(1.0)?, &scores)?
+            .forward(Some(&followed(1.0)?), &scores)?
             .to_vec2::<f32>()?;
         assert_eq!(alone[1], alone[2], "they have done the same");
         assert_ne!(
@@ -108,7 +115,7 @@ mod tests {
             );
         }
         // Nothing to be sure of where there is no objectness at all.
-        let none = motions.forward(&followed(1.0)?, &scores.zeros_like()?)?;
+        let none = motions.forward(Some(&followed(1.0)?), &scores.zeros_like()?)?;
         assert!(
             none.flatten_all()?
                 .to_vec1::<f32>()?

@@ -29,7 +29,6 @@ struct Selector {
     later: usize,
     region_code: Option<Box<RegionCode>>,
     motions: Option<Motions>,
-    words_of_motion: usize,
     rivals: Option<Linear>,
 }
 
@@ -68,7 +67,6 @@ impl Selector {
             later: c.travel,
             region_code: RegionCode::new(c, &vb.pp("region_code"))?.map(Box::new),
             motions,
-            words_of_motion: moves,
             rivals: match c.rivals {
                 true => Some(Linear::new(c.seg_dim, SIDES, vb.pp("rivals"))?),
                 false => None,
@@ -138,16 +136,8 @@ impl Selector {
             }
         }
         if let Some(motions) = &self.motions {
-            known.push(match candidates.followed {
-                Some(followed) => motions
-                    .forward(followed, candidates.scores)?
-                    .to_dtype(dtype)?,
-                // Of what was not followed, every motion may be true.
-                None => {
-                    let shape = (candidates.boxes.dim(0)?, self.words_of_motion);
-                    Tensor::zeros(shape, dtype, candidates.features.device())?
-                }
-            });
+            let said = motions.forward(candidates.followed, candidates.scores)?;
+            known.push(said.to_dtype(dtype)?);
         }
         Tensor::cat(&known, 1)
     }

@@ -33,8 +33,7 @@ const TEMPLATE_WEIGHT: f32 = 0.3;
 /// answer.
 const ABSENT_WEIGHT: f32 = 2.5;
 /// Part of the phrases with target-specific tokens that show the wrong object: else the answer could be read from the crop
-/// instead of the phrase. Few, for a person who corrects a mask is rarely wrong about the object, and what is shown falsely
-/// this often is not listened to.
+/// instead of the phrase. Few, for a person who corrects a mask is rarely wrong about the object.
 const TSF_WRONG: f64 = 0.05;
 /// Phrases of a clip whose masks are decoded.
 const MASKS: usize = 2;
