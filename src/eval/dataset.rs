@@ -191,26 +191,26 @@ pub fn open(
             };
             // What lies beyond the limit may be as incomplete as it likes.
             let names = names.into_iter().take(limit);
-            names
+            Ok(names
                 .map(|name| {
                     let Some(found) = all.remove(&name) else {
                         let why = "the split lists it, and the dataset does not hold it";
-                        return Ok(Sequence::unusable(name, why));
+                        return Sequence::unusable(name, why);
                     };
                     let mut unusable = found.check().err().map(|e| e.to_string());
                     if found.images.is_none() {
                         unusable = Some("it has no images".to_owned());
                     }
-                    Ok(Sequence {
+                    Sequence {
                         name,
                         images: found.images.unwrap_or_default(),
                         frames: found.frames.len() as u32,
                         masks: found.annotations,
                         queries: Vec::new(),
                         unusable,
-                    })
+                    }
                 })
-                .collect()
+                .collect())
         }
         "synth" => {
             let all = synth::each(root)?.into_iter().take(limit);

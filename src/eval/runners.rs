@@ -63,8 +63,6 @@ fn open(subject: &mut dyn Subject, truths: &Truths<'_>) -> Result<(Opened, Rc<Tr
 struct Run<T> {
     measured: Vec<T>,
     failed: Vec<Failure>,
-    /// A stop ended it before the last one.
-    stopped: bool,
     asked: usize,
     started: Instant,
 }
@@ -73,6 +71,11 @@ impl<T> Run<T> {
     /// Sequences that were looked at to the end.
     fn done(&self) -> usize {
         self.measured.len() + self.failed.len()
+    }
+
+    /// A stop ended it before the last one.
+    fn stopped(&self) -> bool {
+        self.done() < self.asked
     }
 }
 
@@ -88,7 +91,6 @@ fn each<T>(
     let mut run = Run {
         measured: Vec::new(),
         failed: Vec::new(),
-        stopped: false,
         asked: sequences.len(),
         started: Instant::now(),
     };
@@ -102,10 +104,7 @@ fn each<T>(
         match found {
             Ok(found) => run.measured.push(found),
             Err(EvalError::Cancelled(stop)) if run.done() == 0 => return Err(stop.into()),
-            Err(EvalError::Cancelled(_)) => {
-                run.stopped = true;
-                return Ok(run);
-            }
+            Err(EvalError::Cancelled(_)) => return Ok(run),
             Err(error) => run.failed.push(Failure {
                 name: sequence.name.clone(),
                 error: error.to_string(),
@@ -300,12 +299,11 @@ pub fn rvos(
     report.kinds = KindScore::by_kind(&report.sequences);
     report.all_kinds = KindScore::of(&report.sequences.iter().collect::<Vec<_>>());
     // Of what is not there, there are no anchors.
-    let mut silent = [NoMatch::of(silent), None].into_iter();
     report.ablations = CHANGES
         .iter()
         .zip(&changed)
-        .filter_map(|(change, scores)| {
-            let no_match = silent.next().flatten();
+        .zip([NoMatch::of(silent), None])
+        .filter_map(|((change, scores), no_match)| {
             let all = KindScore::of(&scores.iter().collect::<Vec<_>>())?;
             Some(Ablation {
                 change: (*change).to_owned(),
@@ -454,7 +452,7 @@ fn mask_report<T>(
         j_corrected: None,
         baselines: None,
         failed: run.failed.clone(),
-        partial: run.stopped,
+        partial: run.stopped(),
         sequences_done: run.done(),
         sequences_asked: run.asked,
         secs: run.started.elapsed().as_secs_f64(),
@@ -748,7 +746,7 @@ pub fn proposals(
         recall_50_at: at.collect(),
         sequences: by_sequence,
         failed: run.failed,
-        partial: run.stopped,
+        partial: sequences_done < run.asked,
         sequences_done,
         sequences_asked: run.asked,
         secs: started.elapsed().as_secs_f64(),

@@ -491,8 +491,8 @@ impl Worker {
             Ok(Some(mut frame)) => {
                 state.frame_bytes = state.frame_bytes.max(frame.bytes());
                 // Another frame's picture is kept as what it is, so that nobody takes it for this one's.
-                if let Some(Flaw::Lost { shown: Some(shown) }) = flaw {
-                    let why = VideoError::decode(index, Flaw::Lost { shown: None }.to_string());
+                if let Some(lost @ Flaw::Lost { shown: Some(shown) }) = flaw {
+                    let why = VideoError::decode(index, lost.to_string());
                     let failure = Failure {
                         why: why.to_string(),
                         shown: Some(shown.0),

@@ -35,7 +35,7 @@ const CONDITIONING: usize = 4;
 /// layer are 0.5 GB.
 const MAX_SCORES: usize = 1 << 30;
 
-/// Presence logit of an object whose mask the leash has taken: probability 0.12.
+/// Presence logit of an object whose mask its leash or its colours have taken: probability 0.12.
 pub(super) const NOT_THERE: f32 = -2.0;
 
 /// A run in progress with its memory.
@@ -299,8 +299,8 @@ impl Engine {
         let mut decoded = self.decode_next(&features, &active.bank, info, &groups)?;
         // Taken over once the frame is remembered: a step that fails can be taken again.
         let (mut leashes, mut appearances) = (active.leashes.clone(), active.appearances.clone());
-        let mut masks = rows(&decoded)?;
         let mut scores = values(&decoded.object_score)?;
+        let mut masks = rows(&decoded, &scores)?;
         let mut taken = false;
         let mut take = |mask: &mut LowRes, score: &mut f32| {
             *score = score.min(NOT_THERE);
@@ -426,10 +426,9 @@ pub(super) fn groups(k: usize, at_once: usize) -> Vec<(usize, usize)> {
 }
 
 /// The rows of a decoded batch.
-fn rows(decoded: &Decoded) -> InferResult<Vec<LowRes>> {
+fn rows(decoded: &Decoded, scores: &[f32]) -> InferResult<Vec<LowRes>> {
     let (k, _, rows, columns) = decoded.low_res.dims4()?;
     let logits = values(&decoded.low_res)?;
-    let scores = values(&decoded.object_score)?;
     let ious = values(&decoded.iou)?;
     Ok((0..k)
         .map(|i| LowRes {
