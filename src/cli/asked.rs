@@ -3,8 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +16,7 @@ use crate::{
         model::{ModelSource, ModelThresholds, device_words},
     },
     task::{CancelToken, Progress},
+    video::{HashError, file_hash, hex},
 };
 
 /// The part that every subcommand with a model says.
@@ -88,20 +88,10 @@ impl Weights {
 
 /// Length and hash of a file; an error where it cannot be read or the work was stopped.
 fn of_file(path: &Path, progress: &mut Progress<'_>) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
-    let total = file.metadata()?.len();
-    let (mut hash, mut done) = (Sha256::new(), 0);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let going = progress.step(done, total, "hashing the weights");
-        going.map_err(io::Error::other)?;
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok((total, hex(&hash.finalize())));
-        }
-        hash.update(&buffer[..n]);
-        done += n as u64;
-    }
+    file_hash(path, "hashing the weights", progress).map_err(|error| match error {
+        HashError::Read { source, .. } => source,
+        HashError::Cancelled(stop) => io::Error::other(stop),
+    })
 }
 
 /// The same of released files, which are many and large: of their names and sizes.
@@ -132,11 +122,6 @@ fn of_names<'a>(parts: impl Iterator<Item = &'a PathBuf>) -> io::Result<(u64, St
 pub(super) fn digest(path: &Path) -> io::Result<String> {
     let mut quiet = Progress::new(CancelToken::default(), |_, _, _| {});
     of_file(path, &mut quiet).map(|(_, hash)| hash)
-}
-
-/// Bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

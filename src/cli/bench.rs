@@ -15,6 +15,7 @@ use crate::{
             end_to_end::{Task, time_end_to_end},
             scripted, time_networks,
         },
+        engine::DECODING,
         model::{ModelSource, device, device_words},
     },
     nn::precision::Precision,
@@ -29,9 +30,6 @@ use super::{
     precision::PrecisionArg,
     progress::Reporter,
 };
-
-/// What decoding is called among the stages.
-const DECODING: &str = "decode a frame";
 
 /// Time every stage of the model on this machine.
 #[derive(Debug, Args)]

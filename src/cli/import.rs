@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::{
-    formats::{self, Format, FormatError},
+    formats::{self, Format, FormatError, Imported},
     project::counted,
 };
 
@@ -57,34 +57,28 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     if args.all {
         return each(args, format, &dataset);
     }
-    one(
-        args,
-        format,
-        (&dataset, args.sequence.as_deref()),
-        &args.project,
-    )
+    let sequence = args.sequence.as_deref();
+    let read = || {
+        formats::import(format, &dataset, sequence).map_err(|error| match error {
+            FormatError::WhichSequence { names, .. } if sequence.is_none() => anyhow!(
+                "{} holds several sequences ({names}): name one with --sequence, or make a project of each with --all",
+                args.dataset.display()
+            ),
+            other => other.into(),
+        })
+    };
+    one(args, &args.project, read)
 }
 
-/// Makes a project of a sequence, the only one if none is named.
-fn one(
-    args: &ImportArgs,
-    format: &dyn Format,
-    (dataset, sequence): (&Path, Option<&str>),
-    project: &Path,
-) -> Result<()> {
+/// Makes a project of what `read` brings, which is asked for once the project's place is known to be free.
+fn one(args: &ImportArgs, project: &Path, read: impl FnOnce() -> Result<Imported>) -> Result<()> {
     ensure!(
         !(project.starts_with(&args.dataset) && project.exists()),
         "{} is part of the dataset: choose another name for the project",
         project.display()
     );
     let target = NewProject::claim(project, args.force)?;
-    let imported = formats::import(format, dataset, sequence).map_err(|error| match error {
-        FormatError::WhichSequence { names, .. } if sequence.is_none() => anyhow!(
-            "{} holds several sequences ({names}): name one with --sequence, or make a project of each with --all",
-            args.dataset.display()
-        ),
-        other => other.into(),
-    })?;
+    let imported = read()?;
     for warning in &imported.warnings {
         note(warning);
     }
@@ -120,12 +114,10 @@ fn each(args: &ImportArgs, format: &dyn Format, dataset: &Path) -> Result<()> {
             counted(names.len(), "sequence")
         );
         let made = match file {
-            Some(file) => one(
-                args,
-                format,
-                (dataset, Some(name)),
-                &args.project.join(file),
-            ),
+            // The name is one of the dataset's: to look for it among them would read them all again.
+            Some(file) => one(args, &args.project.join(file), || {
+                Ok(format.read(dataset, name, &mut |_, _| true)?)
+            }),
             None => Err(anyhow!(
                 "the project of another sequence has its name: import it alone, with --sequence"
             )),

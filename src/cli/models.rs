@@ -32,10 +32,11 @@ use crate::{
         weights::{blocks::Blocks, bundle, file::TensorFile},
     },
     project::counted,
+    video::hex,
 };
 
 use super::{
-    asked::{digest, hex},
+    asked::digest,
     output::{NewFile, keep_apart, require_input, say},
     progress::Reporter,
 };

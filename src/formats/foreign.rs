@@ -5,24 +5,9 @@ use std::{fs, path::Path};
 use super::{
     Coco, Davis, Existing, ExportOptions, Format, FormatError, Mevis, Rgb, YoutubeVis, clip_name,
     davis, export, import, labels, manifest,
-    tests::{S, art, document, mask, place, run},
+    tests::{S, art, document, mask, place, run, with_images},
 };
 use crate::project::{Document, FrameIndex, Provenance};
-
-/// Exports with a grey image for every frame that is asked for.
-fn with_images(doc: &Document, format: &dyn Format, out: &Path) {
-    let mut read = |frame: FrameIndex| {
-        Ok(Rgb {
-            size: S,
-            data: vec![frame.0 as u8 * 40; 7 * 5 * 3],
-        })
-    };
-    let options = ExportOptions::default();
-    export(doc, format, out, &options, Some(&mut read), &mut |_, _| {
-        true
-    })
-    .unwrap();
-}
 
 /// A file of an image's name: what is in it does not matter here.
 fn touch(path: &Path) {

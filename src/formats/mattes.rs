@@ -212,13 +212,18 @@ fn rate_of(dir: &Path) -> Option<f64> {
 fn object_folders(clip: &Path) -> Vec<PathBuf> {
     let mut out: Vec<(u64, String, PathBuf)> = folders_in(clip)
         .into_iter()
+        .filter(|dir| is_object(dir))
         .map(|dir| (file_name(&dir), dir))
-        .filter(|(name, _)| !name.starts_with('.'))
-        .filter(|(_, dir)| files_with(dir, &["png"]).is_ok_and(|files| !files.is_empty()))
         .map(|(name, dir)| (leading(&name).0, name, dir))
         .collect();
     out.sort();
     out.into_iter().map(|(_, _, dir)| dir).collect()
+}
+
+/// Whether a folder of a clip is shown and holds PNGs.
+fn is_object(dir: &Path) -> bool {
+    !file_name(dir).starts_with('.')
+        && files_with(dir, &["png"]).is_ok_and(|files| !files.is_empty())
 }
 
 /// The number that a name begins with, the largest there is if it begins with none, and what follows.
@@ -229,7 +234,7 @@ fn leading(name: &str) -> (u64, &str) {
 }
 
 fn is_clip(dir: &Path) -> bool {
-    dir.join(ABOUT).is_file() || !object_folders(dir).is_empty()
+    dir.join(ABOUT).is_file() || folders_in(dir).iter().any(|d| is_object(d))
 }
 
 /// The clips at `path`: the folder itself, a list in it, folders in it, or those of SA-V's masks in it.

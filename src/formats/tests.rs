@@ -91,6 +91,21 @@ pub(super) fn run(
     export(doc, format, out, options, None, &mut |_, _| true)
 }
 
+/// Exports with a grey image for every frame that is asked for.
+pub(super) fn with_images(doc: &Document, format: &dyn Format, out: &Path) {
+    let mut read = |frame: FrameIndex| {
+        Ok(Rgb {
+            size: S,
+            data: vec![frame.0 as u8 * 40; 7 * 5 * 3],
+        })
+    };
+    let options = ExportOptions::default();
+    export(doc, format, out, &options, Some(&mut read), &mut |_, _| {
+        true
+    })
+    .unwrap();
+}
+
 fn files(dir: &Path) -> Vec<String> {
     fn walk(dir: &Path, root: &Path, out: &mut Vec<String>) {
         for entry in fs::read_dir(dir).unwrap() {

@@ -17,7 +17,7 @@ pub use super::{
     ground::Grounded,
     networks::LoadedModel,
     propagate::{CarriedMask, PropagateOptions, Propagation},
-    timing::Timing,
+    timing::{DECODING, Timing},
 };
 
 /// Numbers engines, so that a clip knows whose results it keeps.

@@ -22,6 +22,9 @@ use super::{
 /// Repetitions of a stage of which the quickest counts: the others had to share the machine.
 const REPEATS: u32 = 5;
 
+/// What decoding is called among the stages.
+pub const DECODING: &str = "decode a frame";
+
 /// All of them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timing {
@@ -109,7 +112,7 @@ impl Engine {
         let side = self.config().sam2.image_size;
         let mut at = 0;
         let last = clip.frames();
-        let frame = self.timed(stages, "decode a frame", || {
+        let frame = self.timed(stages, DECODING, || {
             at = (at + 1) % last;
             Ok(clip.frame(FrameIndex(at))?)
         })?;

@@ -35,8 +35,7 @@ pub enum SplitError {
 
 /// The change by which a person joins the masks of `from` into `into`, which keeps its name, phrase and colour; `from` goes.
 /// Where both have a mask, an anchor beats one that is none, and of two alike both pixels count; a mask beats that the other is
-/// not there. Emissions that list `from` list
-/// `into` in its place.
+/// not there. Emissions that list `from` list `into` in its place.
 ///
 /// # Errors
 /// [`EditError::NoSuchObject`], also if both are the same one; [`EditError::BadMask`] if two masks cannot be put together.
@@ -118,7 +117,8 @@ fn union(frame: FrameIndex, a: &FrameMask, b: &FrameMask) -> Result<FrameMask, E
             area_jump: d.area_jump.max(e.area_jump),
             centroid_jump: d.centroid_jump.max(e.centroid_jump),
             box_mask: d.box_mask.max(e.box_mask),
-            on_other: d.on_other.max(e.on_other),
+            // What the two lay on may have been each other: only the whole document tells.
+            on_other: 0.0,
             split: d.split.max(e.split),
         },
     })

@@ -33,35 +33,52 @@ pub enum HashError {
 /// # Errors
 /// [`HashError`] if the file cannot be read or the work was cancelled.
 pub fn content_hash(path: &Path, progress: &mut Progress<'_>) -> Result<String, HashError> {
-    let failed = |source| HashError::Read {
-        path: path.display().to_string(),
-        source,
-    };
+    if !path.is_dir() {
+        return file_hash(path, "reading the video", progress).map(|(_, hash)| hash);
+    }
+    let failed = cannot_read(path);
     let mut hasher = Sha256::new();
-    if path.is_dir() {
-        for file in folder::image_files(path).map_err(failed)? {
-            let bytes = file.metadata().map_err(failed)?.len();
-            hasher.update(format!("{}\0{bytes}\n", folder::file_name(&file)));
-        }
-    } else {
-        let mut file = File::open(path).map_err(failed)?;
-        let total = file.metadata().map_err(failed)?.len();
-        let mut buffer = vec![0; 1 << 20];
-        let mut done = 0;
-        loop {
-            progress.step(done, total, "reading the video")?;
-            let n = file.read(&mut buffer).map_err(failed)?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            done += n as u64;
-        }
+    for file in folder::image_files(path).map_err(failed)? {
+        let bytes = file.metadata().map_err(failed)?.len();
+        hasher.update(format!("{}\0{bytes}\n", folder::file_name(&file)));
     }
     Ok(hex(&hasher.finalize()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Length of a file and SHA-256 of its bytes as lower-case hex. Reports bytes done of bytes in all as `stage`.
+///
+/// # Errors
+/// [`HashError`] if the file cannot be read or the work was cancelled.
+pub(crate) fn file_hash(
+    path: &Path,
+    stage: &str,
+    progress: &mut Progress<'_>,
+) -> Result<(u64, String), HashError> {
+    let failed = cannot_read(path);
+    let mut file = File::open(path).map_err(failed)?;
+    let total = file.metadata().map_err(failed)?.len();
+    let (mut hasher, mut done) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        progress.step(done, total, stage)?;
+        let n = file.read(&mut buffer).map_err(failed)?;
+        if n == 0 {
+            return Ok((total, hex(&hasher.finalize())));
+        }
+        hasher.update(&buffer[..n]);
+        done += n as u64;
+    }
+}
+
+fn cannot_read(path: &Path) -> impl Fn(io::Error) -> HashError + Copy {
+    move |source| HashError::Read {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

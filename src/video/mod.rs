@@ -27,6 +27,7 @@ pub use ffmpeg::FfmpegSource;
 pub use folder::FolderSource;
 pub use frame::{Frame, FrameSource, OnTheWay, Pixels, RgbFrame, Straight, VideoError};
 pub use hash::{HashError, content_hash};
+pub(crate) use hash::{file_hash, hex};
 pub use synthetic::SyntheticSource;
 pub use table::{FrameEntry, FrameTable};
 

@@ -50,7 +50,7 @@ pub(super) fn sparrow_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]
 }
 
 /// It failed with this code, said so once, and said all of `words`.
-pub(super) fn refused(dir: &Path, args: &[&str], code: i32, words: &[&str]) {
+pub(super) fn refused(dir: &Path, args: &[&str], code: i32, words: &[&str]) -> Run {
     let run = sparrow(dir, args);
     assert_eq!(run.code, code, "{args:?}: {}", run.stderr);
     assert_eq!(
@@ -66,6 +66,7 @@ pub(super) fn refused(dir: &Path, args: &[&str], code: i32, words: &[&str]) {
             run.stderr
         );
     }
+    run
 }
 
 /// A folder with a clip of six small pictures in `clip`.

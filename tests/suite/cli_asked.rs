@@ -200,8 +200,7 @@ fn numbers_out_of_bounds_are_refused_in_one_sentence() {
         ),
         ("ground clip --phrase x --at -1", "counted from 0"),
     ] {
-        refused(dir.path(), &words(line), 2, &[said]);
-        let run = sparrow(dir.path(), &words(line));
+        let run = refused(dir.path(), &words(line), 2, &[said]);
         assert!(!run.stderr.contains("use '--"), "{line}: {}", run.stderr);
     }
     assert!(!dir.path().join("new").exists());

@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use super::{picture::Picture, *};
 use crate::formats::{
-    FORMATS, Rgb, detect, export, import,
+    FORMATS, detect, import,
     labels::{self, VOID},
-    tests::{S, art, document, mask, object, place, run},
+    tests::{S, art, document, mask, object, place, run, with_images},
 };
 
 /// The document of all formats, with names that no file can have, two that are the same, and an object that is nowhere.
@@ -41,20 +41,6 @@ fn grey(path: &Path, size: (u32, u32), data: Vec<u8>) {
 fn drawn(path: &Path, rle: &Rle) {
     let data = rle.to_bitmap().data.iter().map(|v| v * 255).collect();
     grey(path, (S.width, S.height), data);
-}
-
-fn with_images(doc: &Document, format: &dyn Format, out: &Path) {
-    let mut read = |frame: FrameIndex| {
-        Ok(Rgb {
-            size: S,
-            data: vec![frame.0 as u8 * 40; 7 * 5 * 3],
-        })
-    };
-    let options = ExportOptions::default();
-    export(doc, format, out, &options, Some(&mut read), &mut |_, _| {
-        true
-    })
-    .unwrap();
 }
 
 /// Folder and frame of every mask, and whether somebody vouches for it.
