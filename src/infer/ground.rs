@@ -10,8 +10,8 @@ use candle_core::Tensor;
 use crate::{
     nn::sam2::ImageFeatures,
     project::{
-        BoxPx, Choosing, Emission, FrameIndex, FrameMask, Proposal, Provenance, Size, Thresholds,
-        measure,
+        BoxPx, Choosing, Emission, FrameIndex, FrameMask, NOT_KNOWN, Proposal, Provenance, Size,
+        Thresholds, measure,
     },
     task::{GroundOptions, Progress},
 };
@@ -130,9 +130,9 @@ impl Engine {
         }
         for (word, read_as) in &read.unknown {
             warnings.push(if read_as.is_empty() {
-                format!("the model does not know the word {word:?}; it is left out")
+                format!("the model {NOT_KNOWN} {word:?}; it is left out")
             } else {
-                format!("the model does not know the word {word:?}; it reads {read_as:?} instead")
+                format!("the model {NOT_KNOWN} {word:?}; it reads {read_as:?} instead")
             });
         }
         let prefix = self.prefix(clip, frame, progress)?;

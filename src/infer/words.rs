@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::project::split_words;
+
 /// Reserved id of a frame placeholder; never embedded.
 pub const IMAGE_TOKEN: i64 = -200;
 /// Reserved id of a target-specific-feature placeholder; never embedded.
@@ -447,19 +449,6 @@ pub(super) fn truncated(text: &str, bytes: usize) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// Lower-case words: letters and digits, inner hyphens kept, a possessive `'s` dropped.
-pub(super) fn split_words(text: &str) -> Vec<String> {
-    text.to_lowercase()
-        .replace(['’', '`'], "'")
-        .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '\''))
-        .map(|w| {
-            let w = w.trim_matches(['-', '\'']);
-            w.strip_suffix("'s").unwrap_or(w).replace('\'', "")
-        })
-        .filter(|w| w.chars().any(char::is_alphanumeric))
-        .collect()
 }
 
 #[cfg(test)]

@@ -190,6 +190,13 @@ pub struct Emission {
     pub by_hand: Option<BTreeSet<usize>>,
 }
 
+impl Emission {
+    /// Whether the model says that there is no such thing: it has words, and no `[SEG]` among them.
+    pub fn says_nothing(&self) -> bool {
+        !self.text.is_empty() && !self.text.contains("[SEG]")
+    }
+}
+
 /// What a model's way of answering says about the choice among its proposals; the default is the released one, which keeps
 /// its best box come what may and does not ask whether two boxes lie on one thing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,6 +17,7 @@ mod rle_text;
 mod select;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use bitmap::{BrushMode, Components, Connectivity};
 pub use counted::{counted, have, were};
@@ -29,8 +30,9 @@ pub use edit::{Author, Edit, EditError, Touched, apply};
 pub use geometry::{BoxPx, PointPx, Size};
 pub use history::{History, StepId};
 pub use mask::{Bitmap, MaskError, Rle};
-pub use names::{CLIP_ENDINGS, frames_of, images_of};
+pub use names::{CLIP_ENDINGS, IMAGE_ENDINGS, frames_of, images_of};
 pub use palette::colour_rgb;
 pub use parts::Part;
 pub use rearrange::{SplitError, merge, split};
 pub use select::{PEER, WhyNot, kept, offered, select, why_not};
+pub use words::{NOT_KNOWN, split_words};

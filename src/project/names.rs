@@ -28,9 +28,12 @@ pub const CLIP_ENDINGS: &[&str] = &[
     "webm", "wmv", "y4m",
 ];
 
+/// Those of images among [`CLIP_ENDINGS`].
+pub const IMAGE_ENDINGS: &[&str] = &["jpeg", "jpg", "png"];
+
 /// [`frames_of`] for the images of a clip: JPEG and PNG files.
 pub fn images_of(files: Vec<PathBuf>) -> Vec<PathBuf> {
-    frames_of(files, &["jpg", "jpeg", "png"])
+    frames_of(files, IMAGE_ENDINGS)
 }
 
 /// Compares names so that runs of digits count as numbers: `f2` before `f10`.

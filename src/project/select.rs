@@ -177,10 +177,9 @@ pub fn why_not(emission: &Emission, thresholds: &Thresholds) -> Vec<Option<WhyNo
         }
         decided(&before, thresholds, emission.choosing).1
     });
-    let nothing = !emission.text.is_empty() && !emission.text.contains("[SEG]");
     let reason = |i: usize| {
         let by_rule = now[i].or_else(|| then.as_ref()?[i]);
-        by_rule.or(nothing.then_some(WhyNot::NothingMeant))
+        by_rule.or(emission.says_nothing().then_some(WhyNot::NothingMeant))
     };
     (proposals.iter().enumerate())
         .map(|(i, p)| if p.selected { None } else { reason(i) })

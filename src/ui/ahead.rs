@@ -4,7 +4,13 @@
 
 use egui::{Event, Id, Key};
 
-use super::{actions::Action, app::App, keymap::Keymap, panels::top_bar::phrase_id, state::Dialog};
+use super::{
+    actions::Action,
+    app::App,
+    keymap::Keymap,
+    panels::{rename_id, top_bar::phrase_id},
+    state::Dialog,
+};
 
 /// A field that does not come within so many frames is not there.
 const PATIENCE: u32 = 10;
@@ -45,7 +51,7 @@ impl Ahead {
         let focused = ctx.memory(|m| m.focused());
         match self.field {
             Field::Phrase => focused == Some(phrase_id()),
-            Field::Rename => focused == Some(Id::unique("rename")),
+            Field::Rename => focused == Some(rename_id()),
             Field::Dialog { before } => focused != before && ctx.text_edit_focused(),
         }
     }

@@ -95,7 +95,7 @@ impl App {
             }
         }
         boxes.extend(drawn);
-        let tsf = if self.state.use_tsf {
+        let tsf = if self.state.settings.use_tsf {
             anchors_for(&session.doc.objects, &phrase)
         } else {
             Vec::new()

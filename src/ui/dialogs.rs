@@ -15,7 +15,7 @@ use super::{
     opener::Target,
     state::{Dialog, Weight},
 };
-use crate::project::CLIP_ENDINGS;
+use crate::project::{CLIP_ENDINGS, IMAGE_ENDINGS};
 
 /// What a chosen path is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn names_folder(path: &Path) -> bool {
 }
 
 fn is_image(ending: &str) -> bool {
-    ["png", "jpg", "jpeg"].contains(&ending)
+    IMAGE_ENDINGS.contains(&ending)
 }
 
 /// Endings of clips, in small and in capital letters: cameras write the latter, and not every chooser takes them for the same.

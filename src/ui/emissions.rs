@@ -71,23 +71,14 @@ impl State {
 mod tests {
     use super::*;
     use crate::{
-        project::{Choosing, Size},
+        project::Size,
         ui::{app::App, session::Session, settings::Settings},
     };
 
     fn emission(phrase: &str, objects: &[u32]) -> Emission {
         Emission {
-            frame: FrameIndex(0),
-            phrase: phrase.to_owned(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
-            proposals: Vec::new(),
             objects: objects.iter().map(|&id| ObjectId(id)).collect(),
-            tsf_tokens: 0,
-            secs: 0.0,
-            choosing: Choosing::default(),
-            by_hand: None,
+            ..crate::ui::fixture::emission(0, phrase)
         }
     }
 

@@ -333,29 +333,30 @@ impl App {
         if let Some(notice) = resolved.notice {
             self.say(Weight::Look, notice);
         }
-        let mut places = resolved.places;
-        let mut session = None;
-        if let Some(project) = resolved.project {
-            let can_note = project.writer.is_some();
-            let mut opened = match project.writer {
-                Some(writer) => Session::saved(project.doc, writer, project.path),
-                None => Session::read_only(project.doc, project.path),
-            };
-            opened.hold(project.claim);
-            if resolved.is_located && can_note {
-                note_place(&mut opened, &resolved.video, &info, resolved.is_accepted);
-            } else if resolved.is_accepted {
-                // Nothing of it can be kept, but the clip is as long as it is.
-                opened.doc.video.frames = info.frames;
+        let session = match resolved.project {
+            Some(project) => {
+                let can_note = project.writer.is_some();
+                let mut opened = match project.writer {
+                    Some(writer) => Session::saved(project.doc, writer, project.path),
+                    None => Session::read_only(project.doc, project.path),
+                };
+                opened.hold(project.claim);
+                if resolved.is_located && can_note {
+                    note_place(&mut opened, &resolved.video, &info, resolved.is_accepted);
+                } else if resolved.is_accepted {
+                    // Nothing of it can be kept, but the clip is as long as it is.
+                    opened.doc.video.frames = info.frames;
+                }
+                opened
             }
-            session = Some(opened);
-        }
-        places.retain(|p| p.file_name().is_some());
-        let session = session.unwrap_or_else(|| {
-            let model = self.state.model.id.clone();
-            let doc = Document::new(info.clone(), model, self.state.model.thresholds);
-            Session::unsaved(doc, places, self.services.wake.clone())
-        });
+            None => {
+                let mut places = resolved.places;
+                places.retain(|p| p.file_name().is_some());
+                let model = self.state.model.id.clone();
+                let doc = Document::new(info.clone(), model, self.state.model.thresholds);
+                Session::unsaved(doc, places, self.services.wake.clone())
+            }
+        };
         let path = resolved.video;
         let title = path.file_name().map_or_else(
             || info.path.clone(),

@@ -219,7 +219,6 @@ impl App {
             }
             Command::SetOnlySelected(on) => self.state.only_selected = on,
             Command::SetUseTsf(on) => {
-                self.state.use_tsf = on;
                 self.state.settings.use_tsf = on;
                 self.services.settings.save(&self.state.settings);
             }

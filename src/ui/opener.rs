@@ -309,8 +309,7 @@ fn open_project(
     };
     let (project, elsewhere) = found.into_project(wake)?;
     Ok(Resolved {
-        // For the case that the project does not fit what the video is now.
-        places: places_for(&video),
+        places: Vec::new(),
         video,
         project: Some(project),
         remember: path,

@@ -2,7 +2,7 @@
 //! panels and saying it to [`super::answers`].
 
 use super::{app::App, state::Weight};
-use crate::project::{Document, Emission, Thresholds, WhyNot, why_not};
+use crate::project::{Document, Emission, NOT_KNOWN, Thresholds, WhyNot, split_words, why_not};
 
 /// Words without a thing of their own: that a model knows them says nothing of how it reads a phrase.
 const LITTLE: [&str; 32] = [
@@ -10,17 +10,6 @@ const LITTLE: [&str; 32] = [
     "in", "into", "is", "near", "next", "of", "off", "on", "or", "out", "over", "that", "the",
     "this", "to", "under", "which", "who", "with", "without",
 ];
-
-/// The words of a phrase as a model with a list of words looks them up.
-fn words(phrase: &str) -> Vec<String> {
-    let lower = phrase.to_lowercase().replace(['’', '`'], "'");
-    let split = lower.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '\''));
-    let bare = split.map(|w| {
-        let w = w.trim_matches(['-', '\'']);
-        w.strip_suffix("'s").unwrap_or(w).replace('\'', "")
-    });
-    bare.filter(|w| !w.is_empty()).collect()
-}
 
 /// What the phrase was read as if the model knows not one word in it that names or describes a thing; empty if as nothing.
 pub(crate) fn read_instead(emission: &Emission) -> Option<String> {
@@ -30,7 +19,7 @@ pub(crate) fn read_instead(emission: &Emission) -> Option<String> {
     }
     let is_unknown = |word: &str| unknown.iter().any(|(w, _)| w.to_lowercase() == word);
     let says_nothing = |word: &str| LITTLE.contains(&word) || is_unknown(word);
-    let all = words(&emission.phrase).iter().all(|word| {
+    let all = split_words(&emission.phrase).iter().all(|word| {
         // Of a word with a hyphen the parts may have been looked up.
         says_nothing(word) || word.split('-').all(says_nothing)
     });
@@ -47,7 +36,7 @@ pub(crate) fn is_nothing(doc: &Document, emission: &Emission) -> bool {
 
 /// Why nothing came of an emission: a clause.
 pub(crate) fn why_nothing(emission: &Emission, thresholds: &Thresholds) -> String {
-    if !emission.text.is_empty() && !emission.text.contains("[SEG]") {
+    if emission.says_nothing() {
         return "the model says that there is no such thing".to_owned();
     }
     let reasons = why_not(emission, thresholds);
@@ -86,7 +75,7 @@ impl App {
     /// Says what a phrase was read as of which the model knows no word, in place of a message for each of them.
     pub(super) fn say_read_instead(&mut self, phrase: &str, read: &str) {
         let spoken = &self.state.answer_toasts;
-        let is_of_word = |text: &str| text.contains("does not know the word");
+        let is_of_word = |text: &str| text.contains(NOT_KNOWN);
         self.state
             .toasts
             .retain(|t| !(spoken.contains(&t.key) && is_of_word(&t.text)));
@@ -105,7 +94,7 @@ impl App {
 mod tests {
     use super::*;
     use crate::{
-        project::{BoxPx, Choosing, FrameIndex, Proposal, Size},
+        project::{BoxPx, Choosing, Proposal, Size},
         task::Update,
         ui::session::Session,
     };
@@ -113,10 +102,7 @@ mod tests {
     fn emission(phrase: &str, unknown: &[(&str, &str)]) -> Emission {
         let owned = |(word, read): &(&str, &str)| ((*word).to_owned(), (*read).to_owned());
         Emission {
-            frame: FrameIndex(0),
-            phrase: phrase.to_owned(),
             text: "it is [BOX] [SEG]".to_owned(),
-            tokens: Vec::new(),
             unknown_words: unknown.iter().map(owned).collect(),
             proposals: vec![Proposal {
                 box_px: BoxPx::from_array([0.0, 0.0, 2.0, 2.0]),
@@ -127,14 +113,12 @@ mod tests {
                 drawn: false,
                 incredible: false,
             }],
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.1,
             choosing: Choosing {
                 may_be_none: true,
                 ..Choosing::default()
             },
             by_hand: Some(std::collections::BTreeSet::new()),
+            ..crate::ui::fixture::emission(0, phrase)
         }
     }
 
@@ -187,9 +171,10 @@ mod tests {
         let mut app = window();
         let pferd = emission("das Pferd", &[("das", ""), ("pferd", "object")]);
         let warnings = [
-            "the model does not know the word \"das\"; it is left out",
-            "the model does not know the word \"pferd\"; it reads \"object\" instead",
+            format!("the model {NOT_KNOWN} \"das\"; it is left out"),
+            format!("the model {NOT_KNOWN} \"pferd\"; it reads \"object\" instead"),
         ];
+        let warnings = warnings.each_ref().map(String::as_str);
         ask(&mut app, pferd, &warnings);
         let all = said(&app);
         assert_eq!(all.len(), 2, "{all:?}");
@@ -203,7 +188,7 @@ mod tests {
             emission("the red horse", &[("horse", "object")]),
             &warnings[1..],
         );
-        assert!(said(&app)[0].contains("does not know the word"));
+        assert!(said(&app)[0].contains(NOT_KNOWN));
     }
 
     /// The message of the phrase before stood beside it, and neither said why.

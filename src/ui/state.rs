@@ -386,7 +386,6 @@ pub(crate) struct State {
     /// Frames that propagation is limited to, inclusive.
     pub(crate) range: (Option<u32>, Option<u32>),
     pub(crate) only_selected: bool,
-    pub(crate) use_tsf: bool,
     pub(crate) framewise: bool,
     pub(crate) phrase: String,
     pub(crate) focus_phrase: bool,
@@ -471,7 +470,6 @@ impl State {
             time_view: TimeView::default(),
             range: (None, None),
             only_selected: false,
-            use_tsf: settings.use_tsf,
             framewise: false,
             phrase: String::new(),
             focus_phrase: false,

@@ -114,7 +114,7 @@ impl App {
 mod tests {
     use super::*;
     use crate::{
-        project::{BoxPx, Document, FrameIndex, ObjectId, Proposal, Size, VideoInfo},
+        project::{BoxPx, Document, ObjectId, Proposal, Size, VideoInfo},
         store::{Existing, Store, Writer},
         ui::session::Session,
     };
@@ -130,17 +130,10 @@ mod tests {
             incredible: false,
         };
         Emission {
-            frame: FrameIndex(frame),
-            phrase: "a dog".to_owned(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
             proposals: confidences.iter().map(proposal).collect(),
             objects: vec![ObjectId(1)],
-            tsf_tokens: 0,
-            secs: 0.1,
-            choosing: Choosing::default(),
             by_hand: Some(BTreeSet::new()),
+            ..crate::ui::fixture::emission(frame, "a dog")
         }
     }
 

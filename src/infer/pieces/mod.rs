@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use model::{PieceModel, PieceModelError};
 
-use super::words::{
-    IMAGE_TOKEN, Phrase, PhraseError, PromptIds, TSF_TOKEN, split_words, truncated,
-};
+use super::words::{IMAGE_TOKEN, Phrase, PhraseError, PromptIds, TSF_TOKEN, truncated};
+use crate::project::split_words;
 use model::BLANK;
 
 /// Bytes of a phrase that are looked at; the rest is cut off with a warning.

@@ -71,15 +71,11 @@ fn a_project_that_may_only_be_read_is_left_unasked_until_it_is_edited() {
 fn that_saving_has_stopped_to_work_is_said_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut app = in_trouble(dir.path());
-    let told = |app: &App| {
-        let said = app.state.toasts.iter();
-        said.filter(|t| t.text.contains("Not saved:")).count()
-    };
     app.poll_saving();
-    assert_eq!(told(&app), 1);
+    assert_eq!(times_said(&app, "Not saved:"), 1);
     app.state.toasts.clear();
     app.poll_saving();
-    assert_eq!(told(&app), 0);
+    assert_eq!(times_said(&app, "Not saved:"), 0);
 }
 
 #[test]

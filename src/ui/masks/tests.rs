@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    project::{Choosing, Document, DriftSignal, Emission, Proposal, Rle, Size, Thresholds},
+    project::{Document, DriftSignal, Emission, Proposal, Rle, Size, Thresholds},
     task::{JobId, PropagateDirection, Update},
     ui::{
         command::Command,
@@ -105,17 +105,8 @@ pub(in crate::ui) fn emission(kept: &[bool]) -> Emission {
         incredible: false,
     };
     Emission {
-        frame: FIRST,
-        phrase: "a dog".to_owned(),
-        text: String::new(),
-        tokens: Vec::new(),
-        unknown_words: Vec::new(),
         proposals: kept.iter().enumerate().map(proposal).collect(),
-        objects: Vec::new(),
-        tsf_tokens: 0,
-        secs: 0.1,
-        choosing: Choosing::default(),
-        by_hand: None,
+        ..crate::ui::fixture::emission(FIRST.0, "a dog")
     }
 }
 

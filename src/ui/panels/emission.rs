@@ -65,7 +65,7 @@ pub(crate) fn buttons_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             out.act(Action::EmitAgain);
         }
         let anchors = anchors_of(state, emission);
-        let mut use_tsf = state.use_tsf;
+        let mut use_tsf = state.settings.use_tsf;
         let toggle = ui.checkbox(&mut use_tsf, format!("TSF from {}", counted(anchors, "anchor")));
         let toggle = toggle.on_hover_text(
             "Crops of your anchors become target-specific tokens of the next emission: corrections steer identity.",
@@ -180,7 +180,7 @@ fn nothing_ui(ui: &mut Ui, state: &State, emission: &Emission) {
 mod tests {
     use super::*;
     use crate::{
-        project::{Choosing, FrameIndex, Size},
+        project::Size,
         ui::{session::Session, settings::Settings},
     };
     use egui_kittest::{Harness, kittest::Queryable as _};
@@ -188,17 +188,11 @@ mod tests {
     fn harness(width: f32) -> Harness<'static, State> {
         let mut doc = crate::ui::fixture::document(Size::new(4, 4), 1);
         doc.emissions.push(Emission {
-            frame: FrameIndex(0),
-            phrase: "das Pferd".to_owned(),
             text: "it is [BOX] [SEG]".to_owned(),
             tokens: vec![("[BOX]".to_owned(), 1.0), ("[SEG]".to_owned(), 1.0)],
             unknown_words: vec![("pferd".to_owned(), "object".to_owned())],
-            proposals: Vec::new(),
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.1,
-            choosing: Choosing::default(),
             by_hand: Some(std::collections::BTreeSet::new()),
+            ..crate::ui::fixture::emission(0, "das Pferd")
         });
         let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));

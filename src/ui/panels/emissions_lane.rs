@@ -105,8 +105,8 @@ fn emissions_text(frame: u32, emissions: &[&Emission]) -> String {
 mod tests {
     use super::*;
     use crate::{
-        project::{FrameIndex, ObjectId, Size},
-        ui::{lanes::Lane, session::Session, settings::Settings},
+        project::{ObjectId, Size},
+        ui::{fixture::emission, lanes::Lane, session::Session, settings::Settings},
     };
 
     /// They left the panel with the fourth object.
@@ -139,22 +139,6 @@ mod tests {
         }
         let low = all.with_max_y(130.0);
         assert_eq!(with_emissions(&state, low), (low, None));
-    }
-
-    fn emission(frame: u32, phrase: &str) -> Emission {
-        Emission {
-            frame: FrameIndex(frame),
-            phrase: phrase.to_owned(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
-            proposals: Vec::new(),
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.0,
-            choosing: crate::project::Choosing::default(),
-            by_hand: None,
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Help: the first steps, and all keys.
 
-use egui::{RichText, ScrollArea, Ui};
+use egui::{RichText, Ui};
 
 use super::{
     super::{
@@ -10,7 +10,7 @@ use super::{
         state::State,
         theme::{self, space},
     },
-    dialog_room, dialog_title, dialog_ui, list_height,
+    dialog_room, dialog_title, dialog_ui, list_area,
 };
 
 /// What one does one after the other.
@@ -86,7 +86,6 @@ pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
         ui.add_space(space::M);
         ui.separator();
         ui.add_space(space::XS);
-        let height = list_height(ui, BELOW);
         let lines: Vec<usize> = Group::ALL
             .iter()
             .map(|group| lines_of(&state.keymap, *group))
@@ -94,27 +93,23 @@ pub(crate) fn help_ui(ui: &mut Ui, state: &State, out: &mut Out) {
             .collect();
         let columns = ((width / COLUMN) as usize).clamp(2, 4);
         let place = columns_for(&lines, columns);
-        ScrollArea::vertical()
-            .max_height(height)
-            .min_scrolled_height(height)
-            .auto_shrink([false, true])
-            .show(ui, |ui| {
-                let within = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, space::L);
-                ui.columns(columns, |columns| {
-                    for ui in &mut *columns {
-                        ui.spacing_mut().item_spacing.x = within;
-                    }
-                    for (group, &at) in Group::ALL.into_iter().zip(&place) {
-                        group_ui(&mut columns[at], state, group);
-                    }
-                    let last = place.last().copied().unwrap_or(0);
-                    let ui = &mut columns[last];
-                    group_title_ui(ui, "Pointer and numbers");
-                    for (how, what) in BY_HAND {
-                        key_ui(ui, how, what);
-                    }
-                });
+        list_area(ui, BELOW).show(ui, |ui| {
+            let within = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, space::L);
+            ui.columns(columns, |columns| {
+                for ui in &mut *columns {
+                    ui.spacing_mut().item_spacing.x = within;
+                }
+                for (group, &at) in Group::ALL.into_iter().zip(&place) {
+                    group_ui(&mut columns[at], state, group);
+                }
+                let last = place.last().copied().unwrap_or(0);
+                let ui = &mut columns[last];
+                group_title_ui(ui, "Pointer and numbers");
+                for (how, what) in BY_HAND {
+                    key_ui(ui, how, what);
+                }
             });
+        });
         ui.add_space(space::S);
         if ui.link("Change keys…").clicked() {
             out.act(Action::Keys);

@@ -1,6 +1,6 @@
 //! The keys, and changing them.
 
-use egui::{Event, Key, Margin, RichText, ScrollArea, Ui, vec2};
+use egui::{Event, Key, RichText, Ui, vec2};
 
 use super::{
     super::{
@@ -11,7 +11,7 @@ use super::{
         state::{Dialog, State},
         theme::{self, space},
     },
-    dialog_room, dialog_title, dialog_ui, list_height,
+    dialog_room, dialog_title, dialog_ui, list_area, search_ui,
 };
 
 /// Width that a column of keys wants.
@@ -33,21 +33,12 @@ pub(crate) fn keys_ui(
         let p = theme::palette(ui);
         dialog_title(ui, "Keyboard shortcuts");
         let mut text = query.to_owned();
-        let field = egui::TextEdit::singleline(&mut text)
-            .hint_text("Search")
-            .margin(Margin::symmetric(8, 6))
-            .desired_width(f32::INFINITY);
-        let field = ui.add(field).accessible_name("Search keys");
-        if waiting.is_none() && ui.memory(|m| m.focused().is_none()) {
-            field.request_focus();
-        }
-        if field.changed() {
+        if search_ui(ui, &mut text, "Search keys", waiting.is_none()) {
             out.send(Command::UpdateDialog(Dialog::Keys {
                 query: text.clone(),
                 waiting: None,
             }));
         }
-        ui.add_space(space::S);
         ui.horizontal(|ui| {
             ui.label(RichText::new("Keys as in").color(p.text_weak));
             for preset in Preset::ALL {
@@ -71,24 +62,19 @@ pub(crate) fn keys_ui(
             let text = "Nothing that can be done is called that.";
             ui.label(RichText::new(text).color(p.text_weak));
         }
-        let height = list_height(ui, 0.0);
-        ScrollArea::vertical()
-            .max_height(height)
-            .min_scrolled_height(height)
-            .auto_shrink([false, true])
-            .show(ui, |ui| {
-                let within = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, space::L);
-                // Down the first column, then down the next.
-                let rows = found.len().div_ceil(columns).max(1);
-                ui.columns(columns, |uis| {
-                    for (ui, part) in uis.iter_mut().zip(found.chunks(rows)) {
-                        ui.spacing_mut().item_spacing.x = within;
-                        for info in part {
-                            key_ui(ui, state, info, (query, waiting), out);
-                        }
+        list_area(ui, 0.0).show(ui, |ui| {
+            let within = std::mem::replace(&mut ui.spacing_mut().item_spacing.x, space::L);
+            // Down the first column, then down the next.
+            let rows = found.len().div_ceil(columns).max(1);
+            ui.columns(columns, |uis| {
+                for (ui, part) in uis.iter_mut().zip(found.chunks(rows)) {
+                    ui.spacing_mut().item_spacing.x = within;
+                    for info in part {
+                        key_ui(ui, state, info, (query, waiting), out);
                     }
-                });
+                }
             });
+        });
     });
 }
 

@@ -316,40 +316,43 @@ pub(crate) fn heat_legend(ui: &Ui, state: &State, canvas: Rect) {
     if !state.show_heat || (state.heat.is_none() && state.session.is_none()) {
         return;
     }
+    let (label, about, bar) = if heat_shows(state) {
+        (
+            "Heat map: objectness from low to high",
+            "How sure the proposer is that there is an object, whatever the phrase: blue is low, yellow is high, and without a colour it saw nothing. Masks are outlines while the map shows.",
+            RAMP.y,
+        )
+    } else {
+        (
+            "No heat map on this frame",
+            "The map shows where the proposer saw objects, and it has not looked at this frame: ask for something here.",
+            0.0,
+        )
+    };
     let p = theme::palette(ui);
     let painter = ui.painter_at(canvas);
-    let height = if state.heat.is_some() { RAMP.y } else { 0.0 };
-    let size = vec2(RAMP.x, WORDS + height) + Vec2::splat(2.0 * RIM);
+    let size = vec2(RAMP.x, WORDS + bar) + Vec2::splat(2.0 * RIM);
     let corner = canvas.right_top() + vec2(-space::M - size.x, space::M);
     let plate = Rect::from_min_size(corner, size);
     let rim = Stroke::new(1.0, p.line);
     painter.rect(plate, 6, p.panel, rim, StrokeKind::Inside);
     let inner = plate.shrink(RIM);
-    if state.heat.is_none() {
-        let text = "no heat map on this frame";
-        let (at, font) = (inner.center_top(), theme::regular(11.5));
-        painter.text(at, Align2::CENTER_TOP, text, font, p.text_weak);
-        let response = ui.interact(plate, ui.scope_id().with("no heat"), Sense::hover());
-        response
-            .widget_info(|| WidgetInfo::labeled(Role::Label, true, "No heat map on this frame"));
-        response.on_hover_text("The map shows where the proposer saw objects, and it has not looked at this frame: ask for something here.");
-        return;
-    }
-    for (at, align, text, colour) in [
-        (inner.left_top(), Align2::LEFT_TOP, "low", p.text_weak),
-        (inner.center_top(), Align2::CENTER_TOP, "objectness", p.text),
-        (inner.right_top(), Align2::RIGHT_TOP, "high", p.text_weak),
-    ] {
+    let write = |at, align, text, colour| {
         painter.text(at, align, text, theme::regular(11.5), colour);
+    };
+    if heat_shows(state) {
+        write(inner.left_top(), Align2::LEFT_TOP, "low", p.text_weak);
+        write(inner.center_top(), Align2::CENTER_TOP, "objectness", p.text);
+        write(inner.right_top(), Align2::RIGHT_TOP, "high", p.text_weak);
+        let bar = inner.with_min_y(inner.bottom() - bar);
+        painter.add(Shape::mesh(ramp(bar)));
+    } else {
+        let text = "no heat map on this frame";
+        write(inner.center_top(), Align2::CENTER_TOP, text, p.text_weak);
     }
-    let bar = inner.with_min_y(inner.bottom() - RAMP.y);
-    painter.add(Shape::mesh(ramp(bar)));
-    let id = ui.scope_id().with("heat legend");
-    let response = ui.interact(plate, id, Sense::hover());
-    response.widget_info(|| {
-        WidgetInfo::labeled(Role::Label, true, "Heat map: objectness from low to high")
-    });
-    response.on_hover_text("How sure the proposer is that there is an object, whatever the phrase: blue is low, yellow is high, and without a colour it saw nothing. Masks are outlines while the map shows.");
+    let response = ui.interact(plate, ui.scope_id().with("heat legend"), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Label, true, label));
+    response.on_hover_text(about);
 }
 
 /// The proposal whose rim is within `near` pixels of a point; of several, the smallest.

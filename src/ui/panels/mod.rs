@@ -20,7 +20,7 @@ pub(super) mod tools;
 pub(super) mod top_bar;
 pub(super) mod words;
 
-use egui::{Frame, Margin, RichText, ScrollArea, Ui};
+use egui::{Frame, Margin, Response, RichText, ScrollArea, Ui};
 
 use super::{
     actions::Action,
@@ -150,12 +150,34 @@ pub(super) fn dialog_room(ui: &Ui) -> f32 {
     ui.ctx().content_rect().width() - 80.0
 }
 
-/// Height that a list in a dialog may take: all that the window has beside what stands above it, `below` points under it, the
-/// dialog's margins and a rim. The list's `min_scrolled_height` has to be this as well: a dialog offers no more room than it
-/// had when it was drawn last.
-pub(super) fn list_height(ui: &Ui, below: f32) -> f32 {
+/// A list in a dialog, as high as it may be: all that the window has beside what stands above it, `below` points under it, the
+/// dialog's margins and a rim. It asks for as much: a dialog offers no more room than it had when it was drawn last.
+fn list_area(ui: &Ui, below: f32) -> ScrollArea {
     let taken = ui.min_rect().height() + below + 2.0 * f32::from(RIM) + 48.0;
-    (ui.ctx().content_rect().height() - taken).max(120.0)
+    let height = (ui.ctx().content_rect().height() - taken).max(120.0);
+    ScrollArea::vertical()
+        .max_height(height)
+        .min_scrolled_height(height)
+        .auto_shrink([false, true])
+}
+
+/// What a dialog's list is searched by; whether it has changed. It takes the keyboard that nobody has, if it `may`.
+fn search_ui(ui: &mut Ui, text: &mut String, name: &str, may: bool) -> bool {
+    let field = egui::TextEdit::singleline(text)
+        .hint_text("Search")
+        .margin(Margin::symmetric(8, 6))
+        .desired_width(f32::INFINITY);
+    let field = ui.add(field).accessible_name(name);
+    if may && ui.memory(|m| m.focused().is_none()) {
+        field.request_focus();
+    }
+    ui.add_space(space::S);
+    field.changed()
+}
+
+/// The field for an object's name.
+pub(super) fn rename_id() -> egui::Id {
+    egui::Id::unique("rename")
 }
 
 /// A dialog's last line, its buttons from right to left. It is no higher than they are: in a layout that takes the height there
@@ -279,13 +301,31 @@ fn delete_ui(ui: &mut Ui, state: &State, id: ObjectId, out: &mut Out) {
     });
 }
 
+/// Brings the row of what is selected into view if that was selected elsewhere, or has moved in its list; after that the list
+/// stays where a person scrolls it. `selected`: the object, and which of `rows` it has.
+fn bring_into_view(
+    ui: &Ui,
+    list: &str,
+    selected: (Option<ObjectId>, Option<usize>),
+    rows: &[Response],
+) {
+    let id = egui::Id::unique(("brought into view", list));
+    if ui.data(|d| d.get_temp(id)) == Some(selected) {
+        return;
+    }
+    ui.data_mut(|d| d.insert_temp(id, selected));
+    if let Some(row) = selected.1.and_then(|at| rows.get(at)) {
+        row.scroll_to_me(None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use egui_kittest::{Harness, kittest::Queryable as _};
 
     use super::*;
     use crate::{
-        project::{Choosing, Emission, FrameIndex, Size},
+        project::{Emission, Size},
         ui::settings::Settings,
     };
 
@@ -299,17 +339,8 @@ mod tests {
                 doc.objects.push(object);
             }
             doc.emissions.push(Emission {
-                frame: FrameIndex(0),
-                phrase: "a horse".to_owned(),
                 text: "it is [BOX] [SEG]".to_owned(),
-                tokens: Vec::new(),
-                unknown_words: Vec::new(),
-                proposals: Vec::new(),
-                objects: Vec::new(),
-                tsf_tokens: 0,
-                secs: 0.1,
-                choosing: Choosing::default(),
-                by_hand: None,
+                ..crate::ui::fixture::emission(0, "a horse")
             });
             let mut state = State::new(Settings::default(), "nano".into(), "cpu".into());
             state.session = Some(Session::read_only(doc, "clip.sparrow".into()));

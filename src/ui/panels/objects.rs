@@ -19,9 +19,10 @@ use super::{
             two_digits,
         },
     },
+    bring_into_view, rename_id,
     top_bar::select_all,
 };
-use crate::project::{FrameMask, Object, ObjectId};
+use crate::project::{FrameMask, Object};
 
 const ICON: f32 = 24.0;
 /// Height of a row, and between two of them.
@@ -33,7 +34,7 @@ const FEWEST_ROWS: f32 = 3.0;
 const SHARE: f32 = 0.2;
 /// What the pointer does to a row.
 const HOW: &str = "Double-click to rename, right-click for more, drag to move. Where masks overlap, a DAVIS export gives the pixels to the later object of the list.";
-/// What is done with the object of a row, beside what its buttons do.
+/// What the menu of a row offers, in groups.
 const MENU: [&[Action]; 4] = [
     &[Action::NotHere, Action::NotInRange, Action::DeleteInRange],
     &[Action::MergeObject, Action::SplitObject],
@@ -91,18 +92,8 @@ fn rows_ui(ui: &mut Ui, state: &State, objects: &[Object], out: &mut Out) {
         .map(|object| row_ui(ui, state, object, out))
         .collect();
     drag_ui(ui, objects, &rows, out);
-    // One that was selected elsewhere comes into view; after that the list stays where a person scrolls it.
-    let id = egui::Id::unique("object brought into view");
     let at = objects.iter().position(|o| Some(o.id) == state.selected);
-    // Moved up or down in the list, it is followed.
-    let now = (state.selected, at);
-    let before: Option<(Option<ObjectId>, Option<usize>)> = ui.data(|d| d.get_temp(id));
-    if before != Some(now) {
-        ui.data_mut(|d| d.insert_temp(id, now));
-        if let Some(row) = at.and_then(|at| rows.get(at)) {
-            row.scroll_to_me(None);
-        }
-    }
+    bring_into_view(ui, "objects", (state.selected, at), &rows);
 }
 
 fn opacity_ui(ui: &mut Ui, state: &State, out: &mut Out) {
@@ -360,7 +351,7 @@ fn name_ui(ui: &Ui, object: &Object, rect: Rect) {
 fn rename_ui(ui: &mut Ui, rect: Rect, draft: &str, out: &mut Out) {
     let mut text = draft.to_owned();
     let field = egui::TextEdit::singleline(&mut text)
-        .id(egui::Id::unique("rename"))
+        .id(rename_id())
         .margin(egui::Margin::symmetric(4, 3))
         .desired_width(rect.width());
     let response = ui

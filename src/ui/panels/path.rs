@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use egui::{Margin, RichText, ScrollArea, Ui, vec2};
+use egui::{Margin, RichText, Ui, vec2};
 
 use super::{
     super::{
@@ -13,7 +13,8 @@ use super::{
         theme::{self, space},
         widgets::primary_button,
     },
-    buttons_ui, dialog_room, dialog_title, dialog_ui, is_confirmed, is_entered, list_height,
+    buttons_ui, dialog_room, dialog_title, dialog_ui, is_confirmed, is_entered, list_area,
+    search_ui,
 };
 use crate::formats::file_name;
 
@@ -181,23 +182,12 @@ pub(crate) fn sequences_ui(
         ui.label(RichText::new(about).size(12.5).color(p.text_weak));
         ui.add_space(space::S);
         let mut text = query.to_owned();
-        if names.len() > FEW {
-            let field = egui::TextEdit::singleline(&mut text)
-                .hint_text("Search")
-                .margin(Margin::symmetric(8, 6))
-                .desired_width(f32::INFINITY);
-            let field = ui.add(field).accessible_name("Search sequences");
-            if ui.memory(|m| m.focused().is_none()) {
-                field.request_focus();
-            }
-            if field.changed() {
-                out.send(Command::UpdateDialog(Dialog::Sequences {
-                    dataset: dataset.to_path_buf(),
-                    names: names.to_vec(),
-                    query: text.clone(),
-                }));
-            }
-            ui.add_space(space::S);
+        if names.len() > FEW && search_ui(ui, &mut text, "Search sequences", true) {
+            out.send(Command::UpdateDialog(Dialog::Sequences {
+                dataset: dataset.to_path_buf(),
+                names: names.to_vec(),
+                query: text.clone(),
+            }));
         }
         let wanted = text.trim().to_lowercase();
         let found: Vec<&String> = names
@@ -217,24 +207,19 @@ pub(crate) fn sequences_ui(
             (width - space::S * (columns - 1) as f32) / columns as f32,
             LINE,
         );
-        let height = list_height(ui, 0.0);
-        ScrollArea::vertical()
-            .max_height(height)
-            .min_scrolled_height(height)
-            .auto_shrink([false, true])
-            .show_rows(ui, LINE, found.len().div_ceil(columns), |ui, rows| {
-                let lines = found.chunks(columns).skip(rows.start).take(rows.len());
-                for line in lines {
-                    ui.horizontal(|ui| {
-                        for &name in line {
-                            let button = egui::Button::new(name).truncate();
-                            if ui.add_sized(size, button).on_hover_text(name).clicked() {
-                                chosen = Some(name);
-                            }
+        list_area(ui, 0.0).show_rows(ui, LINE, found.len().div_ceil(columns), |ui, rows| {
+            let lines = found.chunks(columns).skip(rows.start).take(rows.len());
+            for line in lines {
+                ui.horizontal(|ui| {
+                    for &name in line {
+                        let button = egui::Button::new(name).truncate();
+                        if ui.add_sized(size, button).on_hover_text(name).clicked() {
+                            chosen = Some(name);
                         }
-                    });
-                }
-            });
+                    }
+                });
+            }
+        });
         if let Some(name) = chosen {
             out.send(Command::OpenSequence(dataset.to_path_buf(), name.clone()));
         }

@@ -407,7 +407,7 @@ fn thresholds_ui(ui: &mut Ui, state: &State, emission: &Emission, out: &mut Out)
 mod tests {
     use super::*;
     use crate::{
-        project::{BoxPx, Choosing, FrameIndex, Size},
+        project::{BoxPx, Size},
         ui::{session::Session, settings::Settings},
     };
 
@@ -461,17 +461,9 @@ mod tests {
         let mut doc = crate::ui::fixture::document(Size::new(4, 4), 3);
         let proposals = vec![proposal(true), proposal(false), proposal(false)];
         doc.emissions.push(Emission {
-            frame: FrameIndex(0),
-            phrase: "a dog".to_owned(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
             proposals: proposals.clone(),
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.1,
-            choosing: Choosing::default(),
             by_hand: Some([0, 1].into()),
+            ..crate::ui::fixture::emission(0, "a dog")
         });
         state.session = Some(Session::read_only(doc, "clip.sparrow".into()));
         let said: Vec<String> = (proposals.iter().enumerate())

@@ -21,9 +21,10 @@ use super::{
         time_view::{Scale, TimeView},
         widgets::{action_icon, fitted_text, hairline, icon_button},
     },
+    bring_into_view,
     emissions_lane::{emissions_ui, with_emissions},
 };
-use crate::project::{FrameIndex, ObjectId, counted};
+use crate::project::{FrameIndex, counted};
 
 const HEADER: f32 = 38.0;
 const RULER: f32 = 22.0;
@@ -401,28 +402,13 @@ fn strip_ui(ui: &Ui, state: &State, scale: Scale, rect: Rect, out: &mut Out) {
 
 fn lanes_ui(ui: &mut Ui, state: &State, scale: Scale, out: &mut Out) {
     ui.spacing_mut().item_spacing.y = BETWEEN;
-    let top = ui.cursor().top();
-    for lane in &state.lanes {
-        lane_ui(ui, state, lane, scale, out);
-    }
-    // As in the list of objects: what was selected elsewhere comes into view, and then a person may scroll away.
-    let id = Id::unique("lane brought into view");
-    let at = state
-        .lanes
+    let lanes = &state.lanes;
+    let rows: Vec<Response> = lanes
         .iter()
-        .position(|l| Some(l.id) == state.selected);
-    let now = (state.selected, at);
-    let before: Option<(Option<ObjectId>, Option<usize>)> = ui.data(|d| d.get_temp(id));
-    if before != Some(now) {
-        ui.data_mut(|d| d.insert_temp(id, now));
-        if let Some(at) = at {
-            let top = top + at as f32 * (LANE + BETWEEN);
-            ui.scroll_to_rect(
-                Rect::from_min_size(pos2(scale.left, top), vec2(1.0, LANE)),
-                None,
-            );
-        }
-    }
+        .map(|lane| lane_ui(ui, state, lane, scale, out))
+        .collect();
+    let at = lanes.iter().position(|l| Some(l.id) == state.selected);
+    bring_into_view(ui, "lanes", (state.selected, at), &rows);
 }
 
 pub(super) fn lane_row(ui: &mut Ui, id: Id, scale: Scale) -> (Rect, Rect, Response) {
@@ -436,7 +422,7 @@ pub(super) fn lane_row(ui: &mut Ui, id: Id, scale: Scale) -> (Rect, Rect, Respon
     (names, body, response)
 }
 
-fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out) {
+fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out) -> Response {
     let p = theme::palette(ui);
     let id = ui.scope_id().with(("lane", lane.id.0));
     let (names, body, response) = lane_row(ui, id, scale);
@@ -462,7 +448,7 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
         out.send(Command::SelectObject(Some(lane.id)));
     }
     if !ui.is_rect_visible(names.union(body)) {
-        return;
+        return response;
     }
     let colour = theme::object_colour(lane.colour);
     let painter = ui.painter();
@@ -496,8 +482,9 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: &Lane, scale: Scale, out: &mut Out)
         let marked = why_marked(state, lane, scale, body, at.x);
         marked.or_else(|| said_absent(lane, scale.frame(at.x)))
     });
-    if let Some(why) = why {
-        response.on_hover_text_at_pointer(why);
+    match why {
+        Some(why) => response.on_hover_text_at_pointer(why),
+        None => response,
     }
 }
 
@@ -656,6 +643,7 @@ fn playhead(ui: &Ui, state: &State, scale: Scale, ruler: Rect, bottom: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::ObjectId;
 
     #[test]
     fn ruler_numbers_have_room() {

@@ -1,6 +1,6 @@
 //! The words that the model knows.
 
-use egui::{Margin, RichText, ScrollArea, Ui};
+use egui::{RichText, Ui};
 
 use super::{
     super::{
@@ -8,7 +8,7 @@ use super::{
         state::{Dialog, State},
         theme::{self, space},
     },
-    dialog_room, dialog_title, dialog_ui, list_height,
+    dialog_room, dialog_title, dialog_ui, list_area, search_ui,
 };
 
 pub(crate) fn words_ui(ui: &mut Ui, state: &State, query: &str, out: &mut Out) {
@@ -30,45 +30,31 @@ pub(crate) fn words_ui(ui: &mut Ui, state: &State, query: &str, out: &mut Out) {
         ui.label(RichText::new(about).size(12.5).color(p.text_weak));
         ui.add_space(space::S);
         let mut text = query.to_owned();
-        let field = egui::TextEdit::singleline(&mut text)
-            .hint_text("Search")
-            .margin(Margin::symmetric(8, 6))
-            .desired_width(f32::INFINITY);
-        let field = ui.add(field).accessible_name("Search words");
-        if ui.memory(|m| m.focused().is_none()) {
-            field.request_focus();
-        }
-        if field.changed() {
+        if search_ui(ui, &mut text, "Search words", true) {
             out.send(Command::UpdateDialog(Dialog::Words {
                 query: text.clone(),
             }));
         }
-        ui.add_space(space::S);
         let wanted = text.trim().to_lowercase();
         let known: Vec<&String> = words.iter().filter(|w| w.contains(&wanted)).collect();
         if known.is_empty() {
             let text = "No word that it knows is written like that.";
             ui.label(RichText::new(text).color(p.text_weak));
         }
-        let height = list_height(ui, 0.0);
-        ScrollArea::vertical()
-            .max_height(height)
-            .min_scrolled_height(height)
-            .auto_shrink([false, true])
-            .show(ui, |ui| {
-                ui.horizontal_wrapped(|ui| {
-                    ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
-                    for word in known {
-                        if ui.add(egui::Button::new(word).small()).clicked() {
-                            let mut phrase = state.phrase.trim_end().to_owned();
-                            if !phrase.is_empty() {
-                                phrase.push(' ');
-                            }
-                            phrase.push_str(word);
-                            out.send(Command::SetPhrase(phrase));
+        list_area(ui, 0.0).show(ui, |ui| {
+            ui.horizontal_wrapped(|ui| {
+                ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
+                for word in known {
+                    if ui.add(egui::Button::new(word).small()).clicked() {
+                        let mut phrase = state.phrase.trim_end().to_owned();
+                        if !phrase.is_empty() {
+                            phrase.push(' ');
                         }
+                        phrase.push_str(word);
+                        out.send(Command::SetPhrase(phrase));
                     }
-                });
+                }
             });
+        });
     });
 }

@@ -133,12 +133,11 @@ fn button(pos: Pos2, pressed: bool) -> egui::Event {
     }
 }
 
-/// A press, a way by a corner and a release, all between two drawings; where they are on the screen and in the video.
-fn drawn_at_once(harness: &mut Harness<'_, (State, Vec<Command>)>) -> ([Pos2; 3], Vec<PointPx>) {
+/// A press, a way by a corner and a release, all between two drawings; where they are in the video.
+fn drawn_at_once(harness: &mut Harness<'_, (State, Vec<Command>)>) -> [PointPx; 3] {
     let rect = harness.get_by_label("Canvas, frame 0").rect();
     let by = [vec2(-60.0, -40.0), vec2(30.0, 50.0), vec2(80.0, 20.0)];
-    let places = by.map(|by| rect.center() + by);
-    let [from, corner, to] = places;
+    let places @ [from, corner, to] = by.map(|by| rect.center() + by);
     harness.input_mut().events.extend([
         egui::Event::PointerMoved(from),
         button(from, true),
@@ -151,7 +150,7 @@ fn drawn_at_once(harness: &mut Harness<'_, (State, Vec<Command>)>) -> ([Pos2; 3]
     let size = Size::new(100, 100);
     let (zoom, origin) = harness.state().0.view.place(rect, size);
     let place = Place { zoom, origin, size };
-    (places, places.iter().map(|p| place.to_video(*p)).collect())
+    places.map(|p| place.to_video(p))
 }
 
 fn is_near(a: PointPx, b: PointPx) -> bool {
@@ -162,10 +161,7 @@ fn is_near(a: PointPx, b: PointPx) -> bool {
 #[test]
 fn a_stroke_made_between_two_drawings_is_whole() {
     let mut harness = canvas(with_tool(Tool::Brush), [800.0, 600.0]);
-    let (_, [from, corner, to]) = {
-        let (places, video) = drawn_at_once(&mut harness);
-        (places, <[PointPx; 3]>::try_from(video).unwrap())
-    };
+    let [from, corner, to] = drawn_at_once(&mut harness);
     let sent = &harness.state().1;
     let mut painted = sent.iter().filter_map(|c| match c {
         Command::Paint(points) => Some(points.as_slice()),
@@ -182,7 +178,7 @@ fn a_stroke_made_between_two_drawings_is_whole() {
 #[test]
 fn a_box_drawn_between_two_drawings_has_its_own_corners() {
     let mut harness = canvas(with_tool(Tool::Box), [800.0, 600.0]);
-    let (_, video) = drawn_at_once(&mut harness);
+    let [from, _, to] = drawn_at_once(&mut harness);
     let sent = &harness.state().1;
     let drawn = sent.iter().find_map(|c| match c {
         Command::DrawBox(area) => Some(*area),
@@ -190,7 +186,7 @@ fn a_box_drawn_between_two_drawings_has_its_own_corners() {
     });
     let drawn = drawn.expect("it was not seen");
     let corners = [(drawn.x1, drawn.y1), (drawn.x2, drawn.y2)].map(|(x, y)| PointPx { x, y });
-    let wanted = BoxPx::from_corners(video[0], video[2]);
+    let wanted = BoxPx::from_corners(from, to);
     let wanted = [(wanted.x1, wanted.y1), (wanted.x2, wanted.y2)].map(|(x, y)| PointPx { x, y });
     assert!(is_near(corners[0], wanted[0]) && is_near(corners[1], wanted[1]));
 }
