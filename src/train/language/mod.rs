@@ -120,6 +120,7 @@ struct Pool<'a> {
     /// Clips at the front that an earlier state of the frozen networks saw.
     stale: usize,
     vocabulary: Vocabulary,
+    part: Part,
     effort: Effort,
 }
 
@@ -132,22 +133,30 @@ impl Pool<'_> {
         }
     }
 
-    fn options(&self, language: LanguageOptions) -> SynthOptions {
+    fn options(&self, seed: u64, language: LanguageOptions) -> SynthOptions {
+        let square = SynthOptions::default();
+        let (width, height) = match self.part {
+            // Of what is not square, reading was never learnt from nothing.
+            Part::Language => (square.width, square.height),
+            Part::Filtration => synth::picture_size(seed, square.height),
+        };
         SynthOptions {
+            width,
+            height,
             vocabulary: self.vocabulary,
             phrases: PHRASES_MADE,
             language,
-            ..SynthOptions::default()
+            ..square
         }
     }
 
     /// Makes another clip; the oldest gives way where there are enough.
     fn grow(&mut self, progress: f64) -> TrainResult<()> {
-        let options = self.options(Self::practice(progress));
         // A clip in which nothing can be referred to has nothing to say.
         let scene = loop {
             let seed = synth::training_seed(self.job.seed.wrapping_add(77), self.made);
             self.made += 1;
+            let options = self.options(seed, Self::practice(progress));
             let scene = self
                 .frozen
                 .scene(seed, &options, self.info, self.words, self.job)?;
@@ -168,11 +177,11 @@ impl Pool<'_> {
     }
 
     fn held_out(&self) -> TrainResult<Vec<Scene>> {
-        // Thresholds are fitted on these: phrases as often of each kind as they are asked.
-        let options = self.options(LanguageOptions::default());
         (0..self.effort.held_out)
             .map(|i| {
                 let seed = synth::HELD_OUT + 1000 + i;
+                // Thresholds are fitted on these: phrases as often of each kind as they are asked.
+                let options = self.options(seed, LanguageOptions::default());
                 self.frozen
                     .scene(seed, &options, self.info, self.words, self.job)
             })
@@ -294,6 +303,7 @@ fn train(
         made,
         stale: 0,
         vocabulary,
+        part,
         effort,
     };
     if part == Part::Filtration && pool.frozen.eyes.is_none() {
@@ -404,7 +414,8 @@ fn begin(
 ) -> TrainResult<(Model, bool)> {
     let mut finished = part == Part::Filtration && !job.init.is_empty();
     for path in &job.init {
-        finished = finished && !checkpoint::holds(path, READ_OUTS)?;
+        let names = checkpoint::names(path)?;
+        finished = finished && !names.iter().any(|name| name.starts_with(READ_OUTS));
     }
     let model = Model::new(info, words, params, !finished)?;
     let filled = checkpoint::fill_from(&job.init, params)?;

@@ -291,6 +291,10 @@ impl Eyes {
                 .proposals(0, config.topk, config.score_power)?;
         let [fine, middle] = features.high_res;
         let pyramid = [fine, middle, embed];
+        let found = Proposals {
+            aspect: (clip.width as f32 / clip.height as f32).ln(),
+            ..found
+        };
         let parts = (&info.config.filtration, &self.sam);
         Ok((cut_out(parts, (found, 0), &pyramid, Some(&input))?, pyramid))
     }

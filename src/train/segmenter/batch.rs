@@ -4,8 +4,13 @@
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use candle_core::{Device, Result};
+
 use super::heads::{CellTargets, OwnedCell, UNNAMED};
-use crate::train::synth::{Clip, HELD_OUT, SynthOptions, generate};
+use crate::{
+    nn::pixels::{Rgb8, recovered, sam_input},
+    train::synth::{Clip, HELD_OUT, SynthOptions, generate, picture_size},
+};
 
 /// SAM's normalisation, `models/nano.json`.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
@@ -23,6 +28,8 @@ pub(super) struct BatchSpec {
     pub(super) px: usize,
     /// Objects prompted per clip at most.
     pub(super) objects: usize,
+    /// Whether its pictures may be wide or high before they are made squares, as those of videos are.
+    pub(super) squeezed: bool,
     pub(super) synth: SynthOptions,
 }
 
@@ -63,6 +70,8 @@ pub(super) struct Batch {
     pub(super) clips: usize,
     pub(super) frames: usize,
     pub(super) px: usize,
+    /// Natural logarithm of the width over the height of its pictures before they were made squares.
+    pub(super) aspect: f32,
     /// `(clips · frames, 3, px, px)`, normalised.
     pub(super) images: Vec<f32>,
     /// Prompted by box first, then by points.
@@ -81,20 +90,31 @@ pub(super) struct Batch {
     pub(super) ids: Vec<Vec<u8>>,
 }
 
-/// Makes the batch whose first clip has seed `seed`; those of the others follow it, and wrap before they are held out.
-pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
+/// Makes the batch whose first clip has seed `seed`; those of the others follow it, and wrap before they are held out. All of a
+/// batch have the same form.
+///
+/// # Errors
+/// If a picture cannot be made a square.
+pub(super) fn make(seed: u64, spec: &BatchSpec) -> Result<Batch> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0062_6174_6368);
     let px = spec.px;
+    let size = if spec.squeezed {
+        picture_size(seed, px)
+    } else {
+        (px, px)
+    };
     let mut batch = Batch {
         clips: spec.clips,
         frames: spec.frames,
         px,
+        aspect: (size.0 as f32 / size.1 as f32).ln(),
         images: Vec::with_capacity(spec.clips * spec.frames * 3 * px * px),
         ..Batch::default()
     };
     let mut clips = Vec::with_capacity(spec.clips);
     for c in 0..spec.clips {
-        let clip = shortened((seed + c as u64) % HELD_OUT, spec, &mut rng);
+        let clip = shortened((seed + c as u64) % HELD_OUT, (spec, size), &mut rng);
+        let clip = squeezed(clip, px)?;
         prompts(&clip, c, spec, &mut rng, &mut batch.objects);
         for t in 0..spec.frames {
             batch.images.extend(normalised(&clip.frames[t], px));
@@ -131,19 +151,23 @@ pub(super) fn make(seed: u64, spec: &BatchSpec) -> Batch {
             .counts
             .push(batch.objects.iter().map(|o| area(o) > least).collect());
     }
-    batch
+    Ok(batch)
 }
 
 /// A clip of as many frames as wanted: one or two frames apart, forwards or backwards.
-fn shortened(seed: u64, spec: &BatchSpec, rng: &mut ChaCha8Rng) -> Clip {
+fn shortened(
+    seed: u64,
+    (spec, (width, height)): (&BatchSpec, (usize, usize)),
+    rng: &mut ChaCha8Rng,
+) -> Clip {
     let stride = if spec.frames > 1 {
         rng.random_range(1..3)
     } else {
         1
     };
     let options = SynthOptions {
-        width: spec.px,
-        height: spec.px,
+        width,
+        height,
         frames: (spec.frames - 1) * stride + 1,
         phrases: 0,
         ..spec.synth.clone()
@@ -166,6 +190,39 @@ fn shortened(seed: u64, spec: &BatchSpec, rng: &mut ChaCha8Rng) -> Clip {
         object.areas = keep.iter().map(|&t| object.areas[t]).collect();
     }
     clip
+}
+
+/// The clip with square pictures, as SAM2 is given those of a video; what is known of its objects goes with them.
+fn squeezed(mut clip: Clip, px: usize) -> Result<Clip> {
+    let (w, h) = (clip.width, clip.height);
+    if (w, h) == (px, px) {
+        return Ok(clip);
+    }
+    for frame in &mut clip.frames {
+        let picture = Rgb8::new(w, h, std::mem::take(frame))?;
+        let input = sam_input(&picture, px, MEAN, STD, &Device::Cpu)?;
+        *frame = recovered(&input.squeeze(0)?, MEAN, STD)?.data().to_vec();
+    }
+    for ids in &mut clip.ids {
+        // The pixel that lies under the middle of each.
+        let under = |at: usize, of: usize| (2 * at + 1) * of / (2 * px);
+        let row = |y: usize| &ids[under(y, h) * w..][..w];
+        *ids = (0..px)
+            .flat_map(|y| (0..px).map(move |x| row(y)[under(x, w)]))
+            .collect();
+    }
+    let (sx, sy) = (px as f32 / w as f32, px as f32 / h as f32);
+    for object in &mut clip.objects {
+        for [x1, y1, x2, y2] in object.boxes.iter_mut().flatten() {
+            (*x1, *x2) = (*x1 * sx, *x2 * sx);
+            (*y1, *y2) = (*y1 * sy, *y2 * sy);
+        }
+        for area in &mut object.areas {
+            *area = (*area as f32 * sx * sy).round() as u32;
+        }
+    }
+    (clip.width, clip.height) = (px, px);
+    Ok(clip)
 }
 
 /// Interleaved RGB bytes → three normalised planes.
@@ -381,13 +438,14 @@ mod tests {
             frames,
             px: 64,
             objects: 2,
+            squeezed: false,
             synth: SynthOptions::default(),
         }
     }
 
     #[test]
     fn sizes_fit_together() {
-        let b = make(11, &spec(3));
+        let b = make(11, &spec(3)).unwrap();
         assert_eq!(b.images.len(), 9 * 3 * 64 * 64);
         assert_eq!(b.truths.len(), 9);
         assert!(!b.objects.is_empty() && b.objects.len() <= 6);
@@ -416,10 +474,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_objects_goes_with_wide_pictures() {
+        let wide = BatchSpec {
+            squeezed: true,
+            px: 128,
+            ..spec(1)
+        };
+        let (mut forms, mut seen) = (std::collections::BTreeSet::new(), 0);
+        for seed in 0..30 {
+            let b = make(seed, &wide).unwrap();
+            assert_eq!(b.images.len(), 3 * 3 * 128 * 128);
+            let (w, h) = picture_size(seed, 128);
+            assert_eq!(b.aspect, (w as f32 / h as f32).ln());
+            forms.insert((w, h));
+            for (truths, ids) in b.truths.iter().zip(&b.ids) {
+                for truth in truths {
+                    let own = (0..ids.len()).filter(|i| ids[*i] == truth.id);
+                    let (mut x, mut y) = ((f32::MAX, 0.0_f32), (f32::MAX, 0.0_f32));
+                    for i in own {
+                        let (cx, cy) = ((i % 128) as f32, (i / 128) as f32);
+                        x = (x.0.min(cx), x.1.max(cx + 1.0));
+                        y = (y.0.min(cy), y.1.max(cy + 1.0));
+                    }
+                    let [cx, cy, w, h] = truth.cxcywh.map(|v| v * 128.0);
+                    let off = [
+                        x.0 - (cx - w / 2.0),
+                        x.1 - (cx + w / 2.0),
+                        y.0 - (cy - h / 2.0),
+                        y.1 - (cy + h / 2.0),
+                    ];
+                    // A tip that is thinner than a pixel may lie between two.
+                    assert!(off.iter().all(|v| v.abs() <= 3.0), "{seed}: {off:?}");
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(forms.len(), 4, "{forms:?}");
+        assert!(seen > 50);
+    }
+
+    #[test]
     fn no_clip_of_a_batch_is_held_out() {
         let wanted = |clips| BatchSpec { clips, ..spec(1) };
-        let last = make(HELD_OUT - 1, &wanted(2)).images;
-        let first = make(0, &wanted(1)).images;
+        let last = make(HELD_OUT - 1, &wanted(2)).unwrap().images;
+        let first = make(0, &wanted(1)).unwrap().images;
         assert!(last[first.len()..] == first, "the seeds start again at 0");
     }
 
@@ -430,7 +528,7 @@ mod tests {
                 clips: 1,
                 ..spec(1)
             };
-            let b = make(seed, &s);
+            let b = make(seed, &s).unwrap();
             for (k, o) in b.objects.iter().enumerate() {
                 let Prompt::Points(points) = o.prompt else {
                     continue;

@@ -105,8 +105,7 @@ impl Nets {
         let cut = Cuttings {
             masks: masks.as_ref(),
             crops: crops.as_ref(),
-            // Clips are drawn square.
-            aspect: 0.0,
+            aspect: batch.aspect,
         };
         let outlines = match &crops {
             Some(crops) => outlines(&rois, &ids, batch, crops.dim(3)?)?,

@@ -20,6 +20,7 @@ fn toy(frames: usize) -> BatchSpec {
         frames,
         px: 64,
         objects: 3,
+        squeezed: false,
         synth: SynthOptions {
             radius: (30.0, 100.0),
             objects: [0.0, 1.0, 0.0, 0.0, 0.0, 0.0],
@@ -40,7 +41,7 @@ fn nets() -> (Params, Nets) {
 fn every_tensor_that_should_learn_gets_a_gradient() {
     let (params, nets) = nets();
     let (loss, terms) = nets
-        .loss(&make(5, &toy(3)), Scope::Everything, &Device::Cpu)
+        .loss(&make(5, &toy(3)).unwrap(), Scope::Everything, &Device::Cpu)
         .unwrap();
     assert!(terms.iter().any(|t| t.0 == "mask") && terms.iter().any(|t| t.0 == "qattr"));
     let grads = loss.backward().unwrap();
@@ -74,7 +75,7 @@ fn a_few_steps_on_one_batch_lower_its_loss() {
         lr_scale: 1.0,
     };
     let mut adam = AdamW::new(vec![group], AdamConfig::default()).unwrap();
-    let batch = make(9, &toy(1));
+    let batch = make(9, &toy(1)).unwrap();
     let mut values = Vec::new();
     for _ in 0..8 {
         let (loss, _) = nets.loss(&batch, Scope::Everything, &Device::Cpu).unwrap();
@@ -94,7 +95,7 @@ fn colours_without_a_name_teach_nothing() {
         },
         ..toy(1)
     };
-    let batch = make(5, &spec);
+    let batch = make(5, &spec).unwrap();
     assert!(!batch.objects.is_empty());
     let (loss, terms) = nets.loss(&batch, Scope::Everything, &Device::Cpu).unwrap();
     let term = |name: &str| terms.iter().find(|t| t.0 == name).unwrap().1;
@@ -109,7 +110,7 @@ fn colours_without_a_name_teach_nothing() {
 #[test]
 fn region_codes_learn_alone() {
     let (params, nets) = nets();
-    let batch = make(5, &toy(1));
+    let batch = make(5, &toy(1)).unwrap();
     let look = nets.look_alone(&batch, Scope::Regions, &Device::Cpu);
     let (loss, terms) = nets.look_loss(&look.unwrap().unwrap(), false).unwrap();
     let names: Vec<_> = terms.iter().map(|t| t.0).collect();
@@ -131,7 +132,7 @@ fn region_codes_learn_alone() {
 #[test]
 fn the_proposer_learns_alone() {
     let (params, nets) = nets();
-    let batch = make(5, &toy(1));
+    let batch = make(5, &toy(1)).unwrap();
     let look = nets.look_alone(&batch, Scope::Proposer, &Device::Cpu);
     let (loss, terms) = nets.look_loss(&look.unwrap().unwrap(), false).unwrap();
     let names: Vec<_> = terms.iter().map(|t| t.0).collect();
@@ -147,7 +148,7 @@ fn the_proposer_learns_alone() {
 #[test]
 fn a_region_is_painted_on_its_own_image() {
     let (_, nets) = nets();
-    let batch = make(5, &toy(1));
+    let batch = make(5, &toy(1)).unwrap();
     let images = Tensor::from_slice(&batch.images, (2, 3, 64, 64), &Device::Cpu).unwrap();
     let features = nets.sam.encode_image(&images).unwrap();
     let region = |image: usize, x: f32| Roi {
@@ -178,7 +179,7 @@ fn a_region_is_painted_on_its_own_image() {
 #[test]
 fn memory_learns_alone() {
     let (params, nets) = nets();
-    let batch = make(5, &toy(3));
+    let batch = make(5, &toy(3)).unwrap();
     let (loss, _) = nets.loss(&batch, Scope::Memory, &Device::Cpu).unwrap();
     let grads = loss.backward().unwrap();
     for (name, var) in params.all() {

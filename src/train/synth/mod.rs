@@ -34,6 +34,21 @@ pub fn training_seed(run: u64, n: u64) -> u64 {
     run.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(n) % HELD_OUT
 }
 
+/// Width and height of the picture of `seed`, `short` pixels on its short side: nearly half are square, the others as films,
+/// cameras and phones make them. Each network sees all of them as squares, and must have seen what that does to shapes.
+pub fn picture_size(seed: u64, short: usize) -> (usize, usize) {
+    const SIDES: [(usize, usize); 4] = [(1, 1), (16, 9), (4, 3), (9, 16)];
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0077_6964_6500);
+    let (w, h) = SIDES[draw::pick(&mut rng, &[0.45, 0.3, 0.15, 0.1])];
+    // Even, as videos are.
+    let long = (short * w.max(h) / w.min(h)).next_multiple_of(2);
+    match w.cmp(&h) {
+        std::cmp::Ordering::Less => (short, long),
+        std::cmp::Ordering::Equal => (short, short),
+        std::cmp::Ordering::Greater => (long, short),
+    }
+}
+
 /// Which words the objects of a clip are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
