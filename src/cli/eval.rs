@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    eval::{self, EngineSubject, Given, Task},
+    eval::{self, CorrectAt, EngineSubject, Given, Task},
     formats::davis,
     infer::{
         Engine,
@@ -56,9 +56,12 @@ pub(super) struct EvalArgs {
     /// What prompts the first frame [default: box].
     #[arg(long, value_enum, help_heading = "Options of vos")]
     prompt: Option<PromptArg>,
-    /// True boxes given on each object's worst frame after the first pass [default: 0].
+    /// True boxes given on one frame of each object after the first pass [default: 0].
     #[arg(long, value_name = "0|1", value_parser = numbers::none_or_one, allow_negative_numbers = true, help_heading = "Options of vos")]
     corrections: Option<u32>,
+    /// On which frame: the worst, or where the strongest mark of drift is [default: worst].
+    #[arg(long, value_enum, help_heading = "Options of vos")]
+    at: Option<AtArg>,
     /// auto, cpu, cuda or metal.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
@@ -94,6 +97,15 @@ enum PromptArg {
     Click,
 }
 
+/// `--at`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AtArg {
+    /// The worst of those on which the object is to be seen: what one correction can bring.
+    Worst,
+    /// The one whose mark is strongest, and none if nothing is marked: what it brings to who goes by the marks.
+    Marked,
+}
+
 /// `--mode`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ModeArg {
@@ -111,6 +123,7 @@ impl EvalArgs {
             ("--ablate", self.ablate, &[Rvos][..], "rvos"),
             ("--prompt", self.prompt.is_some(), &[Vos], "vos"),
             ("--corrections", self.corrections.is_some(), &[Vos], "vos"),
+            ("--at", self.at.is_some(), &[Vos], "vos"),
             ("--mode", self.mode.is_some(), &[Rvos, Vos], "rvos and vos"),
         ];
         let wrong = options
@@ -125,6 +138,11 @@ impl EvalArgs {
             bail!(Usage(format!(
                 "{option} is for {tasks} and says nothing about {task}: leave it out"
             )));
+        }
+        if self.at.is_some() && self.corrections != Some(1) {
+            bail!(Usage(
+                "--at says where to correct, and nothing is corrected: add --corrections 1, or leave it out".to_owned()
+            ));
         }
         if self.split.is_some() && self.format != "davis" {
             bail!(Usage(format!(
@@ -157,6 +175,7 @@ struct EvalAsked<'a> {
     ablate: Option<bool>,
     prompt: Option<&'static str>,
     corrections: Option<u32>,
+    at: Option<CorrectAt>,
 }
 
 impl<'a> EvalAsked<'a> {
@@ -179,7 +198,8 @@ impl<'a> EvalAsked<'a> {
             mode: (by_phrase || by_prompt).then_some(mode),
             ablate: by_phrase.then_some(request.ablate),
             prompt: by_prompt.then_some(prompt),
-            corrections: by_prompt.then_some(request.corrections),
+            corrections: by_prompt.then_some(u32::from(request.correct.is_some())),
+            at: request.correct.filter(|_| by_prompt),
         }
     }
 }
@@ -204,7 +224,10 @@ fn request(args: &EvalArgs) -> eval::Request {
             None | Some(PromptArg::Box) => Given::Box,
             Some(PromptArg::Click) => Given::Click,
         },
-        corrections: args.corrections.unwrap_or(0),
+        correct: (args.corrections == Some(1)).then_some(match args.at {
+            None | Some(AtArg::Worst) => CorrectAt::Worst,
+            Some(AtArg::Marked) => CorrectAt::Marked,
+        }),
     }
 }
 

@@ -118,7 +118,7 @@ impl Subject for EngineSubject<'_> {
         let mut tracks: Vec<Track> = answer
             .masks
             .iter()
-            .map(|mask| Track::from([(frame.0, mask.rle.clone())]))
+            .map(|mask| Track::from([(frame.0, mask.clone())]))
             .collect();
         if objects.is_empty() {
             return Ok(tracks);
@@ -141,7 +141,7 @@ impl Subject for EngineSubject<'_> {
                 &mut |id, frame, mask| {
                     let track = tracks.get_mut((id.0 as usize).wrapping_sub(1));
                     if let Some(track) = track {
-                        track.insert(frame.0, mask.rle);
+                        track.insert(frame.0, mask);
                     }
                 },
             )
@@ -170,7 +170,7 @@ impl Subject for EngineSubject<'_> {
             mode: Mode::Track,
             emissions: Vec::new(),
         };
-        let given = anchors.iter().map(|(f, mask)| (f.0, mask.rle.clone()));
+        let given = anchors.iter().map(|(f, mask)| (f.0, mask.clone()));
         let mut track: Track = given.collect();
         Engine::sparing(clip, |clip| {
             engine.propagate(
@@ -179,7 +179,7 @@ impl Subject for EngineSubject<'_> {
                 &options,
                 progress,
                 &mut |_, frame, mask| {
-                    track.insert(frame.0, mask.rle);
+                    track.insert(frame.0, mask);
                 },
             )
         })?;

@@ -1,7 +1,8 @@
 //! Metrics, runners and reports. Leaves the models to [`crate::infer`].
 //!
 //! [`run`] takes a [`Request`] and an [`EngineSubject`] and gives a [`Report`], which is JSON for scripts and lines for
-//! people. Below it: [`dataset`] reads the truth, [`runners`] ask the [`subject`], [`measure`] and [`sequence`] are the
+//! people. Below it: [`dataset`] reads the truth, [`runners`] and [`vos`] ask the [`subject`],
+//! [`marks`] are weighed by what they lead to, [`measure`] and [`sequence`] are the
 //! DAVIS protocol.
 
 pub mod assign;
@@ -11,6 +12,7 @@ mod error;
 pub mod gcg;
 pub mod grounding;
 mod innermost;
+pub mod marks;
 pub mod measure;
 pub mod parity;
 pub mod report;
@@ -20,7 +22,8 @@ pub mod sequence;
 pub mod subject;
 #[cfg(test)]
 mod tests;
+pub mod vos;
 
 pub use engine::EngineSubject;
 pub use error::EvalError;
-pub use run::{Given, Report, Request, Task, run};
+pub use run::{CorrectAt, Given, Report, Request, Task, run};

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::{
+    marks::{FrameScore, Marks},
+    run::CorrectAt,
+};
 use crate::project::counted;
 
 /// A sequence (and phrase, or object) that was measured.
@@ -41,6 +45,15 @@ pub struct SequenceScore {
     /// Region similarity after the correction, mean over the same frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub j_corrected: Option<f64>,
+    /// The frame that was corrected; none where no mark led to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrected_frame: Option<u32>,
+    /// Each frame that was scored, with the signs of drift of its mask; empty where masks were made from phrases.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_frame: Vec<FrameScore>,
+    /// The scored frames after the correction.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_frame_corrected: Vec<FrameScore>,
     /// Frames that `j` and `f` are means over.
     pub frames: usize,
     /// The best confidence of what was offered; none where the task asks for none.
@@ -169,9 +182,15 @@ pub struct MaskReport {
     /// What parts of the model are worth.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ablations: Vec<Ablation>,
-    /// Region similarity after a correction by a box on each object's worst frame.
+    /// Region similarity after a correction by a box on one frame of each object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub j_corrected: Option<f64>,
+    /// On which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrected_at: Option<CorrectAt>,
+    /// What the marks of drift are worth; none where masks were made from phrases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
     /// What filling boxes would reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baselines: Option<Baselines>,
@@ -334,9 +353,14 @@ impl MaskReport {
             out.push(k.line(name));
         }
         out.extend(self.no_match.iter().map(NoMatch::line));
-        if let Some(j) = self.j_corrected {
+        out.extend(self.marks.iter().map(Marks::line));
+        if let (Some(j), Some(at)) = (self.j_corrected, self.corrected_at) {
+            let at = match at {
+                CorrectAt::Worst => "on the worst frame",
+                CorrectAt::Marked => "where the strongest mark is",
+            };
             out.push(format!(
-                "after one correction by a box on the worst frame: J {j:.3} ({:+.3})",
+                "after one correction by a box {at}: J {j:.3} ({:+.3})",
                 j - self.j
             ));
         }

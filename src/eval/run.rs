@@ -6,8 +6,9 @@ use super::{
     dataset,
     error::EvalError,
     report::{Failure, MaskReport, ProposalReport},
-    runners::{proposals, rvos, vos},
+    runners::{proposals, rvos},
     subject::Subject,
+    vos::vos,
 };
 use crate::task::{Mode, Progress};
 
@@ -29,6 +30,16 @@ pub enum Given {
     Box,
     /// One click on the pixel that lies deepest in the true mask.
     Click,
+}
+
+/// Where a person corrects an object once it was carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CorrectAt {
+    /// On the frame whose mask is worst, of those on which it is to be seen: what one correction can bring.
+    Worst,
+    /// On the frame whose mark is strongest, and nowhere if there is none: what it brings to who goes by the marks.
+    Marked,
 }
 
 impl FromStr for Task {
@@ -65,8 +76,8 @@ pub struct Request {
     pub ablate: bool,
     /// What prompts the first frame ([`Task::Vos`]).
     pub given: Given,
-    /// Boxes given per object on its worst frame after the first pass ([`Task::Vos`]): 0 or 1.
-    pub corrections: u32,
+    /// Where each object is corrected once after the first pass, if at all ([`Task::Vos`]).
+    pub correct: Option<CorrectAt>,
 }
 
 /// What came of it.
@@ -124,7 +135,7 @@ pub fn run(
             Report::Masks(Box::new(rvos(subject, &sequences, how, progress)?))
         }
         Task::Vos => {
-            let how = (request.given, request.mode, request.corrections > 0);
+            let how = (request.given, request.mode, request.correct);
             Report::Masks(Box::new(vos(subject, &sequences, how, progress)?))
         }
         Task::Proposals => Report::Proposals(Box::new(proposals(subject, &sequences, progress)?)),

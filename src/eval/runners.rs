@@ -1,4 +1,5 @@
-//! The runners: a model, a dataset, a report. A sequence that fails is listed and the rest goes on; only a request to stop
+//! The runners of phrases and of proposals, and how any of them goes through a dataset: a model, sequences, a report. Leaves
+//! prompts to [`super::vos`]. A sequence that fails is listed and the rest goes on; only a request to stop
 //! ends a run early, and then what is finished is the report.
 
 use std::{collections::BTreeMap, rc::Rc, time::Instant};
@@ -6,34 +7,35 @@ use std::{collections::BTreeMap, rc::Rc, time::Instant};
 use super::{
     dataset::{Query, Sequence, Truth, Truths},
     error::EvalError,
-    innermost::innermost,
     measure::region,
     report::{
-        Ablation, Baselines, Failure, KindScore, MaskReport, NoMatch, NoMatchPhrase,
-        ProposalReport, SequenceScore, mean,
+        Ablation, Failure, KindScore, MaskReport, NoMatch, NoMatchPhrase, ProposalReport,
+        SequenceScore, mean,
     },
-    run::Given,
     sequence::PerFrame,
     subject::{Answer, Ask, Opened, Subject, Track},
 };
 use crate::{
-    project::{Bitmap, BoxPx, Choosing, Emission, FrameIndex, FrameMask, Proposal, Rle, Size},
-    task::{Mode, Progress, Prompt},
+    project::{Bitmap, BoxPx, FrameIndex, Proposal, Rle, Size},
+    task::{Mode, Progress},
 };
 
 /// The frame that prompts speak of.
-const PROMPTED: FrameIndex = FrameIndex(0);
+pub(super) const PROMPTED: FrameIndex = FrameIndex(0);
 
 /// Proposals are measured on the first frame and every so many after it.
 const PROPOSAL_STEP: usize = 10;
 
 /// A progress sink that says nothing and stops when the outer one does.
-fn inner<'a>(progress: &Progress<'_>) -> Progress<'a> {
+pub(super) fn inner<'a>(progress: &Progress<'_>) -> Progress<'a> {
     Progress::new(progress.cancel.clone(), |_, _, _| {})
 }
 
 /// Opens a sequence and checks that truth and images are of one size and length.
-fn open(subject: &mut dyn Subject, truths: &Truths<'_>) -> Result<(Opened, Rc<Truth>), EvalError> {
+pub(super) fn open(
+    subject: &mut dyn Subject,
+    truths: &Truths<'_>,
+) -> Result<(Opened, Rc<Truth>), EvalError> {
     let sequence = truths.sequence;
     if let Some(why) = &sequence.unusable {
         return Err(EvalError::Unusable(why.clone()));
@@ -60,8 +62,8 @@ fn open(subject: &mut dyn Subject, truths: &Truths<'_>) -> Result<(Opened, Rc<Tr
 }
 
 /// What became of the sequences.
-struct Run<T> {
-    measured: Vec<T>,
+pub(super) struct Run<T> {
+    pub(super) measured: Vec<T>,
     failed: Vec<Failure>,
     asked: usize,
     started: Instant,
@@ -83,7 +85,7 @@ impl<T> Run<T> {
 ///
 /// # Errors
 /// [`EvalError::Cancelled`] if nothing was finished when it was stopped.
-fn each<T>(
+pub(super) fn each<T>(
     sequences: &[Sequence],
     progress: &mut Progress<'_>,
     mut one: impl FnMut(&Truths<'_>, &mut Progress<'_>) -> Result<T, EvalError>,
@@ -128,33 +130,23 @@ fn union(size: Size, masks: impl IntoIterator<Item = Bitmap>) -> Bitmap {
 /// The union of all tracks on a frame.
 fn predicted(size: Size, tracks: &[Track], frame: u32) -> Bitmap {
     let masks = tracks.iter().filter_map(|t| t.get(&frame));
-    union(size, masks.map(Rle::to_bitmap))
+    union(size, masks.map(|m| m.rle.to_bitmap()))
 }
 
-/// What void pixels of the truth count as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Void {
-    /// As nothing: they are left out.
-    LeftOut,
-    /// As background, as in DAVIS' scorer of semi-supervised results.
-    Background,
-}
-
-/// J and F on every annotated frame of `frames`.
+/// J and F of phrases on every annotated frame of a clip; void pixels are left out.
 fn measure(
     truths: &Truths<'_>,
     labels: &[u8],
     tracks: &[Track],
-    (frames, void): (impl Iterator<Item = u32>, Void),
+    frames: u32,
 ) -> Result<PerFrame, EvalError> {
     let mut out = PerFrame::default();
-    for frame in frames {
+    for frame in 0..frames {
         let Some(truth) = truths.at(frame)? else {
             continue;
         };
         let prediction = predicted(truth.size, tracks, frame);
-        let void = (void == Void::LeftOut).then(|| truth.void()).flatten();
-        let void: Vec<Bitmap> = void.into_iter().collect();
+        let void: Vec<Bitmap> = truth.void().into_iter().collect();
         let one = PerFrame::of(&[truth.mask(labels)], &[prediction], &void);
         out.j.extend(one.j);
         out.f.extend(one.f);
@@ -180,7 +172,7 @@ fn right_object(truth: &Truth, prediction: &Bitmap, referents: &[u8]) -> bool {
     !referents.is_empty() && best == referents
 }
 
-fn box_of(mask: &Bitmap) -> Option<BoxPx> {
+pub(super) fn box_of(mask: &Bitmap) -> Option<BoxPx> {
     Rle::from_bitmap(mask).bounding_box()
 }
 
@@ -360,8 +352,7 @@ fn asked(
             } else {
                 Vec::new()
             };
-            let frames = (0..opened.frames, Void::LeftOut);
-            let frames = measure(truths, &query.referents, &tracks, frames)?;
+            let frames = measure(truths, &query.referents, &tracks, opened.frames)?;
             let mut score = phrase_score(sequence, query, &first, &answer, &frames);
             if how.text_alone {
                 // What was kept prompted nothing.
@@ -417,6 +408,9 @@ fn phrase_score(
         answered: Some(prediction.area() > 0),
         set_iou: Some(set_iou(first, &prediction, &query.referents)),
         j_corrected: None,
+        corrected_frame: None,
+        by_frame: Vec::new(),
+        by_frame_corrected: Vec::new(),
         frames: frames.j.len(),
         confidence: best_confidence(answer),
     }
@@ -424,11 +418,8 @@ fn phrase_score(
 
 /// What [`MaskReport::frames_scored`] says of phrases.
 const ALL_FRAMES: &str = "every annotated frame";
-/// Of prompts.
-const INNER_FRAMES: &str = "annotated frames but the clip's first and last, as DAVIS does; all in clips of fewer than three";
-
 /// A report without scores.
-fn mask_report<T>(
+pub(super) fn mask_report<T>(
     task: &str,
     model: String,
     frames_scored: &'static str,
@@ -450,6 +441,8 @@ fn mask_report<T>(
         no_match: None,
         ablations: Vec::new(),
         j_corrected: None,
+        corrected_at: None,
+        marks: None,
         baselines: None,
         failed: run.failed.clone(),
         partial: run.stopped(),
@@ -461,213 +454,12 @@ fn mask_report<T>(
 
 impl MaskReport {
     /// Takes the scores, and their means.
-    fn sum_up(&mut self, scores: Vec<SequenceScore>) {
+    pub(super) fn sum_up(&mut self, scores: Vec<SequenceScore>) {
         self.j = mean(scores.iter().map(|s| s.j));
         self.f = mean(scores.iter().map(|s| s.f));
         self.jf = f64::midpoint(self.j, self.f);
         self.j_prompted = mean(scores.iter().map(|s| s.j_prompted));
         self.sequences = scores;
-    }
-}
-
-/// Semi-supervised segmentation from prompts: each object of the first frame is given by its true box or by a click, and its
-/// mask is carried through the clip. As in the DAVIS protocol, the first and the last frame are not scored (in clips of fewer
-/// than three frames, all are) and void counts as background; unlike there, each object's mask is scored by itself, overlaps
-/// included, not as part of one label map a frame. Also measured is what filling boxes would reach, and, with `correct`, what
-/// it brings to give the true box of the object's worst frame and carry on from both. A clip without any annotated frame
-/// that is scored counts as failed.
-///
-/// # Errors
-/// [`EvalError::Cancelled`] if nothing was finished.
-pub fn vos(
-    subject: &mut dyn Subject,
-    sequences: &[Sequence],
-    (given, mode, correct): (Given, Mode, bool),
-    progress: &mut Progress<'_>,
-) -> Result<MaskReport, EvalError> {
-    let run = each(sequences, progress, |truths, progress| {
-        let (opened, first) = open(subject, truths)?;
-        let n = opened.frames;
-        let scored = if n < 3 { 0..n } else { 1..n - 1 };
-        if !any_annotated(truths, scored.clone())? {
-            return Err(EvalError::Unusable(
-                "none of the frames that are scored is annotated".to_owned(),
-            ));
-        }
-        let mut here = Vec::new();
-        for label in first.objects() {
-            let true_mask = first.mask(&[label]);
-            let Some((true_box, prompt)) = prompt(&true_mask, given) else {
-                continue;
-            };
-            let mask = subject.segment(PROMPTED, &prompt, &mut inner(progress))?;
-            let prediction = mask.rle.to_bitmap();
-            let answer = box_answer(mask);
-            let prompted = &answer.masks[0];
-            let tracks = subject.carry(PROMPTED, &answer, mode, &mut inner(progress))?;
-            let frames = (scored.clone(), Void::Background);
-            let frames = measure(truths, &[label], &tracks, frames)?;
-            let corrected = if correct {
-                let track = tracks.first().cloned().unwrap_or_default();
-                let parts = (truths, label, scored.clone());
-                Some(after_correction(
-                    subject,
-                    parts,
-                    (prompted, track),
-                    progress,
-                )?)
-            } else {
-                None
-            };
-            let score = SequenceScore {
-                name: truths.sequence.name.clone(),
-                phrase: String::new(),
-                kind: String::new(),
-                object: Some(label),
-                j: mean(frames.j.iter().copied()),
-                f: mean(frames.f.iter().copied()),
-                j_prompted: region(&true_mask, &prediction, None),
-                right_object: None,
-                right_box: None,
-                answered: None,
-                set_iou: None,
-                j_corrected: corrected,
-                frames: frames.j.len(),
-                confidence: None,
-            };
-            let fill = fill_boxes(truths, label, true_box, scored.clone())?;
-            here.push((score, fill));
-        }
-        Ok(here)
-    })?;
-    let mut report = mask_report("vos", subject.name(), INNER_FRAMES, &run);
-    let (scores, fills): (Vec<_>, Vec<_>) = run.measured.into_iter().flatten().unzip();
-    report.sum_up(scores);
-    let corrected = report.sequences.iter().filter_map(|s| s.j_corrected);
-    report.j_corrected = correct.then(|| mean(corrected));
-    report.baselines = (!fills.is_empty()).then(|| Baselines {
-        fill_box_j_prompted: mean(fills.iter().map(|b| b.fill_box_j_prompted)),
-        fill_each_box_j: mean(fills.iter().map(|b| b.fill_each_box_j)),
-        still_box_j: mean(fills.iter().map(|b| b.still_box_j)),
-    });
-    Ok(report)
-}
-
-/// Whether any of the frames is annotated.
-fn any_annotated(truths: &Truths<'_>, frames: std::ops::Range<u32>) -> Result<bool, EvalError> {
-    for frame in frames {
-        if truths.at(frame)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The box of a mask that is not empty, and what a person gives for it.
-fn prompt(mask: &Bitmap, given: Given) -> Option<(BoxPx, Prompt)> {
-    let around = box_of(mask)?;
-    let prompt = match given {
-        Given::Box => Prompt {
-            box_px: Some(around),
-            ..Prompt::default()
-        },
-        Given::Click => Prompt {
-            points: vec![(innermost(mask)?, true)],
-            ..Prompt::default()
-        },
-    };
-    Some((around, prompt))
-}
-
-/// J over the scored frames after the true box of the worst of them was given as a correction.
-fn after_correction(
-    subject: &mut dyn Subject,
-    (truths, label, scored): (&Truths<'_>, u8, std::ops::Range<u32>),
-    (prompted, track): (&FrameMask, Track),
-    progress: &mut Progress<'_>,
-) -> Result<f64, EvalError> {
-    let mut worst: Option<(f64, u32, BoxPx)> = None;
-    for frame in scored.clone() {
-        let Some(truth) = truths.at(frame)? else {
-            continue;
-        };
-        let mask = truth.mask(&[label]);
-        let Some(wanted) = box_of(&mask) else {
-            continue;
-        };
-        let found = predicted(truth.size, std::slice::from_ref(&track), frame);
-        let j = region(&mask, &found, None);
-        if worst.is_none_or(|w| j < w.0) {
-            worst = Some((j, frame, wanted));
-        }
-    }
-    let mut anchors = BTreeMap::from([(PROMPTED, prompted.clone())]);
-    if let Some((_, frame, wanted)) = worst {
-        let prompt = Prompt {
-            box_px: Some(wanted),
-            known: vec![(PROMPTED, prompted.rle.clone())],
-            ..Prompt::default()
-        };
-        let mask = subject.segment(FrameIndex(frame), &prompt, &mut inner(progress))?;
-        anchors.insert(FrameIndex(frame), mask);
-    }
-    let track = subject.carry_between(&anchors, &mut inner(progress))?;
-    let frames = measure(truths, &[label], &[track], (scored, Void::Background))?;
-    Ok(mean(frames.j))
-}
-
-/// What filling boxes reaches for one object.
-fn fill_boxes(
-    truths: &Truths<'_>,
-    label: u8,
-    prompt: BoxPx,
-    scored: std::ops::Range<u32>,
-) -> Result<Baselines, EvalError> {
-    let (mut each, mut still, mut prompted) = (Vec::new(), Vec::new(), 0.0);
-    for frame in std::iter::once(PROMPTED.0).chain(scored.clone()) {
-        let Some(truth) = truths.at(frame)? else {
-            continue;
-        };
-        let mask = truth.mask(&[label]);
-        let j = |b: Option<BoxPx>| {
-            let filled = b.map_or_else(
-                || Bitmap::new(truth.size),
-                |b| Bitmap::from_box(truth.size, b),
-            );
-            region(&mask, &filled, None)
-        };
-        if frame == PROMPTED.0 {
-            prompted = j(Some(prompt));
-        }
-        if scored.contains(&frame) && (frame != PROMPTED.0 || each.is_empty()) {
-            each.push(j(box_of(&mask)));
-            still.push(j(Some(prompt)));
-        }
-    }
-    Ok(Baselines {
-        fill_box_j_prompted: prompted,
-        fill_each_box_j: mean(each),
-        still_box_j: mean(still),
-    })
-}
-
-/// A mask from a person's prompt as an answer that can be carried.
-fn box_answer(mask: FrameMask) -> Answer {
-    Answer {
-        emission: Emission {
-            frame: PROMPTED,
-            phrase: String::new(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
-            proposals: Vec::new(),
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.0,
-            choosing: Choosing::default(),
-            by_hand: None,
-        },
-        masks: vec![mask],
     }
 }
 

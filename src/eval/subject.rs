@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::error::EvalError;
 use crate::{
-    project::{BoxPx, Emission, FrameIndex, FrameMask, Proposal, Rle, Size},
+    project::{BoxPx, Emission, FrameIndex, FrameMask, Proposal, Size},
     task::{Mode, Progress, Prompt},
 };
 
@@ -36,8 +36,8 @@ pub struct Ask {
     pub anchors: Vec<(FrameIndex, BoxPx)>,
 }
 
-/// Masks of one object by frame.
-pub type Track = BTreeMap<u32, Rle>;
+/// Masks of one object by frame, each with its signs of drift.
+pub type Track = BTreeMap<u32, FrameMask>;
 
 /// A model under test.
 pub trait Subject {

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::{
     dataset::{Sequence, Truths, open},
     error::EvalError,
-    run::Given,
-    runners::{proposals, rvos, vos},
+    report::MaskReport,
+    run::{CorrectAt, Given},
+    runners::{proposals, rvos},
     subject::{Answer, Ask, Opened, Subject, Track},
+    vos::vos,
 };
 use crate::{
     formats::labels,
@@ -79,6 +81,8 @@ struct Model {
     asked: Vec<(String, u32)>,
     /// Questions that it answers before it fails.
     patience: usize,
+    /// Carried masks of these frames are marked, the more the later they stand in this list.
+    marked: &'static [u32],
 }
 
 fn mask_of(bitmap: &Bitmap) -> FrameMask {
@@ -119,6 +123,7 @@ impl Model {
             frames: FRAMES,
             asked: Vec::new(),
             patience: usize::MAX,
+            marked: &[],
         }
     }
 
@@ -232,10 +237,14 @@ impl Subject for Model {
             (0..self.frames)
                 .map(|f| {
                     let label = (1..4).find(|&l| mask_of(&label_mask(frame.0, l)).rle == start.rle);
-                    match label {
-                        Some(label) if !still => (f, mask_of(&label_mask(f, label)).rle),
-                        _ => (f, start.rle.clone()),
+                    let mut mask = match label {
+                        Some(label) if !still => mask_of(&label_mask(f, label)),
+                        _ => start.clone(),
+                    };
+                    if let Some(at) = self.marked.iter().position(|m| *m == f) {
+                        mask.drift.area_jump = 0.6 + 0.1 * at as f32;
                     }
+                    (f, mask)
                 })
                 .collect()
         };
@@ -251,7 +260,7 @@ impl Subject for Model {
         // Every frame looks like the last one that a person gave.
         let before = |f: u32| anchors.range(..=FrameIndex(f)).next_back();
         Ok((0..self.frames)
-            .filter_map(|f| Some((f, before(f)?.1.rle.clone())))
+            .filter_map(|f| Some((f, before(f)?.1.clone())))
             .collect())
     }
 
@@ -473,7 +482,7 @@ fn a_clip_that_fails_half_way_counts_for_nothing() {
         assert_eq!((change.all.phrases, change.gain), (3, 0.0));
     }
     assert_eq!(report.failed[0].name, "b");
-    let how = (Given::Box, Mode::Track, false);
+    let how = (Given::Box, Mode::Track, None);
     let report = vos(&mut model(4), &all, how, silent).unwrap();
     assert_eq!((report.sequences.len(), report.failed.len()), (3, 1));
     // Two frames of each clip are looked at.
@@ -490,7 +499,7 @@ fn boxes_or_clicks_as_prompts_and_what_filling_boxes_would_reach() {
         vos(
             &mut Model::new(habit),
             &all,
-            (given, Mode::Track, true),
+            (given, Mode::Track, Some(CorrectAt::Worst)),
             &mut Progress::silent(),
         )
         .unwrap()
@@ -511,6 +520,39 @@ fn boxes_or_clicks_as_prompts_and_what_filling_boxes_would_reach() {
     assert!(report.j_corrected.unwrap() > report.j + 0.05);
     // A disc is its 5×5 box without the corners.
     assert!((fill.fill_box_j_prompted - 21.0 / 25.0).abs() < 0.05);
+}
+
+#[test]
+fn who_goes_by_the_marks_corrects_where_the_strongest_is_and_nothing_without_any() {
+    let (_dir, all) = sequences();
+    let run = |marked, at| {
+        let mut model = Model::new(Habit::Stubborn);
+        model.marked = marked;
+        let how = (Given::Box, Mode::Track, Some(at));
+        vos(&mut model, &all, how, &mut Progress::silent()).unwrap()
+    };
+    let frames = |report: &MaskReport| -> Vec<Option<u32>> {
+        report.sequences.iter().map(|s| s.corrected_frame).collect()
+    };
+    let unmarked = run(&[], CorrectAt::Marked);
+    assert_eq!(frames(&unmarked), [None; 6]);
+    assert_eq!(unmarked.j_corrected, Some(unmarked.j));
+    let marked = run(&[1, 3, 2], CorrectAt::Marked);
+    assert_eq!(frames(&marked), [Some(2); 6], "of the strongest mark");
+    assert!(marked.j_corrected.unwrap() > marked.j);
+    assert_eq!(marked.marks.unwrap().marked, 18);
+    assert!(
+        marked
+            .lines()
+            .iter()
+            .any(|l| l.contains("where the strongest mark is"))
+    );
+    // A disc that goes on while its mask stands still is worst on the last frame that is scored.
+    let worst = run(&[], CorrectAt::Worst);
+    assert_eq!(frames(&worst), [Some(3); 6]);
+    let last = &worst.sequences[0].by_frame;
+    assert_eq!(last.iter().map(|f| f.frame).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(last[0].j > last[2].j);
 }
 
 #[test]
@@ -616,7 +658,7 @@ fn with_masks_changed(dir: &Path, change: impl Fn(u32, &mut [u8])) -> Vec<Sequen
 fn by_boxes(habit: Habit, frames: u32, all: &[Sequence]) -> super::report::MaskReport {
     let mut model = Model::new(habit);
     model.frames = frames;
-    let how = (Given::Box, Mode::Track, false);
+    let how = (Given::Box, Mode::Track, None);
     vos(&mut model, all, how, &mut Progress::silent()).unwrap()
 }
 

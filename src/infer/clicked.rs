@@ -230,6 +230,7 @@ impl Engine {
             bounds,
             clicks,
             known,
+            carried: None,
         };
         let divided = appearance::in_box(canvas, &mask, asked, &config.tight());
         (mask, divided)

@@ -22,6 +22,7 @@ use super::{
     error::InferResult,
     heed::heeding,
     language::{Opening, Spoken},
+    masks::ByColour,
     model::PromptConfig,
     offer::{Kept, choose},
     preprocess::{box_around, box_from_norm},
@@ -262,8 +263,12 @@ impl Engine {
                 Guide::Boxes | Guide::Again => boxes.iter().map(|b| b.map(|c| c * side)).collect(),
                 Guide::TextAlone => Vec::new(),
             };
-            let low_res =
-                self.decode_boxes(&features, (canvas.as_deref(), None), &in_model, Some(text))?;
+            let low_res = self.decode_boxes(
+                &features,
+                ByColour::of(canvas.as_deref()),
+                &in_model,
+                Some(text),
+            )?;
             let mut mask = low_res.to_mask(size, Provenance::Model);
             let expected = box_around(&boxes).map(|b| box_from_norm(b, size));
             mask.drift = measure([], &mask, expected);

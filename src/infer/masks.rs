@@ -31,6 +31,27 @@ pub(super) const CERTAIN: f32 = 10.0;
 /// Logit of a cell of a mask that was divided by colour.
 pub(super) const DIVIDED: f32 = 6.0;
 
+/// What masks of boxes are divided by, if the model's are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ByColour<'a> {
+    /// The frame, as [`Engine::canvas`] gives it; without it nothing is divided.
+    pub(super) canvas: Option<&'a Canvas>,
+    /// What the object looks like on other frames.
+    pub(super) known: Option<&'a Colours>,
+    /// The mask that a box corrects, on the canvas's grid.
+    pub(super) carried: Option<&'a [bool]>,
+}
+
+impl<'a> ByColour<'a> {
+    /// By the frame's own colours alone.
+    pub(super) fn of(canvas: Option<&'a Canvas>) -> Self {
+        Self {
+            canvas,
+            ..Self::default()
+        }
+    }
+}
+
 /// Low-resolution logits of one mask with what the decoder says of it.
 #[derive(Clone, Debug)]
 pub(super) struct LowRes {
@@ -348,12 +369,11 @@ impl Engine {
     }
 
     /// One mask from boxes (corners in pixels of the model image) and a text embedding `(1, d)`: each box is decoded with
-    /// the text, the logits are joined by their maximum. Without boxes, the text alone. `canvas` is the frame's, as
-    /// [`Engine::canvas`] gives it.
+    /// the text, the logits are joined by their maximum. Without boxes, the text alone.
     pub(super) fn decode_boxes(
         &self,
         features: &ImageFeatures,
-        (canvas, known): (Option<&Canvas>, Option<&Colours>),
+        by: ByColour<'_>,
         boxes: &[[f32; 4]],
         text: Option<&Tensor>,
     ) -> InferResult<LowRes> {
@@ -389,11 +409,7 @@ impl Engine {
         } else {
             info.appearance.map(AppearanceConfig::tight)
         };
-        merged(
-            &out,
-            &bounds,
-            (info.leash, appearance.as_ref(), canvas, known),
-        )
+        merged(&out, &bounds, (info.leash, appearance.as_ref(), by))
     }
 
     /// The mask of one object from a person's prompt. A mask without a box or clicks is taken as it is; with them it is
@@ -450,6 +466,12 @@ impl Engine {
             // Without a box nothing is divided.
             None => None,
         };
+        let carried = match (&prompt.carried, &info.appearance) {
+            (Some(mask), Some(config)) if prompt.box_px.is_some() => {
+                Some(mask_cells(mask, config.grid))
+            }
+            _ => None,
+        };
         let (canvas, known) = (canvas.as_deref(), known.as_ref());
         let low_res = if prompt.points.is_empty() && prompt.mask.is_none() {
             let side = self.config().sam2.image_size;
@@ -458,7 +480,12 @@ impl Engine {
                 .map(|b| box_to_model(b.clamped(size), size, side))
                 .into_iter()
                 .collect();
-            self.decode_boxes(&features, (canvas, known), &boxes, None)?
+            let by = ByColour {
+                canvas,
+                known,
+                carried: carried.as_deref(),
+            };
+            self.decode_boxes(&features, by, &boxes, None)?
         } else {
             self.decode_clicks((&features, canvas, known), prompt, size)?
         };
@@ -481,12 +508,7 @@ impl Engine {
 fn merged(
     out: &MaskOutput,
     boxes: &[[f32; 4]],
-    (leash, appearance, canvas, known): (
-        Option<LeashConfig>,
-        Option<&AppearanceConfig>,
-        Option<&Canvas>,
-        Option<&Colours>,
-    ),
+    (leash, appearance, by): (Option<LeashConfig>, Option<&AppearanceConfig>, ByColour<'_>),
 ) -> InferResult<LowRes> {
     let (k, m, rows, columns) = out.low_res.dims4()?;
     let all = values(&out.low_res.narrow(1, 0, 1)?.contiguous()?)?;
@@ -510,11 +532,12 @@ fn merged(
         if let (Some(leash), Some(&bounds)) = (leash, boxes.get(i)) {
             leash::within_box(&mut one, bounds, leash);
         }
-        if let (Some(config), Some(canvas), Some(&bounds)) = (appearance, canvas, boxes.get(i)) {
+        if let (Some(config), Some(canvas), Some(&bounds)) = (appearance, by.canvas, boxes.get(i)) {
             let asked = Asked {
                 bounds,
                 clicks: &[],
-                known,
+                known: by.known,
+                carried: by.carried,
             };
             one = appearance::in_box(canvas, &one, asked, config)
                 .map_or_else(|| one.enlarged(config.grid), |d| d.mask);
@@ -553,7 +576,8 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
             "a click lies outside the frame: click inside it".into(),
         ));
     }
-    let mut given = prompt.mask.iter().chain(prompt.known.iter().map(|k| &k.1));
+    let known = prompt.known.iter().map(|k| &k.1);
+    let mut given = prompt.mask.iter().chain(&prompt.carried).chain(known);
     if let Some(mask) = given.find(|m| m.size != size) {
         return Err(InferError::Prompt(format!(
             "the mask is {}×{} pixels, the video {}×{}",

@@ -28,6 +28,7 @@ use super::{
     engine::Engine,
     error::{InferError, InferResult},
     heed::heeding,
+    masks::ByColour,
     plan::{self, KnownFrames, Run, Seen},
     preprocess::{box_around, box_from_norm, box_to_model},
 };
@@ -88,7 +89,7 @@ impl Carried {
         &mut self,
         frame: u32,
         mut mask: FrameMask,
-        expected: Option<BoxPx>,
+        (expected, left_out): (Option<BoxPx>, f32),
     ) -> CarriedMask {
         mask.drift = if mask.rle.is_empty() && plan::beside_gone(&self.frames, frame) {
             DriftSignal::default()
@@ -96,7 +97,7 @@ impl Carried {
             let beside = [frame.checked_sub(1), frame.checked_add(1)];
             let beside = beside.into_iter().flatten();
             let beside = beside.filter_map(|f| self.traces.get(&f).copied());
-            self.usual.measure(beside, &mask, expected)
+            self.usual.measure(beside, &mask, (expected, left_out))
         };
         self.traces.insert(frame, Trace::of(&mask));
         (self.id, FrameIndex(frame), mask)
@@ -246,7 +247,8 @@ impl Engine {
         self.claim(clip);
         let size = propagation.size;
         if let Some((frame, without)) = propagation.left.pop_first() {
-            let mask = |at: usize| propagation.objects[at].measured(frame, nothing(size), None);
+            let mask =
+                |at: usize| propagation.objects[at].measured(frame, nothing(size), (None, 0.0));
             let masks = without.into_iter().map(mask).collect();
             propagation.done += 1;
             return Ok(Some(masks));
@@ -267,6 +269,7 @@ impl Engine {
                 let Tracked {
                     frame,
                     masks: found,
+                    left_out,
                     ..
                 } = self.track(clip, current)?;
                 let mut masks = Vec::new();
@@ -274,7 +277,8 @@ impl Engine {
                     for (row, low_res) in found.into_iter().enumerate() {
                         let object = &mut propagation.objects[current.run.objects[row]];
                         let mask = low_res.to_mask(size, Provenance::Propagated);
-                        masks.push(object.measured(frame, mask, None));
+                        let left_out = left_out.get(row).copied().unwrap_or_default();
+                        masks.push(object.measured(frame, mask, (None, left_out)));
                     }
                 }
                 if current.done == current.run.frames {
@@ -296,7 +300,7 @@ impl Engine {
                     let canvas = self.canvas(clip, FrameIndex(frame))?;
                     let low_res = self.decode_boxes(
                         &features,
-                        (canvas.as_deref(), None),
+                        ByColour::of(canvas.as_deref()),
                         &prompt.boxes,
                         Some(&prompt.text),
                     )?;
@@ -305,7 +309,9 @@ impl Engine {
                 let mut masks = Vec::new();
                 for (prompt, mask) in decoded {
                     let of = propagation.objects.iter_mut().find(|o| o.id == prompt.id);
-                    masks.extend(of.map(|object| object.measured(frame, mask, prompt.expected)));
+                    masks.extend(
+                        of.map(|object| object.measured(frame, mask, (prompt.expected, 0.0))),
+                    );
                 }
                 frames.pop_front();
                 masks

@@ -16,6 +16,7 @@ use super::{
     engine::{Engine, PropagateOptions},
     error::InferResult,
     language::Opening,
+    masks::ByColour,
     plan::Run,
 };
 
@@ -137,11 +138,11 @@ impl Engine {
         ];
         let canvas = self.canvas(clip, FrameIndex(0))?;
         let mut mask = self.timed(stages, "mask decoder", || {
-            self.decode_boxes(&features, (None, None), &[middle], None)
+            self.decode_boxes(&features, ByColour::default(), &[middle], None)
         })?;
         if let Some(canvas) = canvas.as_deref() {
             mask = self.timed(stages, "mask decoder and division by colour", || {
-                self.decode_boxes(&features, (Some(canvas), None), &[middle], None)
+                self.decode_boxes(&features, ByColour::of(Some(canvas)), &[middle], None)
             })?;
         }
         let size = clip.size();

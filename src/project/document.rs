@@ -48,11 +48,14 @@ pub struct DriftSignal {
     /// The mask is in parts far from each other, where it was given it was not.
     #[serde(default)]
     pub split: f32,
+    /// What lies right around the mask looks like the object, more than where it was given.
+    #[serde(default)]
+    pub left_out: f32,
 }
 
 impl DriftSignal {
     /// All signals, in the order of the fields.
-    pub fn signs(&self) -> [f32; 7] {
+    pub fn signs(&self) -> [f32; 8] {
         [
             self.object_score,
             self.predicted_iou,
@@ -61,6 +64,7 @@ impl DriftSignal {
             self.box_mask,
             self.on_other,
             self.split,
+            self.left_out,
         ]
     }
 

@@ -16,6 +16,7 @@
 //! | box against mask | IoU of the mask's tight box and the given box | 0.8 | 0.4 |
 //! | split | share of a part that is not the largest, | 0.05 | 0.15 |
 //! | | and its distance from that in sizes of it; both have to be odd, and odder than in any mask that was given | 0.25 | 0.75 |
+//! | left out | how much more of what lies right around it has the object's colours than where it was given | 0.1 | 0.3 |
 //! | on another | IoU with another object's mask of the frame, unless the two lay on each other where they were given | 0.3 | 0.7 |
 
 use std::fmt;
@@ -142,12 +143,13 @@ impl Usual {
         }
     }
 
-    /// [`measure`] of a mask that was carried, which from now on is part of what is usual.
+    /// [`measure`] of a mask that was carried, which from now on is part of what is usual. Beside the box that should hold it is
+    /// told how much more of what lies right around it has the object's colours than where it was given, 0..=1.
     pub fn measure(
         &mut self,
         neighbours: impl IntoIterator<Item = Trace>,
         now: &FrameMask,
-        expected: Option<BoxPx>,
+        (expected, left_out): (Option<BoxPx>, f32),
     ) -> DriftSignal {
         let mut out = measure(neighbours, now, expected);
         // That it is gone is another sign's.
@@ -158,6 +160,7 @@ impl Usual {
         let usual = median.filter(|_| self.ious.len() >= ENOUGH);
         out.predicted_iou = usual.map_or(0.0, |usual| ramp(usual - now.iou, 0.1, 0.3));
         out.split = (apart(now) - self.apart).max(0.0);
+        out.left_out = ramp(left_out, 0.1, 0.3);
         if now.iou.is_finite() {
             let at = self.ious.partition_point(|iou| *iou < now.iou);
             self.ious.insert(at, now.iou);
@@ -240,6 +243,8 @@ pub enum Reason {
     OnOther,
     /// The mask is in parts far from each other.
     Split,
+    /// What lies right around the mask has the object's colours.
+    LeftOut,
 }
 
 impl fmt::Display for Reason {
@@ -260,6 +265,7 @@ impl fmt::Display for Reason {
             Self::Box => f.write_str("mask and box disagree"),
             Self::OnOther => f.write_str("it lies on another object"),
             Self::Split => f.write_str("it has split into parts that are far from each other"),
+            Self::LeftOut => f.write_str("what lies around the mask looks like it"),
         }
     }
 }
@@ -292,6 +298,7 @@ impl FrameMask {
             (d.centroid_jump, moved),
             (d.on_other, Reason::OnOther),
             (d.split, Reason::Split),
+            (d.left_out, Reason::LeftOut),
             (d.box_mask, Reason::Box),
             (d.object_score, Reason::Unsure),
             (d.predicted_iou, Reason::UnsureOutline),
@@ -457,7 +464,9 @@ mod tests {
         let mut usual = Usual::of([&mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.77)]);
         let mut sign = |iou| {
             let now = FrameMask { iou, ..low.clone() };
-            usual.measure([Trace::of(&low)], &now, None).predicted_iou
+            usual
+                .measure([Trace::of(&low)], &now, (None, 0.0))
+                .predicted_iou
         };
         for k in 0..288 {
             // As unsteady as it is on a clip.
@@ -469,10 +478,10 @@ mod tests {
         assert_eq!(sign(f32::NAN), 1.0);
         // A mask that is gone has no outline.
         let gone = mask([0.0; 4], 0.01, 0.0);
-        assert_eq!(usual.measure([], &gone, None).predicted_iou, 0.0);
+        assert_eq!(usual.measure([], &gone, (None, 0.0)).predicted_iou, 0.0);
         // Nothing is usual yet.
         let mut first = Usual::of([]);
-        assert_eq!(first.measure([], &low, None).predicted_iou, 0.0);
+        assert_eq!(first.measure([], &low, (None, 0.0)).predicted_iou, 0.0);
         // Of a mask that nothing is known of, the value itself counts.
         assert!(measure([], &low, None).predicted_iou > 0.8);
     }
@@ -489,8 +498,9 @@ mod tests {
                 ..whole.clone()
             }
         };
-        let split =
-            |given: &FrameMask, now: &FrameMask| Usual::of([given]).measure([], now, None).split;
+        let split = |given: &FrameMask, now: &FrameMask| {
+            Usual::of([given]).measure([], now, (None, 0.0)).split
+        };
         let cups = with([60.0, 10.0, 70.0, 30.0]);
         assert_eq!(split(&whole, &cups), 1.0);
         assert_eq!(split(&cups, &cups), 0.0);
@@ -505,6 +515,22 @@ mod tests {
         marked.drift.split = 1.0;
         assert_eq!(marked.reasons(), [Reason::Split]);
         assert!(marked.is_worth_a_look());
+    }
+
+    /// Half of a dog was left out of its mask for twenty frames, and none of them was marked.
+    #[test]
+    fn what_looks_like_the_object_right_around_its_mask_is_a_sign() {
+        let whole = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);
+        let mut usual = Usual::of([&whole]);
+        let mut sign = |left_out| usual.measure([], &whole, (None, left_out)).left_out;
+        assert_eq!((sign(0.0), sign(0.1), sign(0.5)), (0.0, 0.0, 1.0));
+        assert!((sign(0.2) - 0.5).abs() < 1e-5);
+        // Nothing is left out of what is gone.
+        let gone = mask([0.0; 4], 0.01, 0.0);
+        assert_eq!(usual.measure([], &gone, (None, 0.5)).left_out, 0.0);
+        let mut marked = whole.clone();
+        marked.drift.left_out = 0.6;
+        assert_eq!(marked.reasons(), [Reason::LeftOut]);
     }
 
     #[test]

@@ -120,6 +120,7 @@ fn union(frame: FrameIndex, a: &FrameMask, b: &FrameMask) -> Result<FrameMask, E
             // What the two lay on may have been each other: only the whole document tells.
             on_other: 0.0,
             split: d.split.max(e.split),
+            left_out: d.left_out.max(e.left_out),
         },
     })
 }

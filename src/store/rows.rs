@@ -99,7 +99,7 @@ fn insert_object(db: &Connection, object: &Object, place: u32) -> Written {
 fn put_mask(db: &Connection, id: ObjectId, frame: FrameIndex, mask: &FrameMask) -> Written {
     let d = &mask.drift;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO mask VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT OR REPLACE INTO mask VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         id.0,
@@ -115,7 +115,8 @@ fn put_mask(db: &Connection, id: ObjectId, frame: FrameIndex, mask: &FrameMask) 
         d.centroid_jump,
         d.box_mask,
         d.on_other,
-        d.split
+        d.split,
+        d.left_out
     ])?;
     Ok(())
 }
@@ -345,10 +346,12 @@ fn read_masks(db: &Connection, path: &Path, video: &VideoInfo) -> Result<Masks, 
     // A file that nobody has written to since stays of its version.
     let since = |first: u32, column: &'static str| if version < first { "0.0" } else { column };
     let (on_other, split) = (since(2, "drift_on_other"), since(3, "drift_split"));
+    let left_out = since(4, "drift_left_out");
     let mut statement = db
         .prepare(&format!(
             "SELECT object, frame, counts, score, iou, provenance, anchor, drift_object_score, drift_predicted_iou,
-             drift_area_jump, drift_centroid_jump, drift_box_mask, {on_other}, {split} FROM mask"
+             drift_area_jump, drift_centroid_jump, drift_box_mask, {on_other}, {split},
+             {left_out} FROM mask"
         ))
         .map_err(sql)?;
     let mut rows = statement.query([]).map_err(sql)?;
@@ -390,6 +393,7 @@ fn read_mask(row: &Row<'_>, rle: Rle) -> rusqlite::Result<FrameMask> {
             box_mask: row.get(11)?,
             on_other: row.get(12)?,
             split: row.get(13)?,
+            left_out: row.get(14)?,
         },
     })
 }

@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Version that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// SQLite's `application_id` of a project: "SPRW".
 pub(super) const APPLICATION_ID: u32 = 0x5350_5257;
@@ -61,6 +61,9 @@ const ON_OTHER: &str = "ALTER TABLE mask ADD COLUMN drift_on_other REAL NOT NULL
 /// Version 3: and one more.
 const SPLIT: &str = "ALTER TABLE mask ADD COLUMN drift_split REAL NOT NULL DEFAULT 0;";
 
+/// Version 4: and a third.
+const LEFT_OUT: &str = "ALTER TABLE mask ADD COLUMN drift_left_out REAL NOT NULL DEFAULT 0;";
+
 fn program() -> String {
     format!("sparrow {}", env!("CARGO_PKG_VERSION"))
 }
@@ -76,6 +79,9 @@ pub(super) fn upgrade(db: &Connection, from: u32) -> rusqlite::Result<()> {
     }
     if from < 3 {
         db.execute_batch(SPLIT)?;
+    }
+    if from < 4 {
+        db.execute_batch(LEFT_OUT)?;
     }
     if from < VERSION {
         db.pragma_update(None, "user_version", VERSION)?;

@@ -42,6 +42,7 @@ fn mask(k: u32, provenance: Provenance) -> FrameMask {
             area_jump: 0.7,
             on_other: 0.3,
             split: 0.2,
+            left_out: 0.1,
             ..DriftSignal::default()
         },
     }
@@ -303,10 +304,12 @@ fn version_1(dir: &Path) -> (PathBuf, Document) {
     let mut object = doc.new_object("the dog");
     let mut mask = mask(3, Provenance::Propagated);
     (mask.drift.on_other, mask.drift.split) = (0.0, 0.0);
+    mask.drift.left_out = 0.0;
     object.frames.insert(FrameIndex(1), mask);
     doc.objects.push(object);
     Store::create(&path, &doc, Existing::Refuse).unwrap();
-    let as_version_1 = "ALTER TABLE mask DROP COLUMN drift_split;
+    let as_version_1 = "ALTER TABLE mask DROP COLUMN drift_left_out;
+        ALTER TABLE mask DROP COLUMN drift_split;
         ALTER TABLE mask DROP COLUMN drift_on_other; PRAGMA user_version = 1;
         UPDATE schema_version SET version = 1;";
     let db = Connection::open(&path).unwrap();
@@ -350,27 +353,35 @@ fn a_project_of_version_1_is_read_as_it_is_and_brought_up_to_date_by_the_first_w
 }
 
 #[test]
-fn a_project_of_version_2_keeps_its_signs_and_gets_the_one_that_it_lacks() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a.sparrow");
-    let mut doc = document();
-    let mut object = doc.new_object("the dog");
-    let mut mask = mask(3, Provenance::Propagated);
-    mask.drift.split = 0.0;
-    object.frames.insert(FrameIndex(1), mask);
-    let edit = Edit::add_object(object);
-    apply(&mut doc, edit).unwrap();
-    Store::create(&path, &doc, Existing::Refuse).unwrap();
-    let as_version_2 = "ALTER TABLE mask DROP COLUMN drift_split; PRAGMA user_version = 2;
-        UPDATE schema_version SET version = 2;";
-    let db = Connection::open(&path).unwrap();
-    db.execute_batch(as_version_2).unwrap();
-    drop(db);
-    let mut store = Store::open(&path).unwrap();
-    assert_eq!(store.load().unwrap(), doc);
-    store.commit(&rename(&mut doc, "Bella")).unwrap();
-    assert_eq!(store.load().unwrap(), doc);
-    assert_eq!(version_of(&path), super::VERSION);
+fn a_project_of_an_older_version_keeps_its_signs_and_gets_those_that_it_lacks() {
+    for (version, split) in [(2, 0.0), (3, 0.2)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sparrow");
+        let mut doc = document();
+        let mut object = doc.new_object("the dog");
+        let mut mask = mask(3, Provenance::Propagated);
+        (mask.drift.split, mask.drift.left_out) = (split, 0.0);
+        object.frames.insert(FrameIndex(1), mask);
+        let edit = Edit::add_object(object);
+        apply(&mut doc, edit).unwrap();
+        Store::create(&path, &doc, Existing::Refuse).unwrap();
+        let db = Connection::open(&path).unwrap();
+        let lacks = [(3, "drift_split"), (4, "drift_left_out")];
+        for (_, column) in lacks.iter().filter(|(since, _)| *since > version) {
+            let drop = format!("ALTER TABLE mask DROP COLUMN {column};");
+            db.execute_batch(&drop).unwrap();
+        }
+        let as_it_was = format!(
+            "PRAGMA user_version = {version}; UPDATE schema_version SET version = {version};"
+        );
+        db.execute_batch(&as_it_was).unwrap();
+        drop(db);
+        let mut store = Store::open(&path).unwrap();
+        assert_eq!(store.load().unwrap(), doc);
+        store.commit(&rename(&mut doc, "Bella")).unwrap();
+        assert_eq!(store.load().unwrap(), doc);
+        assert_eq!(version_of(&path), super::VERSION);
+    }
 }
 
 #[test]

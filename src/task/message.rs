@@ -53,6 +53,8 @@ pub struct Prompt {
     pub mask: Option<Rle>,
     /// Masks of the object on other frames that a person vouches for: what it looks like.
     pub known: Vec<(FrameIndex, Rle)>,
+    /// The mask that a model has given the object on this frame, which a box corrects.
+    pub carried: Option<Rle>,
 }
 
 /// What the inference thread can be asked to do. Every request names the clip by what [`Request::OpenClip`] opened last.

@@ -224,6 +224,9 @@ impl App {
         }
         let asks = prompting.asks();
         let box_px = asks.box_px();
+        // What a person vouched for and boxes anew is not what they want.
+        let mask = object.and_then(|o| o.frames.get(&asks.frame));
+        let carried = mask.filter(|m| !m.anchor).map(|m| m.rle.clone());
         let request = Request::Segment {
             frame: asks.frame,
             object: asks.object,
@@ -233,6 +236,7 @@ impl App {
                 // A box says all anew.
                 mask: asks.before.filter(|_| box_px.is_none()),
                 known: self.vouched_for(asks.object, asks.frame),
+                carried: carried.filter(|_| box_px.is_some()),
             },
         };
         let frame = asks.frame;

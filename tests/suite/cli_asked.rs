@@ -94,6 +94,7 @@ fn eval_results_of_different_questions_can_be_told_apart() {
         ("split", Value::Null),
         ("mode", json!("track")),
         ("corrections", json!(0)),
+        ("at", Value::Null),
         ("ablate", Value::Null),
     ] {
         assert_eq!(asked[name], value, "{name}");
@@ -153,6 +154,14 @@ fn options_that_would_be_passed_over_are_refused() {
         (
             "eval rvos --data . --format synth --corrections 1",
             "--corrections is for vos",
+        ),
+        (
+            "eval vos --data . --format synth --at marked",
+            "add --corrections 1",
+        ),
+        (
+            "eval rvos --data . --format synth --at worst",
+            "--at is for vos",
         ),
         (
             "eval proposals --data . --format synth --mode track",

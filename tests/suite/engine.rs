@@ -306,7 +306,11 @@ fn carried_masks_come_with_their_signs_of_drift() {
     assert!(all.values().any(|m| m.drift.total() > 0.0));
     let signs = |beside: &[Trace], mask: &FrameMask| {
         let mut usual = Usual::of(object.frames.values());
-        usual.measure(beside.iter().copied(), mask, None)
+        DriftSignal {
+            // Of pixels, which only the engine sees.
+            left_out: mask.drift.left_out,
+            ..usual.measure(beside.iter().copied(), mask, (None, 0.0))
+        }
     };
     for (frame, anchor) in [(1, 0), (5, 6), (7, 6)] {
         let (mask, anchor) = (&all[&(1, frame)], &object.frames[&FrameIndex(anchor)]);

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use candle_core::Device;
 use sparrow::{
-    eval::{EngineSubject, EvalError, Given, Report, Request, Task, run},
+    eval::{CorrectAt, EngineSubject, EvalError, Given, Report, Request, Task, run},
     formats::labels,
     infer::{Engine, LoadedModel, model::ModelInfo},
     project::{Bitmap, BoxPx, Size},
@@ -68,7 +68,7 @@ fn every_task_runs_with_the_real_engine() {
         mode,
         ablate: true,
         given: Given::Box,
-        corrections: 1,
+        correct: Some(CorrectAt::Worst),
     };
     let unit = 0.0..=1.0;
     for (task, mode) in [

@@ -4,6 +4,7 @@
 use super::{
     AppearanceConfig, NEVER, barrier,
     canvas::{Area, Canvas},
+    carried::depth,
     clicks::{Click, said},
     colours::Colours,
     count,
@@ -21,6 +22,10 @@ const RECOGNISED: f32 = 0.02;
 const FAVOUR: f32 = 0.01;
 /// Two masks whose IoU is smaller say something else.
 const ALIKE: f32 = 0.7;
+/// IoU of the box with that of the mask that it corrects, from which it lies around it.
+const SAME_BOX: f32 = 0.7;
+/// What has a smaller IoU with that mask is of something else.
+const WHOLLY_ELSE: f32 = 0.5;
 /// A round that leaves this IoU with the one before was the last.
 const SETTLED: f32 = 0.99;
 /// Where a box's object is looked for first: within this part of its half axes.
@@ -37,13 +42,16 @@ pub(in crate::infer) struct Asked<'a> {
     pub(in crate::infer) clicks: &'a [Click],
     /// What the object looks like on other frames.
     pub(in crate::infer) known: Option<&'a Colours>,
+    /// The mask on the grid that the box corrects.
+    pub(in crate::infer) carried: Option<&'a [bool]>,
 }
 
 /// The mask of a box. `None` where colours do not tell: the decoder's mask is the better one.
 ///
 /// Several ways of beginning are tried. What comes of each is a cut that no other cut betters, and which of these cuts is the
 /// object's, their costs do not say: each was made with colours of its own. The one whose border follows the picture's edges
-/// most closely is taken.
+/// most closely is taken; but where the box lies around the mask that it corrects and this cut is of something wholly else, that
+/// mask is what is divided.
 pub(in crate::infer) fn in_box(
     canvas: &Canvas,
     decoded: &LowRes,
@@ -59,10 +67,19 @@ pub(in crate::infer) fn in_box(
         .min_by(|a, b| {
             let cost = |(seed, weakness): (Seed, f32)| match seed {
                 Seed::Known => weakness - FAVOUR,
-                Seed::Unusual(_) => weakness,
+                Seed::Unusual(_) | Seed::Carried => weakness,
             };
             cost((a.0, a.1)).total_cmp(&cost((b.0, b.1)))
         })?;
+    let corrected = scene
+        .carried
+        .as_ref()
+        .filter(|carried| alike(&mask, |i| carried[i]) < WHOLLY_ELSE)
+        .and_then(|_| scene.divided(&CARRIED, config));
+    let (weakness, mask) = match corrected {
+        Some(mask) => (canvas.weakness(rim, &mask), mask),
+        None => (weakness, mask),
+    };
     // Two opinions that differ much: a decoder that is sure of itself is mostly right, on what it was trained on.
     let overruled = scene.said.is_empty()
         && decoded.iou >= config.trust
@@ -98,6 +115,8 @@ enum Seed {
     Unusual(f32),
     /// Colours that the object has on other frames.
     Known,
+    /// The mask that is corrected, and its colours.
+    Carried,
 }
 
 const PLAIN: Start = Start {
@@ -119,6 +138,12 @@ const KNOWN: Start = Start {
     least: 0.04,
 };
 
+const CARRIED: Start = Start {
+    seed: Seed::Carried,
+    fence: 0.0,
+    least: 0.04,
+};
+
 /// A box with all that is known of it.
 struct Scene<'a> {
     canvas: &'a Canvas,
@@ -131,6 +156,8 @@ struct Scene<'a> {
     /// `None` if the box is all there is.
     around: Option<Surroundings>,
     known: Option<&'a Colours>,
+    /// Within the box; `None` if there is no mask that it lies around.
+    carried: Option<Vec<bool>>,
 }
 
 /// Colours around a box.
@@ -177,6 +204,7 @@ impl<'a> Scene<'a> {
             },
             around,
             known: asked.known,
+            carried: asked.carried.and_then(|mask| surrounded(mask, area, side)),
         }
     }
 
@@ -202,6 +230,11 @@ impl<'a> Scene<'a> {
         let (known, mut mask) = match start.seed {
             Seed::Known => (Some(self.known?), self.recognised(self.known?)?),
             Seed::Unusual(part) => (None, self.core(part)),
+            Seed::Carried => (None, self.carried.clone()?),
+        };
+        let places = match start.seed {
+            Seed::Carried => places(&mask, side, config),
+            Seed::Known | Seed::Unusual(_) => vec![0.0; side * side],
         };
         for &(i, on) in &self.said {
             mask[i] = on && self.inside(i);
@@ -233,7 +266,8 @@ impl<'a> Scene<'a> {
                 evidence[i] = odds.clamp(-config.colour, config.colour)
                     + config.of_decoder(self.logits[i])
                     + CENTRED * (1.0 - radius(i))
-                    + start.fence * self.fences[i];
+                    + start.fence * self.fences[i]
+                    + places[i];
             }
             for &(i, on) in self.said.iter().filter(|(i, _)| self.inside(*i)) {
                 evidence[i] = if on { NEVER } else { -NEVER };
@@ -314,6 +348,28 @@ fn fences(canvas: &Canvas, area: Area, ring: Area) -> Vec<f32> {
         fences[i] = ((high[i] - threshold) / threshold).clamp(-1.0, 1.0);
     }
     fences
+}
+
+/// What of a mask lies in a box that is drawn around it; `None` if the box is around something else.
+fn surrounded(mask: &[bool], area: Area, side: usize) -> Option<Vec<bool>> {
+    let there = Area::around(mask, side)?;
+    let common = |a: (usize, usize), b: (usize, usize)| {
+        let end = a.1.min(b.1);
+        end.saturating_sub(a.0.max(b.0)) as f32
+    };
+    let pixels = |area: Area| (area.width() * area.height()) as f32;
+    let both = common(there.x, area.x) * common(there.y, area.y);
+    let iou = both / (pixels(there) + pixels(area) - both);
+    let inside = |i: usize| mask[i] && area.contains(i, side);
+    (iou >= SAME_BOX).then(|| (0..mask.len()).map(inside).collect())
+}
+
+/// What the place of a mask says for the object, as where it is carried.
+fn places(mask: &[bool], side: usize, config: &AppearanceConfig) -> Vec<f32> {
+    let reach = (config.reach * (count(mask).max(1) as f32).sqrt()).max(3.0);
+    let deep = depth(mask, side).into_iter();
+    deep.map(|d| config.place * (d / reach).clamp(-1.0, 1.0))
+        .collect()
 }
 
 /// Intersection over union of a mask with what `other` says.

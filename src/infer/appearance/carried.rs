@@ -38,6 +38,8 @@ pub(in crate::infer) struct Appearance {
     around: Arc<Mixture>,
     last: Arc<Canvas>,
     mask: Vec<bool>,
+    /// The most that anything right around it has looked like it where it was given.
+    beside_given: f32,
     /// It was not seen on the frame before.
     lost: bool,
 }
@@ -52,8 +54,10 @@ impl Appearance {
     ) -> Option<Self> {
         let colours = Colours::learn(known, config)?;
         let (canvas, mask) = known.get(start)?;
+        let beside = known.iter().map(|(at, given)| colours.beside(at, given));
         Some(
             Self {
+                beside_given: beside.fold(0.0, f32::max),
                 around: Arc::clone(&colours.elsewhere),
                 colours,
                 last: Arc::clone(canvas),
@@ -67,6 +71,16 @@ impl Appearance {
     /// The same where it is gone: what comes back is where the decoder finds it.
     pub(in crate::infer) fn lost(self) -> Self {
         Self { lost: true, ..self }
+    }
+
+    /// How much more of what lies right around its mask looks like it than where it was given, 0..=1: something of it may have been
+    /// left out. Nothing is left out of what is not there.
+    pub(in crate::infer) fn left_out(&self) -> f32 {
+        if self.lost {
+            return 0.0;
+        }
+        let beside = self.colours.beside(&self.last, &self.mask);
+        (beside - self.beside_given).max(0.0)
     }
 
     fn with_surroundings(mut self, config: &AppearanceConfig) -> Self {
@@ -188,7 +202,7 @@ pub(super) fn depth(mask: &[bool], side: usize) -> Vec<f32> {
 }
 
 /// Distance of each pixel from the nearest one of a value: two passes of a 3-4 chamfer.
-fn distances(mask: &[bool], side: usize, of: bool) -> Vec<f32> {
+pub(super) fn distances(mask: &[bool], side: usize, of: bool) -> Vec<f32> {
     const FAR: u32 = u32::MAX / 2;
     let mut d: Vec<u32> = mask
         .iter()

@@ -56,6 +56,8 @@ pub(in crate::infer) struct Tracked {
     pub(in crate::infer) decoded: Decoded,
     /// One per object, as it is shown: divided by colour, on finer cells than the decoder's.
     pub(super) masks: Vec<LowRes>,
+    /// One per object, see [`Appearance::left_out`]; empty if masks are not divided by colour.
+    pub(super) left_out: Vec<f32>,
 }
 
 impl Active {
@@ -313,22 +315,24 @@ impl Engine {
                 take(mask, score);
             }
         }
+        let mut left_out = Vec::new();
         let cells = masks.first().map_or((0, 0), |m| (m.rows, m.columns));
         if let (Some(config), false) = (self.model().info.appearance, appearances.is_empty())
             && let Some(canvas) = self.canvas(clip, FrameIndex(frame))?
         {
             // Each object has colours of its own, and dividing by them is most of a frame's work on a CPU.
             let each = masks.par_iter().zip(&mut appearances);
-            let found: Vec<Found> = each
+            let found: Vec<Found>;
+            (found, left_out) = each
                 .map(|(mask, appearance)| {
                     let Some(before) = appearance else {
-                        return Found::AsPainted;
+                        return (Found::AsPainted, 0.0);
                     };
                     let (now, found) = before.carry(&canvas, mask, &config);
                     *before = now;
-                    found
+                    (found, before.left_out())
                 })
-                .collect();
+                .unzip();
             for (row, found) in found.into_iter().enumerate() {
                 let mask = &mut masks[row];
                 match found {
@@ -386,6 +390,7 @@ impl Engine {
             frame,
             decoded,
             masks,
+            left_out,
         })
     }
 }

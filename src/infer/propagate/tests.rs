@@ -289,7 +289,7 @@ fn vanishing_where_a_person_says_that_it_is_gone_is_no_drift() {
     let away = || mask(Rle::empty(size()), 0.1);
     let signs = |object: &mut Carried, frame: u32, mut mask: FrameMask| {
         mask.iou = 0.95;
-        object.measured(frame, mask, None).2.drift
+        object.measured(frame, mask, (None, 0.0)).2.drift
     };
     let none = DriftSignal::default();
     // Still there right before it is gone.
