@@ -143,12 +143,8 @@ fn auc(signs: &mut [(f32, bool)]) -> Option<f64> {
 /// The frame that the marks lead to first: the one with the strongest signs; none if nothing is marked.
 pub(super) fn strongest(frames: &[FrameScore]) -> Option<u32> {
     let marked = frames.iter().filter(|f| f.marked);
-    let severity = |f: &&FrameScore| f.drift.severity();
-    let order = |a: &(f32, f32), b: &(f32, f32)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
     // Of equals the first: what is wrong later may come of it.
-    let best = marked
-        .rev()
-        .max_by(|a, b| order(&severity(a), &severity(b)));
+    let best = marked.rev().max_by(|a, b| a.drift.cmp_severity(&b.drift));
     best.map(|f| f.frame)
 }
 

@@ -14,8 +14,7 @@ use super::{
 use crate::{
     formats::labels,
     project::{
-        Bitmap, Choosing, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle,
-        Size,
+        Bitmap, DriftSignal, Emission, FrameIndex, FrameMask, Proposal, Provenance, Rle, Size,
     },
     task::{CancelToken, Mode, Progress, Prompt},
 };
@@ -137,17 +136,8 @@ impl Model {
         let masks: Vec<Bitmap> = referents.iter().map(|&l| label_mask(frame.0, l)).collect();
         Ok(Answer {
             emission: Emission {
-                frame,
-                phrase: phrase.to_owned(),
-                text: String::new(),
-                tokens: Vec::new(),
-                unknown_words: Vec::new(),
                 proposals: masks.iter().map(|m| offer(m, 0.9)).collect(),
-                objects: Vec::new(),
-                tsf_tokens: 0,
-                secs: 0.0,
-                choosing: Choosing::default(),
-                by_hand: None,
+                ..Emission::new(frame, phrase)
             },
             masks: masks.iter().map(mask_of).collect(),
         })

@@ -15,7 +15,7 @@ use super::{
     subject::{Answer, Subject, Track},
 };
 use crate::{
-    project::{Bitmap, BoxPx, Choosing, Emission, FrameIndex, FrameMask, Rle},
+    project::{Bitmap, BoxPx, Emission, FrameIndex, FrameMask, Rle},
     task::{Mode, Progress, Prompt},
 };
 
@@ -265,19 +265,7 @@ fn fill_boxes(
 /// A mask from a person's prompt as an answer that can be carried.
 fn box_answer(mask: FrameMask) -> Answer {
     Answer {
-        emission: Emission {
-            frame: PROMPTED,
-            phrase: String::new(),
-            text: String::new(),
-            tokens: Vec::new(),
-            unknown_words: Vec::new(),
-            proposals: Vec::new(),
-            objects: Vec::new(),
-            tsf_tokens: 0,
-            secs: 0.0,
-            choosing: Choosing::default(),
-            by_hand: None,
-        },
+        emission: Emission::new(PROMPTED, ""),
         masks: vec![mask],
     }
 }

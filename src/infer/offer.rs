@@ -178,7 +178,7 @@ impl Engine {
         let input = self.crops_from(clip, frame)?;
         let Size { width, height } = clip.size();
         let all = Proposals {
-            aspect: (width.max(1) as f32 / height.max(1) as f32).ln(),
+            aspect: Proposals::aspect_of(width as usize, height as usize),
             ..n.cut_out(all, corners.len(), &n.pyramid(features)?, input.as_ref())?
         };
         Ok(Offered {

@@ -195,6 +195,23 @@ pub struct Emission {
 }
 
 impl Emission {
+    /// One that says and offers nothing yet.
+    pub fn new(frame: FrameIndex, phrase: impl Into<String>) -> Self {
+        Self {
+            frame,
+            phrase: phrase.into(),
+            text: String::new(),
+            tokens: Vec::new(),
+            unknown_words: Vec::new(),
+            proposals: Vec::new(),
+            objects: Vec::new(),
+            tsf_tokens: 0,
+            secs: 0.0,
+            choosing: Choosing::default(),
+            by_hand: None,
+        }
+    }
+
     /// Whether the model says that there is no such thing: it has words, and no `[SEG]` among them.
     pub fn says_nothing(&self) -> bool {
         !self.text.is_empty() && !self.text.contains("[SEG]")

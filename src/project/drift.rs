@@ -19,7 +19,7 @@
 //! | left out | how much more of what lies right around it has the object's colours than where it was given | 0.1 | 0.3 |
 //! | on another | IoU with another object's mask of the frame, unless the two lay on each other where they were given | 0.3 | 0.7 |
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use super::{
     document::{DriftSignal, FrameIndex, FrameMask, Object, Provenance},
@@ -271,9 +271,11 @@ impl fmt::Display for Reason {
 }
 
 impl DriftSignal {
-    /// How bad it is, to be compared: the strongest sign, and all of them together.
-    pub fn severity(&self) -> (f32, f32) {
-        (self.total(), self.signs().iter().sum())
+    /// Which is worse: the one with the stronger strongest sign, of equals the one with more of them all together.
+    pub fn cmp_severity(&self, other: &Self) -> Ordering {
+        let all = |d: &Self| d.signs().iter().sum::<f32>();
+        let strongest = self.total().total_cmp(&other.total());
+        strongest.then(all(self).total_cmp(&all(other)))
     }
 }
 
@@ -517,7 +519,7 @@ mod tests {
         assert!(marked.is_worth_a_look());
     }
 
-    /// Half of a dog was left out of its mask for twenty frames, and none of them was marked.
+    /// On footage a dog's mask fell to a J of 0.42, and no frame was marked.
     #[test]
     fn what_looks_like_the_object_right_around_its_mask_is_a_sign() {
         let whole = mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9);

@@ -76,8 +76,7 @@ fn worst(doc: &Document) -> Option<(FrameIndex, ObjectId)> {
     let marked = masks.filter(|(_, _, m)| m.is_worth_a_look());
     marked
         .max_by(|(f, a, m), (g, b, n)| {
-            let ((m, all_m), (n, all_n)) = (m.drift.severity(), n.drift.severity());
-            let by_signs = m.total_cmp(&n).then(all_m.total_cmp(&all_n));
+            let by_signs = m.drift.cmp_severity(&n.drift);
             by_signs.then((g, b).cmp(&(f, a)))
         })
         .map(|(frame, id, _)| (frame, id))

@@ -18,8 +18,6 @@ const ROUNDS: usize = 4;
 const LEAST: f32 = 0.15;
 /// As much of a box must look like the object does elsewhere.
 const RECOGNISED: f32 = 0.02;
-/// Of borders that follow the picture's edges about equally well, the one of known colours is taken.
-const FAVOUR: f32 = 0.01;
 /// Two masks whose IoU is smaller say something else.
 const ALIKE: f32 = 0.7;
 /// IoU of the box with that of the mask that it corrects, from which it lies around it.
@@ -62,15 +60,9 @@ pub(in crate::infer) fn in_box(
     let rim = scene.area.grown(1, 1, canvas.side);
     let (_, weakness, mask) = [PLAIN, FENCED, KNOWN]
         .iter()
-        .filter_map(|start| Some((start.seed, scene.divided(start, config)?)))
-        .map(|(seed, mask)| (seed, canvas.weakness(rim, &mask), mask))
-        .min_by(|a, b| {
-            let cost = |(seed, weakness): (Seed, f32)| match seed {
-                Seed::Known => weakness - FAVOUR,
-                Seed::Unusual(_) | Seed::Carried => weakness,
-            };
-            cost((a.0, a.1)).total_cmp(&cost((b.0, b.1)))
-        })?;
+        .filter_map(|start| Some((start.favour, scene.divided(start, config)?)))
+        .map(|(favour, mask)| (favour, canvas.weakness(rim, &mask), mask))
+        .min_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)))?;
     let corrected = scene
         .carried
         .as_ref()
@@ -106,6 +98,8 @@ struct Start {
     fence: f32,
     /// A division into less than this part of the box has lost the object.
     least: f32,
+    /// Of borders that follow the picture's edges about equally well, the one with the larger favour is taken.
+    favour: f32,
 }
 
 /// What an object is looked for with.
@@ -123,6 +117,7 @@ const PLAIN: Start = Start {
     seed: Seed::Unusual(0.075),
     fence: 0.0,
     least: LEAST,
+    favour: 0.0,
 };
 
 /// What is fenced off may be small: ropes make a wide box.
@@ -130,18 +125,21 @@ const FENCED: Start = Start {
     seed: Seed::Unusual(0.02),
     fence: 4.0,
     least: 0.05,
+    favour: 0.0,
 };
 
 const KNOWN: Start = Start {
     seed: Seed::Known,
     fence: 0.0,
     least: 0.04,
+    favour: 0.01,
 };
 
 const CARRIED: Start = Start {
     seed: Seed::Carried,
     fence: 0.0,
     least: 0.04,
+    favour: 0.0,
 };
 
 /// A box with all that is known of it.
@@ -232,9 +230,12 @@ impl<'a> Scene<'a> {
             Seed::Unusual(part) => (None, self.core(part)),
             Seed::Carried => (None, self.carried.clone()?),
         };
-        let places = match start.seed {
-            Seed::Carried => places(&mask, side, config),
-            Seed::Known | Seed::Unusual(_) => vec![0.0; side * side],
+        // Where it was carried to says something, as while it is carried.
+        let places = (start.seed == Seed::Carried)
+            .then(|| (depth(&mask, side), config.reach_of(count(&mask))));
+        let of_place = |i: usize| match &places {
+            Some((depth, reach)) => config.of_place(depth[i], *reach),
+            None => 0.0,
         };
         for &(i, on) in &self.said {
             mask[i] = on && self.inside(i);
@@ -267,7 +268,7 @@ impl<'a> Scene<'a> {
                     + config.of_decoder(self.logits[i])
                     + CENTRED * (1.0 - radius(i))
                     + start.fence * self.fences[i]
-                    + places[i];
+                    + of_place(i);
             }
             for &(i, on) in self.said.iter().filter(|(i, _)| self.inside(*i)) {
                 evidence[i] = if on { NEVER } else { -NEVER };
@@ -362,14 +363,6 @@ fn surrounded(mask: &[bool], area: Area, side: usize) -> Option<Vec<bool>> {
     let iou = both / (pixels(there) + pixels(area) - both);
     let inside = |i: usize| mask[i] && area.contains(i, side);
     (iou >= SAME_BOX).then(|| (0..mask.len()).map(inside).collect())
-}
-
-/// What the place of a mask says for the object, as where it is carried.
-fn places(mask: &[bool], side: usize, config: &AppearanceConfig) -> Vec<f32> {
-    let reach = (config.reach * (count(mask).max(1) as f32).sqrt()).max(3.0);
-    let deep = depth(mask, side).into_iter();
-    deep.map(|d| config.place * (d / reach).clamp(-1.0, 1.0))
-        .collect()
 }
 
 /// Intersection over union of a mask with what `other` says.

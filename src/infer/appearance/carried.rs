@@ -114,8 +114,8 @@ impl Appearance {
         } else {
             self.moved(canvas, &painted)
         };
-        let area_before = count(&expected).max(1) as f32;
-        let reach = (config.reach * area_before.sqrt()).max(3.0);
+        let area_before = count(&expected).max(1);
+        let reach = config.reach_of(area_before);
         let depth = depth(&expected, side);
         // Within reach of where it is expected, or where the decoder sees it: what was half out of the frame comes back whole.
         let possible = |i: usize| depth[i] > -reach || painted[i];
@@ -129,11 +129,11 @@ impl Appearance {
                     at(&self.colours.object) - at(&self.around).max(at(&self.colours.elsewhere));
                 evidence[i] = odds.clamp(-config.colour, config.colour)
                     + config.of_decoder(logits[i])
-                    + config.place * (depth[i] / reach).clamp(-1.0, 1.0);
+                    + config.of_place(depth[i], reach);
             }
             canvas.divide(area, &evidence, config.border)
         });
-        let divided = divided.filter(|m| count(m) as f32 >= LEAST * area_before);
+        let divided = divided.filter(|m| count(m) as f32 >= LEAST * area_before as f32);
         let mask = divided.as_ref().unwrap_or(&painted);
         if self.is_strange(canvas, mask, config) {
             return (self.clone().lost(), Found::Nothing);

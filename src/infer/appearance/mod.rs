@@ -81,6 +81,16 @@ impl AppearanceConfig {
         2 * self.colours
     }
 
+    /// How far a mask of so many cells may move, in cells.
+    fn reach_of(&self, cells: usize) -> f32 {
+        (self.reach * (cells.max(1) as f32).sqrt()).max(3.0)
+    }
+
+    /// What it says for the object that a cell lies so deep in the mask that is expected.
+    fn of_place(&self, depth: f32, reach: f32) -> f32 {
+        self.place * (depth / reach).clamp(-1.0, 1.0)
+    }
+
     fn of_decoder(&self, logit: f32) -> f32 {
         (0.5 * logit).clamp(-self.decoder, self.decoder)
     }

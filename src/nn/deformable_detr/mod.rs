@@ -91,6 +91,13 @@ pub struct Proposals {
     pub aspect: f32,
 }
 
+impl Proposals {
+    /// [`Proposals::aspect`] of a picture of so many pixels.
+    pub fn aspect_of(width: usize, height: usize) -> f32 {
+        (width.max(1) as f32 / height.max(1) as f32).ln()
+    }
+}
+
 /// The encoder's tokens with everything that belongs to their places.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {

@@ -292,7 +292,7 @@ impl Eyes {
         let [fine, middle] = features.high_res;
         let pyramid = [fine, middle, embed];
         let found = Proposals {
-            aspect: (clip.width as f32 / clip.height as f32).ln(),
+            aspect: Proposals::aspect_of(clip.width, clip.height),
             ..found
         };
         let parts = (&info.config.filtration, &self.sam);

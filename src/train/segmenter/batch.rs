@@ -8,7 +8,10 @@ use candle_core::{Device, Result};
 
 use super::heads::{CellTargets, OwnedCell, UNNAMED};
 use crate::{
-    nn::pixels::{Rgb8, recovered, sam_input},
+    nn::{
+        deformable_detr::Proposals,
+        pixels::{Rgb8, recovered, sam_input},
+    },
     train::synth::{Clip, HELD_OUT, SynthOptions, generate, picture_size},
 };
 
@@ -70,7 +73,7 @@ pub(super) struct Batch {
     pub(super) clips: usize,
     pub(super) frames: usize,
     pub(super) px: usize,
-    /// Natural logarithm of the width over the height of its pictures before they were made squares.
+    /// [`Proposals::aspect`] of its pictures before they were made squares.
     pub(super) aspect: f32,
     /// `(clips · frames, 3, px, px)`, normalised.
     pub(super) images: Vec<f32>,
@@ -107,7 +110,7 @@ pub(super) fn make(seed: u64, spec: &BatchSpec) -> Result<Batch> {
         clips: spec.clips,
         frames: spec.frames,
         px,
-        aspect: (size.0 as f32 / size.1 as f32).ln(),
+        aspect: Proposals::aspect_of(size.0, size.1),
         images: Vec::with_capacity(spec.clips * spec.frames * 3 * px * px),
         ..Batch::default()
     };
