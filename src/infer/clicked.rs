@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::{
-    nn::sam2::{ImageFeatures, MaskOutput, Prompts},
+    nn::sam2::{MaskOutput, Prompts},
     project::{FrameIndex, FrameMask, Rle, Size},
     task::{Progress, Prompt},
 };
@@ -21,6 +21,7 @@ use super::{
         Bounds, box_from_norm, box_to_model, box_to_norm, mask_cells, mask_from_logits,
         point_to_model,
     },
+    sight::Sight,
 };
 
 /// Boxes that are tried for a click alone. Each costs a division.
@@ -40,16 +41,17 @@ impl Engine {
     /// Clicks and a box (whose corners are then points of labels 2 and 3), or clicks and a mask to refine.
     pub(super) fn decode_clicks(
         &self,
-        (features, canvas, known): (&ImageFeatures, Option<&Canvas>, Option<&Colours>),
+        (sight, canvas, known): (&Sight<'_>, Option<&Canvas>, Option<&Colours>),
         prompt: &Prompt,
         size: Size,
     ) -> InferResult<LowRes> {
-        let mask = self.clicked(features, prompt, size)?;
+        let mask = self.clicked(sight, prompt, size)?;
         let Some(b) = prompt.box_px else {
             return Ok(mask);
         };
         let bounds = box_to_norm(b.clamped(size), size);
-        let (mask, divided) = self.in_bounds((canvas, known), mask, bounds, &places(prompt, size));
+        let (mask, divided) =
+            self.in_bounds((canvas, known, true), mask, bounds, &places(prompt, size));
         Ok(divided.map_or(mask, |d| d.mask))
     }
 
@@ -59,7 +61,7 @@ impl Engine {
         &self,
         clip: &mut Clip,
         frame: FrameIndex,
-        (features, canvas): (&ImageFeatures, Option<&Canvas>),
+        (sight, canvas): (&Sight<'_>, Option<&Canvas>),
         prompt: &Prompt,
         progress: &Progress<'_>,
     ) -> InferResult<FrameMask> {
@@ -68,7 +70,7 @@ impl Engine {
         let (Some(canvas), Some(config), Some(first)) =
             (canvas, self.model().info.appearance, first)
         else {
-            return Ok(self.clicked(features, prompt, size)?.to_anchor(size));
+            return Ok(self.clicked(sight, prompt, size)?.to_anchor(size));
         };
         let alone = Prompt {
             points: vec![*first],
@@ -78,7 +80,7 @@ impl Engine {
         let found = match clip.recall_click(at) {
             Some(found) => found.clone(),
             None => {
-                let seen = (features, canvas);
+                let seen = (sight, canvas);
                 let found = self.found_by_click(clip, frame, seen, &alone, progress)?;
                 let found = found.to_anchor(size);
                 clip.remember_click(at, found.clone());
@@ -101,12 +103,12 @@ impl Engine {
         &self,
         clip: &mut Clip,
         frame: FrameIndex,
-        (features, canvas): (&ImageFeatures, &Canvas),
+        (sight, canvas): (&Sight<'_>, &Canvas),
         prompt: &Prompt,
         progress: &Progress<'_>,
     ) -> InferResult<LowRes> {
         let size = clip.size();
-        let guess = self.clicked(features, prompt, size)?;
+        let guess = self.clicked(sight, prompt, size)?;
         let clicks = places(prompt, size);
         let on: Vec<[f32; 2]> = clicks.iter().map(|c| c.0).collect();
         let box_of = |mask: &LowRes| mask.to_anchor(size).rle.bounding_box();
@@ -116,7 +118,7 @@ impl Engine {
             .into_iter()
             .collect();
         progress.cancel.check()?;
-        let offered = self.offered(clip, frame, features, &[])?.all;
+        let offered = self.offered(clip, frame, sight.features, &[])?.all;
         // Further clicks on the frame, and phrases about it, find it there.
         clip.offered = Some((frame, offered.clone()));
         let corners = offered.boxes.to_vec2::<f32>()?;
@@ -137,8 +139,9 @@ impl Engine {
                 box_px: Some(box_from_norm(bounds, size)),
                 ..prompt.clone()
             };
-            let decoded = self.clicked(features, &within, size)?;
-            let (mask, divided) = self.in_bounds((Some(canvas), None), decoded, bounds, &clicks);
+            let decoded = self.clicked(sight, &within, size)?;
+            let (mask, divided) =
+                self.in_bounds((Some(canvas), None, false), decoded, bounds, &clicks);
             // A border that was not divided is taken for the weakest.
             let (mut mask, weakness) = divided.map_or((mask, 1.0), |d| (d.mask, d.weakness));
             // What looks like it elsewhere in the box is another thing until it is clicked on, too.
@@ -156,12 +159,7 @@ impl Engine {
     }
 
     /// What the decoder makes of a prompt with clicks.
-    fn clicked(
-        &self,
-        features: &ImageFeatures,
-        prompt: &Prompt,
-        size: Size,
-    ) -> InferResult<LowRes> {
+    fn clicked(&self, sight: &Sight<'_>, prompt: &Prompt, size: Size) -> InferResult<LowRes> {
         let model = self.model();
         let config = &self.config().sam2;
         let side = config.image_size;
@@ -196,16 +194,15 @@ impl Engine {
             ..Prompts::default()
         };
         let sam2 = &model.networks.sam2;
-        let embed = sam2.add_no_mem(&features.embed)?;
         let options = self.decode_options(ambiguous && config.multimask_output_for_tracking);
-        best(&sam2.decode(&embed, &features.high_res, &prompts, options)?)
+        best(&sam2.decode(&sight.embed, &sight.features.high_res, &prompts, options)?)
     }
 
-    /// A decoded mask kept to a box, and what comes of dividing it by colour, if the model's masks are divided and colours
+    /// A decoded mask kept to a box (whose sides its object is `met` at, if a person drew it), and what comes of dividing it by colour, if the model's masks are divided and colours
     /// tell.
     fn in_bounds(
         &self,
-        (canvas, known): (Option<&Canvas>, Option<&Colours>),
+        (canvas, known, met): (Option<&Canvas>, Option<&Colours>, bool),
         mut mask: LowRes,
         mut bounds: Bounds,
         clicks: &[Click],
@@ -231,6 +228,7 @@ impl Engine {
             clicks,
             known,
             carried: None,
+            met,
         };
         let divided = appearance::in_box(canvas, &mask, asked, &config.tight());
         (mask, divided)

@@ -253,7 +253,7 @@ impl Engine {
             seg: Vec::new(),
             boxes: Vec::new(),
         };
-        let canvas = self.canvas(clip, frame)?;
+        let (sight, canvas) = (self.sight(&features)?, self.canvas(clip, frame)?);
         let mut masks = Vec::new();
         for (text, boxes) in texts.iter().zip(chosen) {
             let Some(boxes) = boxes else {
@@ -264,7 +264,7 @@ impl Engine {
                 Guide::TextAlone => Vec::new(),
             };
             let low_res = self.decode_boxes(
-                &features,
+                &sight,
                 ByColour::of(canvas.as_deref()),
                 &in_model,
                 Some(text),

@@ -1,15 +1,12 @@
-//! Prompts on one frame become masks: image features (kept per frame), boxes, masks and text into SAM2's decoder, logits into
-//! run lengths. Clicks are left to [`super::clicked`], dividing masks by colour to [`super::appearance`].
-
-use std::sync::Arc;
+//! Prompts on one frame become masks: boxes, masks and text into SAM2's decoder, logits into run lengths. What the decoder sees of
+//! the frame is [`super::sight`]'s; clicks are left to [`super::clicked`], dividing masks by colour to [`super::appearance`].
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::{
-    nn::sam2::{DecodeOptions, ImageFeatures, MaskOutput, Prompts},
+    nn::sam2::{DecodeOptions, MaskOutput, Prompts},
     project::{DriftSignal, FrameIndex, FrameMask, Provenance, Rle, Size},
     task::{Progress, Prompt},
-    video::{Frame, RgbFrame, to_rgb, to_rgb_scaled},
 };
 
 use super::{
@@ -20,9 +17,8 @@ use super::{
     error::{InferError, InferResult},
     heed::heeding,
     leash::{self, LeashConfig},
-    model::Pixels,
-    preprocess::{box_to_model, mask_cells, mask_from_logits, sam_input, taps},
-    released,
+    preprocess::{box_to_model, mask_cells, mask_from_logits, taps},
+    sight::Sight,
 };
 
 /// Logit of a pixel that a person's mask covers; its negative outside.
@@ -40,6 +36,8 @@ pub(super) struct ByColour<'a> {
     pub(super) known: Option<&'a Colours>,
     /// The mask that a box corrects, on the canvas's grid.
     pub(super) carried: Option<&'a [bool]>,
+    /// Whether a person drew the boxes.
+    pub(super) met: bool,
 }
 
 impl<'a> ByColour<'a> {
@@ -161,161 +159,7 @@ pub(super) fn rows_tensor<const N: usize>(
     Tensor::from_vec(rows.concat(), (rows.len(), N), device)
 }
 
-/// Images that are encoded together on a GPU. Features of so many fit into what a clip keeps several times over.
-const AT_ONCE: usize = 4;
-
-/// Bytes of an image's features.
-fn bytes(features: &ImageFeatures) -> usize {
-    features
-        .high_res
-        .iter()
-        .chain([&features.embed])
-        .chain(&features.fpn)
-        .map(|t| t.elem_count() * t.dtype().size_in_bytes())
-        .sum()
-}
-
 impl Engine {
-    /// Image features of a frame, from the clip's cache if they are there.
-    pub(super) fn features(
-        &self,
-        clip: &mut Clip,
-        frame: FrameIndex,
-    ) -> InferResult<Arc<ImageFeatures>> {
-        if let Some(features) = clip.features.get(&frame) {
-            return Ok(features);
-        }
-        let features = self.encode(&self.image(clip, frame)?)?;
-        clip.features
-            .put(frame, Arc::clone(&features), bytes(&features));
-        Ok(features)
-    }
-
-    /// Makes the features of the next of `frames` in one go, if those of the first are not there: most layers of a GPU wait for more
-    /// than one image. Nothing on a CPU, of which one image keeps every core busy. What cannot be read is left to its own turn.
-    pub(super) fn look_ahead(
-        &self,
-        clip: &mut Clip,
-        frames: impl Iterator<Item = u32>,
-    ) -> InferResult<()> {
-        let at_once = if self.model().device.is_cpu() {
-            1
-        } else {
-            AT_ONCE
-        };
-        let at_once = at_once.min(clip.at_once);
-        self.look_at(clip, frames.take(at_once))
-    }
-
-    /// [`Engine::look_ahead`] at all of `frames`.
-    pub(super) fn look_at(
-        &self,
-        clip: &mut Clip,
-        frames: impl Iterator<Item = u32>,
-    ) -> InferResult<()> {
-        let mut missing: Vec<FrameIndex> = Vec::new();
-        for frame in frames.map(FrameIndex) {
-            if clip.features.get(&frame).is_none() {
-                if !missing.contains(&frame) {
-                    missing.push(frame);
-                }
-            } else if missing.is_empty() {
-                return Ok(());
-            }
-        }
-        if missing.len() < 2 {
-            // Its own turn makes the same input again.
-            return Ok(());
-        }
-        let mut images = Vec::with_capacity(missing.len());
-        for frame in &missing {
-            match self.image(clip, *frame) {
-                Ok(image) => images.push(image),
-                Err(_) => break,
-            }
-        }
-        if images.len() < 2 {
-            return Ok(());
-        }
-        let all = self.encode(&Tensor::cat(&images, 0)?)?;
-        for (i, frame) in missing.into_iter().take(images.len()).enumerate() {
-            let features = Arc::new(all.row(i)?.on_its_own()?);
-            let bytes = bytes(&features);
-            clip.features.put(frame, features, bytes);
-        }
-        Ok(())
-    }
-
-    /// A frame as the networks are shown it, stretched to a square of `side` pixels, from the clip's cache if it is there.
-    fn shown(&self, clip: &mut Clip, frame: FrameIndex, side: usize) -> InferResult<Arc<RgbFrame>> {
-        if let Some(shown) = clip.small.get(&(frame, side)) {
-            return Ok(shown);
-        }
-        let small = to_rgb_scaled(&*clip.frame(frame)?, Size::new(side as u32, side as u32));
-        let shown = Arc::new(self.model().info.preprocess.lit(&small).into_owned());
-        clip.small
-            .put((frame, side), Arc::clone(&shown), shown.data.len());
-        Ok(shown)
-    }
-
-    /// A frame as SAM2's input `(1, 3, s, s)`.
-    pub(super) fn image(&self, clip: &mut Clip, frame: FrameIndex) -> InferResult<Tensor> {
-        let side = self.config().sam2.image_size;
-        let model = self.model();
-        if model.info.preprocess.pixels == Pixels::Released {
-            return self.image_of(&*clip.frame(frame)?);
-        }
-        let shown = self.shown(clip, frame, side)?;
-        let norm = &model.info.preprocess.sam;
-        Ok(sam_input(&shown, side, norm, &model.device)?)
-    }
-
-    /// [`Engine::image`] of a decoded frame, past what a clip keeps.
-    pub(super) fn image_of(&self, frame: &Frame) -> InferResult<Tensor> {
-        let side = self.config().sam2.image_size;
-        let model = self.model();
-        let norm = &model.info.preprocess.sam;
-        Ok(match model.info.preprocess.pixels {
-            Pixels::Released => released::sam_input(&to_rgb(frame), side, norm, &model.device)?,
-            Pixels::Stretched => {
-                let small = to_rgb_scaled(frame, Size::new(side as u32, side as u32));
-                let shown = model.info.preprocess.lit(&small);
-                sam_input(&shown, side, norm, &model.device)?
-            }
-        })
-    }
-
-    /// What crops of proposals are cut from: SAM2's input, if the model looks at pixels.
-    pub(super) fn crops_from(
-        &self,
-        clip: &mut Clip,
-        frame: FrameIndex,
-    ) -> InferResult<Option<Tensor>> {
-        match self.config().filtration.crop_side() {
-            Some(_) => self.image(clip, frame).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// A frame as masks are divided on; `None` if the model's masks are not.
-    pub(super) fn canvas(
-        &self,
-        clip: &mut Clip,
-        frame: FrameIndex,
-    ) -> InferResult<Option<Arc<Canvas>>> {
-        let Some(config) = self.model().info.appearance else {
-            return Ok(None);
-        };
-        if let Some(canvas) = clip.canvases.get(&frame) {
-            return Ok(Some(canvas));
-        }
-        let shown = self.shown(clip, frame, config.grid)?;
-        let canvas = Arc::new(Canvas::new(&shown, config.grid));
-        let bytes = canvas.bytes();
-        clip.canvases.put(frame, Arc::clone(&canvas), bytes);
-        Ok(Some(canvas))
-    }
-
     /// Masks of one object as its colours are learnt from them, in the order given.
     pub(super) fn known_masks<'m>(
         &self,
@@ -349,17 +193,6 @@ impl Engine {
         Ok(Colours::learn(&known, &config))
     }
 
-    /// SAM2's input → features.
-    pub(super) fn encode(&self, image: &Tensor) -> InferResult<Arc<ImageFeatures>> {
-        let features = self.model().networks.sam2.encode_image(image)?;
-        // Only a proposer with several levels reads the raw pyramid again.
-        Ok(Arc::new(if self.config().proposer.num_feature_levels > 1 {
-            features
-        } else {
-            features.without_pyramid()
-        }))
-    }
-
     pub(super) fn decode_options(&self, multimask: bool) -> DecodeOptions {
         DecodeOptions {
             multimask,
@@ -372,7 +205,7 @@ impl Engine {
     /// the text, the logits are joined by their maximum. Without boxes, the text alone.
     pub(super) fn decode_boxes(
         &self,
-        features: &ImageFeatures,
+        sight: &Sight<'_>,
         by: ByColour<'_>,
         boxes: &[[f32; 4]],
         text: Option<&Tensor>,
@@ -394,10 +227,9 @@ impl Engine {
             text: embedding,
             ..Prompts::default()
         };
-        let embed = sam2.add_no_mem(&features.embed)?;
         let out = sam2.decode(
-            &embed,
-            &features.high_res,
+            &sight.embed,
+            &sight.features.high_res,
             &prompts,
             self.decode_options(false),
         )?;
@@ -456,9 +288,10 @@ impl Engine {
             return Ok(prompted(FrameMask::by_hand(mended)));
         }
         let features = self.features(clip, frame)?;
+        let sight = self.sight_after(clip, &features, (frame, &prompt.known))?;
         progress.step(1, 2, "decoding the mask")?;
         if prompt.box_px.is_none() && prompt.mask.is_none() {
-            let seen = (&*features, canvas.as_deref());
+            let seen = (&sight, canvas.as_deref());
             return self.segment_clicks(clip, frame, seen, prompt, progress);
         }
         let known = match prompt.box_px {
@@ -473,6 +306,18 @@ impl Engine {
             _ => None,
         };
         let (canvas, known) = (canvas.as_deref(), known.as_ref());
+        // SAM2's own decoder is shown what it corrects beside the corners of the box.
+        let shown;
+        let prompt = match &prompt.carried {
+            Some(carried) if info.mask_prompts && prompt.mask.is_none() => {
+                shown = Prompt {
+                    mask: Some(carried.clone()),
+                    ..prompt.clone()
+                };
+                &shown
+            }
+            _ => prompt,
+        };
         let low_res = if prompt.points.is_empty() && prompt.mask.is_none() {
             let side = self.config().sam2.image_size;
             let boxes: Vec<_> = prompt
@@ -484,10 +329,11 @@ impl Engine {
                 canvas,
                 known,
                 carried: carried.as_deref(),
+                met: true,
             };
-            self.decode_boxes(&features, by, &boxes, None)?
+            self.decode_boxes(&sight, by, &boxes, None)?
         } else {
-            self.decode_clicks((&features, canvas, known), prompt, size)?
+            self.decode_clicks((&sight, canvas, known), prompt, size)?
         };
         Ok(low_res.to_anchor(size))
     }
@@ -538,6 +384,7 @@ fn merged(
                 clicks: &[],
                 known: by.known,
                 carried: by.carried,
+                met: by.met,
             };
             one = appearance::in_box(canvas, &one, asked, config)
                 .map_or_else(|| one.enlarged(config.grid), |d| d.mask);
@@ -589,55 +436,62 @@ fn check_prompt(prompt: &Prompt, size: Size) -> InferResult<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
     use crate::{
-        infer::{LoadedModel, clip::tests::counting, model::ModelInfo},
-        project::VideoInfo,
-        video::{self, FrameSource, SyntheticSource, VideoError},
+        infer::{LoadedModel, model::ModelInfo},
+        project::{Bitmap, BoxPx},
+        video::SyntheticSource,
     };
 
-    /// A clip at a fifth of its light.
-    struct Night(SyntheticSource);
-
-    impl FrameSource for Night {
-        fn info(&self) -> &VideoInfo {
-            self.0.info()
-        }
-
-        fn frame(&mut self, frame: FrameIndex) -> Result<Frame, VideoError> {
-            let mut frame = self.0.frame(frame)?;
-            if let video::Pixels::Rgb(rgb) = &mut frame.pixels {
-                rgb.iter_mut().for_each(|v| *v /= 5);
-            }
-            Ok(frame)
-        }
-
-        fn pts_secs(&self, frame: FrameIndex) -> Option<f64> {
-            self.0.pts_secs(frame)
-        }
-    }
-
+    /// What a decoder that was trained on corrections makes of a box depends on what it is shown beside it.
     #[test]
-    fn each_model_is_shown_a_dark_frame_in_its_own_light() {
-        let engine = |lifts_dark: bool| {
+    fn a_correction_is_decoded_with_what_is_remembered_and_with_what_it_corrects() {
+        let engine = |mask_prompts: bool| {
             let mut info = ModelInfo::by_id("nano").unwrap();
-            info.preprocess.lifts_dark = lifts_dark;
+            (info.mask_prompts, info.appearance, info.leash) = (mask_prompts, None, None);
             Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap())
         };
-        let source = SyntheticSource::new(Size::new(64, 48), 1, 25.0);
-        let mut clip = Clip::new(Box::new(Night(source)));
-        let mut shown = |engine: &Engine| {
-            engine.claim(&mut clip);
-            let shown = engine.shown(&mut clip, FrameIndex(0), 32).unwrap();
-            let again = engine.shown(&mut clip, FrameIndex(0), 32).unwrap();
-            assert!(Arc::ptr_eq(&shown, &again), "it is lit once");
-            shown.data.iter().copied().max()
+        let size = Size::new(64, 48);
+        let rle = |b: [f32; 4]| Rle::from_bitmap(&Bitmap::from_box(size, BoxPx::from_array(b)));
+        let alone = Prompt {
+            box_px: Some(BoxPx::from_array([20.0, 8.0, 44.0, 40.0])),
+            ..Prompt::default()
         };
-        assert!(shown(&engine(true)) > Some(200));
-        assert!(shown(&engine(false)) < Some(50));
-        assert!(shown(&engine(true)) > Some(200));
+        let known = Prompt {
+            known: vec![(FrameIndex(0), rle([10.0, 10.0, 30.0, 30.0]))],
+            ..alone.clone()
+        };
+        let here = Prompt {
+            known: vec![(FrameIndex(2), rle([10.0, 10.0, 30.0, 30.0]))],
+            ..alone.clone()
+        };
+        let gone = Prompt {
+            known: vec![(FrameIndex(0), Rle::empty(size))],
+            ..alone.clone()
+        };
+        let carried = Prompt {
+            carried: Some(rle([18.0, 6.0, 30.0, 40.0])),
+            ..alone.clone()
+        };
+        let answers = |engine: &Engine, prompts: [&Prompt; 4]| {
+            let mut clip = Clip::new(Box::new(SyntheticSource::new(size, 4, 25.0)));
+            prompts.map(|prompt| {
+                let progress = &mut Progress::silent();
+                engine
+                    .segment(&mut clip, FrameIndex(2), prompt, progress)
+                    .unwrap()
+                    .iou
+            })
+        };
+        let [by_itself, remembered, corrected, other] =
+            answers(&engine(true), [&alone, &known, &carried, &here]);
+        assert!(remembered != by_itself && corrected != by_itself && remembered != corrected);
+        assert_eq!(other, by_itself, "a frame is no memory of itself");
+        let [by_itself, remembered, corrected, other] =
+            answers(&engine(false), [&alone, &known, &carried, &gone]);
+        assert!([remembered, corrected, other] == [by_itself; 3]);
+        let [by_itself, gone, ..] = answers(&engine(true), [&alone, &gone, &gone, &gone]);
+        assert_eq!(gone, by_itself, "where it was not, nothing is remembered");
     }
 
     #[test]
@@ -656,17 +510,5 @@ mod tests {
         let by_hand = prompted(FrameMask::by_hand(Rle::empty(size)));
         assert!(!by_hand.says_absent());
         assert!(low_res(9.0).to_anchor(size).anchor);
-    }
-
-    /// Its own turn makes the same input: made here, it would be made twice.
-    #[test]
-    fn a_frame_that_is_alone_is_not_prepared_ahead() {
-        let info = ModelInfo::by_id("nano").unwrap();
-        let engine = Engine::new(LoadedModel::untrained(&info, 5, &Device::Cpu).unwrap());
-        let (mut clip, decoded) = counting(Size::new(64, 48), 4);
-        engine.claim(&mut clip);
-        engine.look_ahead(&mut clip, 0..4).unwrap();
-        engine.look_at(&mut clip, 2..3).unwrap();
-        assert_eq!(decoded.load(Ordering::Relaxed), 0);
     }
 }

@@ -26,6 +26,7 @@ mod plan;
 pub mod preprocess;
 mod propagate;
 mod released;
+mod sight;
 pub mod source;
 mod timing;
 pub mod tokenizer;

@@ -298,8 +298,9 @@ impl Engine {
                 for prompt in prompts.iter().filter(|p| !p.skip.contains(&frame)) {
                     let features = self.features(clip, FrameIndex(frame))?;
                     let canvas = self.canvas(clip, FrameIndex(frame))?;
+                    let sight = self.sight(&features)?;
                     let low_res = self.decode_boxes(
-                        &features,
+                        &sight,
                         ByColour::of(canvas.as_deref()),
                         &prompt.boxes,
                         Some(&prompt.text),

@@ -136,13 +136,13 @@ impl Engine {
             side as f32 * 0.75,
             side as f32 * 0.75,
         ];
-        let canvas = self.canvas(clip, FrameIndex(0))?;
+        let (sight, canvas) = (self.sight(&features)?, self.canvas(clip, FrameIndex(0))?);
         let mut mask = self.timed(stages, "mask decoder", || {
-            self.decode_boxes(&features, ByColour::default(), &[middle], None)
+            self.decode_boxes(&sight, ByColour::default(), &[middle], None)
         })?;
         if let Some(canvas) = canvas.as_deref() {
             mask = self.timed(stages, "mask decoder and division by colour", || {
-                self.decode_boxes(&features, ByColour::of(Some(canvas)), &[middle], None)
+                self.decode_boxes(&sight, ByColour::of(Some(canvas)), &[middle], None)
             })?;
         }
         let size = clip.size();

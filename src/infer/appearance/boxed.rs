@@ -12,6 +12,13 @@ use super::{
 };
 use crate::infer::{masks::LowRes, preprocess::Bounds};
 
+/// A mask fills a box that a person drew if its own box has this IoU with it: less is probably a part of the object, or something else
+/// in the box. Well below 1, for nobody draws to the pixel.
+const FILLED: f32 = 0.7;
+/// What a part of that IoU that is missing weighs against the weakness of a border, 0 … 1.
+const UNFILLED: f32 = 3.0;
+/// Odds that are given to the object, as natural logarithms, one after the other, as long as nothing fills the box.
+const LIFTS: [f32; 3] = [1.0, 2.0, 3.0];
 /// Rounds of dividing and of learning colours anew.
 const ROUNDS: usize = 4;
 /// Less than this part of a box is too little to be its object: for [`PLAIN`] divisions, and for what the decoder paints.
@@ -42,13 +49,16 @@ pub(in crate::infer) struct Asked<'a> {
     pub(in crate::infer) known: Option<&'a Colours>,
     /// The mask on the grid that the box corrects.
     pub(in crate::infer) carried: Option<&'a [bool]>,
+    /// Whether the object meets all sides of the box: a person drew it.
+    pub(in crate::infer) met: bool,
 }
 
 /// The mask of a box. `None` where colours do not tell: the decoder's mask is the better one.
 ///
 /// Several ways of beginning are tried. What comes of each is a cut that no other cut betters, and which of these cuts is the
-/// object's, their costs do not say: each was made with colours of its own. The one whose border follows the picture's edges
-/// most closely is taken; but where the box lies around the mask that it corrects and this cut is of something wholly else, that
+/// object's, their costs do not say: each was made with colours of its own. Of those that fill a
+/// box that a person drew (where none does, the object is given better odds until one does), the one whose border follows the
+/// picture's edges most closely is taken; but where the box lies around the mask that it corrects and this cut is of something wholly else, that
 /// mask is what is divided.
 pub(in crate::infer) fn in_box(
     canvas: &Canvas,
@@ -57,19 +67,23 @@ pub(in crate::infer) fn in_box(
     config: &AppearanceConfig,
 ) -> Option<Divided> {
     let scene = Scene::new(canvas, decoded, &asked, config);
-    let rim = scene.area.grown(1, 1, canvas.side);
-    let (_, weakness, mask) = [PLAIN, FENCED, KNOWN]
-        .iter()
-        .filter_map(|start| Some((start.favour, scene.divided(start, config)?)))
-        .map(|(favour, mask)| (favour, canvas.weakness(rim, &mask), mask))
-        .min_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)))?;
+    let mut tried = scene.tried(0.0, config);
+    for lift in LIFTS {
+        if tried.is_empty() || tried.iter().any(|t| t.unfilled == 0.0) {
+            break;
+        }
+        tried.extend(scene.tried(lift, config));
+    }
+    let Tried { weakness, mask, .. } = tried
+        .into_iter()
+        .min_by(|a, b| a.cost().total_cmp(&b.cost()))?;
     let corrected = scene
         .carried
         .as_ref()
         .filter(|carried| alike(&mask, |i| carried[i]) < WHOLLY_ELSE)
-        .and_then(|_| scene.divided(&CARRIED, config));
+        .and_then(|_| scene.divided(&CARRIED, 0.0, config));
     let (weakness, mask) = match corrected {
-        Some(mask) => (canvas.weakness(rim, &mask), mask),
+        Some(mask) => (scene.weakness(&mask), mask),
         None => (weakness, mask),
     };
     // Two opinions that differ much: a decoder that is sure of itself is mostly right, on what it was trained on.
@@ -156,6 +170,21 @@ struct Scene<'a> {
     known: Option<&'a Colours>,
     /// Within the box; `None` if there is no mask that it lies around.
     carried: Option<Vec<bool>>,
+    met: bool,
+}
+
+/// What came of one way of beginning.
+struct Tried {
+    mask: Vec<bool>,
+    weakness: f32,
+    unfilled: f32,
+    favour: f32,
+}
+
+impl Tried {
+    fn cost(&self) -> f32 {
+        self.weakness + self.unfilled - self.favour
+    }
 }
 
 /// Colours around a box.
@@ -203,6 +232,7 @@ impl<'a> Scene<'a> {
             around,
             known: asked.known,
             carried: asked.carried.and_then(|mask| surrounded(mask, area, side)),
+            met: asked.met,
         }
     }
 
@@ -215,8 +245,39 @@ impl<'a> Scene<'a> {
         share * (self.area.width() * self.area.height()) as f32
     }
 
-    /// What is divided from a beginning; `None` if it comes to nothing.
-    fn divided(&self, start: &Start, config: &AppearanceConfig) -> Option<Vec<bool>> {
+    /// What comes of each way of beginning.
+    fn tried(&self, lift: f32, config: &AppearanceConfig) -> Vec<Tried> {
+        let starts = [PLAIN, FENCED, KNOWN].into_iter();
+        let found = starts.filter_map(|start| {
+            let mask = self.divided(&start, lift, config)?;
+            Some(Tried {
+                unfilled: self.unfilled(&mask),
+                weakness: self.weakness(&mask),
+                favour: start.favour,
+                mask,
+            })
+        });
+        found.collect()
+    }
+
+    /// How badly a mask's border follows the picture's edges, 0 … 1.
+    fn weakness(&self, mask: &[bool]) -> f32 {
+        let rim = self.area.grown(1, 1, self.canvas.side);
+        self.canvas.weakness(rim, mask)
+    }
+
+    /// What it costs that a mask leaves a part of the box empty, if the object is known to meet its sides.
+    fn unfilled(&self, mask: &[bool]) -> f32 {
+        if !self.met {
+            return 0.0;
+        }
+        let own = Area::around(mask, self.canvas.side);
+        let iou = own.map_or(0.0, |own| overlap(own, self.area));
+        UNFILLED * (FILLED - iou).max(0.0)
+    }
+
+    /// What is divided from a beginning, with so much said for the object everywhere; `None` if it comes to nothing.
+    fn divided(&self, start: &Start, lift: f32, config: &AppearanceConfig) -> Option<Vec<bool>> {
         let (canvas, side) = (self.canvas, self.canvas.side);
         // 0 in the middle, 1 where the box's sides are met.
         let radius = |i: usize| {
@@ -268,7 +329,8 @@ impl<'a> Scene<'a> {
                     + config.of_decoder(self.logits[i])
                     + CENTRED * (1.0 - radius(i))
                     + start.fence * self.fences[i]
-                    + of_place(i);
+                    + of_place(i)
+                    + lift;
             }
             for &(i, on) in self.said.iter().filter(|(i, _)| self.inside(*i)) {
                 evidence[i] = if on { NEVER } else { -NEVER };
@@ -354,15 +416,19 @@ fn fences(canvas: &Canvas, area: Area, ring: Area) -> Vec<f32> {
 /// What of a mask lies in a box that is drawn around it; `None` if the box is around something else.
 fn surrounded(mask: &[bool], area: Area, side: usize) -> Option<Vec<bool>> {
     let there = Area::around(mask, side)?;
+    let inside = |i: usize| mask[i] && area.contains(i, side);
+    (overlap(there, area) >= SAME_BOX).then(|| (0..mask.len()).map(inside).collect())
+}
+
+/// Intersection over union.
+fn overlap(one: Area, other: Area) -> f32 {
     let common = |a: (usize, usize), b: (usize, usize)| {
         let end = a.1.min(b.1);
         end.saturating_sub(a.0.max(b.0)) as f32
     };
     let pixels = |area: Area| (area.width() * area.height()) as f32;
-    let both = common(there.x, area.x) * common(there.y, area.y);
-    let iou = both / (pixels(there) + pixels(area) - both);
-    let inside = |i: usize| mask[i] && area.contains(i, side);
-    (iou >= SAME_BOX).then(|| (0..mask.len()).map(inside).collect())
+    let both = common(one.x, other.x) * common(one.y, other.y);
+    both / (pixels(one) + pixels(other) - both)
 }
 
 /// Intersection over union of a mask with what `other` says.

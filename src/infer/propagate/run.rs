@@ -143,6 +143,23 @@ impl Engine {
         Ok(found)
     }
 
+    /// The memories of one object's masks on frames other than `frame` that are nearest to it, nearest first.
+    pub(in crate::infer) fn remember_known(
+        &self,
+        clip: &mut Clip,
+        frame: FrameIndex,
+        known: &[(FrameIndex, Rle)],
+    ) -> InferResult<Vec<BankEntry>> {
+        let elsewhere = known.iter().filter(|(f, m)| *f != frame && !m.is_empty());
+        let mut nearest: Vec<_> = elsewhere.collect();
+        nearest.sort_by_key(|(f, _)| f.0.abs_diff(frame.0));
+        nearest.truncate(CONDITIONING);
+        nearest
+            .into_iter()
+            .map(|(f, mask)| self.remember_mask(clip, f.0, &[mask]))
+            .collect()
+    }
+
     /// The memory of given masks, one per object, on one frame. An empty one is an absent object's.
     pub(super) fn remember_mask(
         &self,
