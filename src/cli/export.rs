@@ -102,14 +102,19 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         formats::export(&doc, format, &args.out, &options, images, &mut watch)
     };
     let report = report.map_err(|error| match error {
-        FormatError::Exists(path) if path.is_dir() => anyhow!(
+        FormatError::Exists(path) if path.join(formats::manifest::MANIFEST).exists() => anyhow!(
             "{} exists already: choose another folder, or add --force to replace an earlier export in it",
             path.display()
         ),
         other => other.into(),
     })?;
+    let name = short(format.title());
     for loss in &report.losses {
-        reporter.note(format!("{} cannot hold: {loss}", format.title()));
+        reporter.note(format!("{name} cannot hold: {loss}"));
+    }
+    // Its images are those of other frames then.
+    for found in clip.iter_mut().flat_map(Clip::news) {
+        reporter.note(found);
     }
     drop(reporter);
     say(format!(
@@ -118,6 +123,11 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         report.sequence,
         report.path.display()
     ))
+}
+
+/// A format's name without what it is.
+fn short(title: &str) -> &str {
+    title.split(':').next().unwrap_or(title)
 }
 
 /// The project's video, for its images.

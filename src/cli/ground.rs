@@ -379,6 +379,10 @@ pub(super) fn run(args: &GroundArgs) -> Result<Done> {
     let mode = args.carrying();
     let carried = carry(&engine, &mut clip, &plan, mode, &mut doc, &mut warnings);
     timing.propagate_secs = started.elapsed().as_secs_f64();
+    // Damage is found as frames are decoded.
+    for found in clip.news() {
+        warnings.say(found);
+    }
 
     // Whatever went wrong, what is finished is written, each output for itself.
     let partial = carried.is_err() || asked.stopped || asked.failed > 0;

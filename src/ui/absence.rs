@@ -47,7 +47,7 @@ impl App {
     /// The selected object if a person may change its masks; says why not.
     pub(super) fn changeable(&mut self) -> Option<ObjectId> {
         if let Some(id) = self.state.selected_object().map(|o| o.id) {
-            return (!self.says_locked(id)).then_some(id);
+            return (!self.says_untouchable(id)).then_some(id);
         }
         let here = self.state.here();
         let selected = self.state.selected;
@@ -90,15 +90,38 @@ impl App {
         let Some((doc, object)) = doc.and_then(|d| Some((d, d.object(id)?))) else {
             return;
         };
-        let (edit, label) = if is_absent(object, frame) {
-            (Edit::remove_mask(id, frame), "take “not here” back")
-        } else {
+        let name = object.name.clone();
+        if !is_absent(object, frame) {
             let mask = FrameMask::by_hand(Rle::empty(doc.video.size));
             let edit = Edit::set_mask(id, frame, mask, Author::Person);
-            (edit, "not on this frame")
-        };
-        self.about_to_edit_masks();
-        self.edit(edit, label);
+            self.about_to_edit_masks();
+            if self.edit(edit, "not on this frame") {
+                self.said_absent(id, frame.0..=frame.0);
+            }
+        } else if !self.unsaid_absent(id, &(frame.0..=frame.0)) {
+            self.about_to_edit_masks();
+            self.edit(Edit::remove_mask(id, frame), "take “not here” back");
+            let text =
+                format!("Nothing is said of “{name}” here any more; it has no mask on this frame.");
+            self.say(Weight::Info, text);
+        }
+    }
+
+    /// Remembers by which step an object was said to be absent.
+    fn said_absent(&mut self, id: ObjectId, frames: RangeInclusive<u32>) {
+        self.state.said_absent = self.undo_id().map(|step| (step, id, frames));
+    }
+
+    /// Takes it back by undoing that step, which brings the masks that were there back, if it is the latest one.
+    fn unsaid_absent(&mut self, id: ObjectId, frames: &RangeInclusive<u32>) -> bool {
+        let said = self.state.said_absent.as_ref();
+        let latest = said.is_some_and(|(step, object, there)| {
+            Some(*step) == self.undo_id() && *object == id && there == frames
+        });
+        if latest {
+            self.undo_or_redo(true);
+        }
+        latest
     }
 
     /// The same for all frames of the range but those with a mask that a person made or accepted.
@@ -111,6 +134,7 @@ impl App {
             return;
         };
         let nothing = FrameMask::by_hand(Rle::empty(doc.video.size));
+        let frames = range.clone();
         let mut masks = BTreeMap::new();
         let mut absent = BTreeMap::new();
         let mut stayed = 0;
@@ -127,6 +151,9 @@ impl App {
         }
         let name = object.name.clone();
         let takes_back = masks.is_empty();
+        if takes_back && self.unsaid_absent(id, &frames) {
+            return;
+        }
         let (masks, label) = if takes_back {
             (absent, "take “not here” back")
         } else {
@@ -141,7 +168,9 @@ impl App {
             }
             n => format!("“{name}” is not there on {}{stay}.", counted(n, "frame")),
         };
-        self.change_in_range(id, masks, label, text);
+        if self.change_in_range(id, masks, label, text) && !takes_back {
+            self.said_absent(id, frames);
+        }
     }
 
     /// Deletes the selected object's masks in the range that no person made or accepted.
@@ -165,24 +194,26 @@ impl App {
         self.change_in_range(id, masks, "delete masks in the range", text);
     }
 
-    /// Makes the change, if it is one, and says what came of it.
+    /// Makes the change, if it is one, and says what came of it; whether something was changed.
     fn change_in_range(
         &mut self,
         id: ObjectId,
         masks: BTreeMap<FrameIndex, Option<FrameMask>>,
         label: &str,
         text: String,
-    ) {
+    ) -> bool {
+        let changes = !masks.is_empty();
         if !masks.is_empty() {
             self.stay();
             self.state.playing = None;
             self.about_to_edit_masks();
             let by = Author::Person;
             if !self.edit(Edit::SetMasks { id, masks, by }, label) {
-                return;
+                return false;
             }
         }
         self.say(Weight::Info, text);
+        changes
     }
 }
 
@@ -239,13 +270,25 @@ mod tests {
             let mut app = with_object();
             app.seek(frame);
             act(&mut app, Action::NotHere);
+            act(&mut app, Action::NotHere);
+            assert_eq!(masks_of(&app), "mkmm-", "a slip of the hand takes no mask");
+            act(&mut app, Action::Redo);
             assert_eq!(masks_of(&app), said);
+            // What was done since is not undone for it.
+            app.select_object(Some(ONE));
+            let renamed = Edit::Rename {
+                id: ONE,
+                name: "it".to_owned(),
+            };
+            assert!(app.edit(renamed, "rename"));
             let mask = at(&app, frame).unwrap();
             assert_eq!(mask, &FrameMask::by_hand(Rle::empty(doc(&app).video.size)));
             act(&mut app, Action::NotHere);
             assert_eq!(masks_of(&app), taken_back);
+            assert!(was_said(&app, "it has no mask on this frame"));
             act(&mut app, Action::Undo);
             assert_eq!(masks_of(&app), said);
+            act(&mut app, Action::Undo);
             act(&mut app, Action::Undo);
             assert_eq!(masks_of(&app), "mkmm-", "each is one step");
         }
@@ -327,10 +370,19 @@ mod tests {
         assert_eq!(masks_of(&app), "mkaaa");
         assert!(was_said(&app, "is not there on 3 frames; 1 mask that you"));
         act(&mut app, Action::NotInRange);
+        assert_eq!(masks_of(&app), "mkmm-", "a slip of the hand takes no mask");
+        act(&mut app, Action::Redo);
+        let renamed = Edit::Rename {
+            id: ONE,
+            name: "it".to_owned(),
+        };
+        assert!(app.edit(renamed, "rename"));
+        act(&mut app, Action::NotInRange);
         assert_eq!(masks_of(&app), "mk---");
         assert!(was_said(&app, "on 3 frames any more"));
-        act(&mut app, Action::Undo);
-        act(&mut app, Action::Undo);
+        for _ in 0..3 {
+            act(&mut app, Action::Undo);
+        }
         assert_eq!(masks_of(&app), "mkmm-");
         set_range(&mut app, 1, 1);
         act(&mut app, Action::NotInRange);

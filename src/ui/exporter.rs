@@ -77,6 +77,8 @@ pub(crate) enum ExportStatus {
         summary: String,
         masks: usize,
         losses: Vec<String>,
+        /// What there is to tell of the video that the images come from: damaged frames are written as others.
+        flaws: Vec<String>,
         /// Where it is.
         folder: PathBuf,
         /// Masks or pixels of them are among the losses.
@@ -301,7 +303,7 @@ impl App {
             self.services.exporting = None;
             self.state.exporting = None;
         }
-        let lost = matches!(&status, ExportStatus::Done { lost_masks, .. } if *lost_masks);
+        let lost = matches!(&status, ExportStatus::Done { lost_masks, flaws, .. } if *lost_masks || !flaws.is_empty());
         if lost || matches!(status, ExportStatus::Failed(_)) {
             // The window does not close over what nobody has read.
             self.stay_open();
@@ -316,13 +318,17 @@ impl App {
                 summary,
                 masks,
                 losses,
+                flaws,
                 ..
             } => {
                 let mut text = summary;
                 if !losses.is_empty() {
                     text += &format!(" The format could not hold: {}.", losses.join("; "));
                 }
-                let is_whole = masks > 0 && losses.is_empty();
+                for flaw in &flaws {
+                    text += &format!(" {}.", sentence(flaw));
+                }
+                let is_whole = masks > 0 && losses.is_empty() && flaws.is_empty();
                 self.say(if is_whole { Weight::Info } else { Weight::Look }, text);
             }
             ExportStatus::Stopped => self.say(
@@ -413,6 +419,7 @@ impl Work {
             masks: report.masks,
             lost_masks: report.masks == 0 || losses.iter().any(|loss| loss.takes_masks()),
             losses: losses.iter().map(ToString::to_string).collect(),
+            flaws: source.map_or_else(Vec::new, |s| s.warnings().to_vec()),
             folder: report.path,
         })
     }

@@ -12,6 +12,7 @@ use super::{
     app::{App, Hashing, Opening},
     dialogs::{PathForm, Purpose},
     leaving::Leaving,
+    logic::sentence,
     opener::{self, Refusal, Resolved, Target},
     panels::top_bar::MOST_LETTERS,
     session::{Saving, Session},
@@ -545,10 +546,7 @@ impl App {
             clip.thumbnails.insert(wanted, texture);
         }
         if let (Some(why), true) = (trouble, is_new) {
-            self.say(
-                Weight::Error,
-                format!("{why}. The frame before it stays in view."),
-            );
+            self.say(Weight::Error, format!("{}.", sentence(&why)));
         }
         if let Some(why) = flaw {
             self.say(Weight::Look, format!("{why}."));

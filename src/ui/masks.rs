@@ -64,7 +64,9 @@ impl App {
     pub(super) fn target(&mut self) -> Option<ObjectId> {
         let session = self.state.session.as_ref()?;
         match self.state.selected {
-            Some(id) if session.doc.object(id).is_some() => (!self.says_locked(id)).then_some(id),
+            Some(id) if session.doc.object(id).is_some() => {
+                (!self.says_untouchable(id)).then_some(id)
+            }
             // Its first mask is on its way.
             Some(id) if self.state.prompts().any(|p| p.object == id) => Some(id),
             _ => self.state.free_id(),
@@ -78,6 +80,26 @@ impl App {
             return self.state.free_id();
         }
         self.target()
+    }
+
+    /// Whether a person may not change an object's masks as it is, locked or hidden; says so.
+    pub(super) fn says_untouchable(&mut self, id: ObjectId) -> bool {
+        self.says_locked(id) || self.says_hidden(id)
+    }
+
+    /// Whether an object is hidden; says so if it is. What nobody sees nobody should paint.
+    fn says_hidden(&mut self, id: ObjectId) -> bool {
+        let object = self.state.session.as_ref().and_then(|s| s.doc.object(id));
+        let Some(object) = object.filter(|o| !o.visible) else {
+            return false;
+        };
+        let text = format!(
+            "“{}” is hidden. Show it{} to change its masks.",
+            object.name,
+            self.state.keymap.in_brackets(Action::ShowObject)
+        );
+        self.say(Weight::Look, text);
+        true
     }
 
     /// Whether an object is locked; says so if it is.
@@ -419,7 +441,7 @@ impl App {
     pub(super) fn delete_mask(&mut self) {
         let frame = self.state.here();
         if let Some(id) = self.state.selected {
-            if self.says_locked(id) {
+            if self.says_untouchable(id) {
                 return;
             }
             self.forget_what_is_asked(id, frame);

@@ -632,7 +632,7 @@ struct Search {
     found: Option<Found>,
     /// One that lies beside it but was made on another video.
     other: Option<Found>,
-    /// What to say about one that cannot be read, if none was found.
+    /// What to say about a better one that cannot be read.
     notice: Option<String>,
 }
 
@@ -654,7 +654,7 @@ fn find_project(video: &Path, places: &[PathBuf]) -> Search {
                 .as_ref()
                 .is_none_or(|now| compare_video(&found.doc.video, now.info()).is_empty())
     };
-    let (mut first, mut other, mut notice) = (None, None, None);
+    let (mut first, mut other, mut unread) = (None::<Found>, None, None);
     for (name, is_beside) in &names {
         match read(name) {
             Ok(found) if !found.is_of(video) => {
@@ -663,25 +663,31 @@ fn find_project(video: &Path, places: &[PathBuf]) -> Search {
                 }
             }
             Ok(found) if fits(&found) => {
-                return Search {
-                    found: Some(found),
-                    other: None,
-                    notice: None,
-                };
+                first = Some(found);
+                other = None;
+                break;
             }
             Ok(found) => {
                 first.get_or_insert(found);
             }
-            Err(why) => {
-                notice.get_or_insert(format!(
-                    "{} was left alone, since it cannot be read ({why}); a new project is begun",
-                    name.display()
-                ));
+            Err(why) if first.is_none() => {
+                unread.get_or_insert((name, why));
             }
+            Err(_) => {}
         }
     }
+    let left_alone = |(name, why): (&PathBuf, String)| {
+        let name = name.display().to_string();
+        // Most errors end with the file that they are about.
+        let why = why.trim_end_matches(&format!(": {name}"));
+        let instead = match &first {
+            Some(found) => format!("{} is used", found.path.display()),
+            None => "a new project is begun".to_owned(),
+        };
+        format!("{name} was left alone, since it cannot be read ({why}); {instead}")
+    };
     Search {
-        notice: notice.filter(|_| first.is_none()),
+        notice: unread.map(left_alone),
         found: first,
         other,
     }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     path::PathBuf,
     sync::Arc,
     time::Instant,
@@ -18,7 +19,7 @@ use super::{
     session::Session, settings::Settings, time_view::TimeView, times::FrameTimes,
 };
 use crate::{
-    project::{BoxPx, FrameIndex, Object, ObjectId, Size, Thresholds},
+    project::{BoxPx, FrameIndex, Object, ObjectId, Size, StepId, Thresholds},
     render::{HeatGrid, MaskLayers},
     task::{JobId, PropagateDirection},
     video::Frame,
@@ -403,6 +404,8 @@ pub(crate) struct State {
     pub(crate) finishing: Vec<Prompting>,
     /// The prompt whose clicks were all undone; redo brings it back.
     pub(crate) taken_back: Option<Prompting>,
+    /// The step by which an object was said to be absent last, and on which frames.
+    pub(crate) said_absent: Option<(StepId, ObjectId, RangeInclusive<u32>)>,
     /// The object that was finished on the frame in view: the next click or box begins a new one.
     pub(crate) finished: Option<ObjectId>,
     /// What is to be carried once they have come, in this order.
@@ -483,6 +486,7 @@ impl State {
             prompting: None,
             finishing: Vec::new(),
             taken_back: None,
+            said_absent: None,
             finished: None,
             queued: Vec::new(),
             toggled: None,

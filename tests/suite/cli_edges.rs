@@ -114,6 +114,30 @@ mod files {
         }
     }
 
+    /// The file opens without a word: damage is found as its frames are decoded.
+    #[test]
+    fn damage_that_is_found_while_frames_are_decoded_is_told_where_masks_are_made_and_where_they_are_exported()
+     {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = fs::read("assets/sample.mp4").unwrap();
+        bytes[30_000..50_000].fill(0x5a);
+        fs::write(dir.path().join("bad.mp4"), bytes).unwrap();
+        let told = |text: &str| text.contains("amaged frames");
+        let args = ["ground", "bad.mp4", "--box=20,15,60,50", "--range=0..60"];
+        let more = ["--json", "out.json", "--project", "bad.sparrow"];
+        let run = sparrow(dir.path(), &[&args[..], &more].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(told(&run.stderr), "{}", run.stderr);
+        let json = fs::read_to_string(dir.path().join("out.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(told(&json["warnings"].to_string()), "{}", json["warnings"]);
+        let args = ["export", "bad.sparrow", "--format", "coco", "--out", "out"];
+        let run = sparrow(dir.path(), &args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(told(&run.stderr), "{}", run.stderr);
+        assert!(run.stderr.contains("COCO cannot hold"), "{}", run.stderr);
+    }
+
     #[test]
     fn sound_alone_is_refused_in_one_sentence() {
         let dir = tempfile::tempdir().unwrap();

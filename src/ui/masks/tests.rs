@@ -375,6 +375,26 @@ fn the_mask_of_a_locked_object_is_not_deleted() {
     assert!(app.state.toasts.iter().any(said));
 }
 
+/// A stroke on it became an anchor that nobody had seen and that was exported.
+#[test]
+fn a_hidden_object_is_not_changed_unseen() {
+    let mut app = window();
+    let id = add_object(&mut app, &[0]);
+    app.state.selected = Some(id);
+    act(&mut app, Action::ShowObject);
+    let before = doc(&app).clone();
+    app.click(AT, true);
+    act(&mut app, Action::NotHere);
+    app.delete_mask();
+    assert_eq!(doc(&app).objects, before.objects);
+    assert!(app.state.prompts().next().is_none());
+    let said = |t: &crate::ui::state::Toast| t.text.contains("is hidden. Show it");
+    assert!(app.state.toasts.iter().any(said));
+    act(&mut app, Action::ShowObject);
+    act(&mut app, Action::NotHere);
+    assert_ne!(doc(&app).objects, before.objects);
+}
+
 #[test]
 fn undo_brings_a_clicked_mask_back_that_was_deleted_while_its_clicks_went_on() {
     let mut app = window();

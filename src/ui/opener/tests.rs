@@ -61,7 +61,10 @@ fn a_project_under_another_number_is_found_and_a_damaged_one_is_named() {
     Store::create(&place(3), &project_for(&video), Existing::Refuse).unwrap();
     let found = open_video(video, None, &wake).ok().unwrap();
     assert_eq!(found.project.unwrap().path, place(3));
-    assert_eq!(found.notice, None);
+    let notice = found.notice.unwrap();
+    assert!(notice.contains("dog 2.sparrow was left alone"), "{notice}");
+    assert!(notice.ends_with("dog 3.sparrow is used"), "{notice}");
+    assert_eq!(notice.matches("dog 2.sparrow").count(), 1, "{notice}");
 }
 
 #[test]

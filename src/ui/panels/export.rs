@@ -194,13 +194,18 @@ fn status_ui(ui: &mut Ui, status: &ExportStatus) {
             summary,
             masks,
             losses,
+            flaws,
             ..
         } => {
             let colour = if *masks > 0 { p.good } else { p.look };
             // It names the folder, which people paste elsewhere.
             let summary = egui::Label::new(RichText::new(summary).color(colour));
             ui.add(summary.selectable(true));
-            if losses.is_empty() && *masks > 0 {
+            for flaw in flaws {
+                let text = format!("{}.", sentence(flaw));
+                ui.label(RichText::new(text).size(12.5).color(p.look));
+            }
+            if losses.is_empty() && flaws.is_empty() && *masks > 0 {
                 let text = "Nothing was lost.";
                 ui.label(RichText::new(text).size(12.5).color(p.text_weak));
             } else if !losses.is_empty() {
@@ -271,6 +276,7 @@ mod tests {
             summary: "9 masks written.".to_owned(),
             masks: 9,
             losses: vec!["something".to_owned(); 8],
+            flaws: Vec::new(),
             folder: PathBuf::from("/data/out"),
             lost_masks: false,
         };
