@@ -50,8 +50,12 @@ impl Engine {
             return Ok(mask);
         };
         let bounds = box_to_norm(b.clamped(size), size);
-        let (mask, divided) =
-            self.in_bounds((canvas, known, true), mask, bounds, &places(prompt, size));
+        let clicks = places(prompt, size);
+        // A click may take a side of the box away, or stretch it.
+        let met = clicks.iter().all(|([x, y], on)| {
+            *on && (bounds[0]..=bounds[2]).contains(x) && (bounds[1]..=bounds[3]).contains(y)
+        });
+        let (mask, divided) = self.in_bounds((canvas, known, met), mask, bounds, &clicks);
         Ok(divided.map_or(mask, |d| d.mask))
     }
 

@@ -309,7 +309,8 @@ impl Engine {
         // SAM2's own decoder is shown what it corrects beside the corners of the box.
         let shown;
         let prompt = match &prompt.carried {
-            Some(carried) if info.mask_prompts && prompt.mask.is_none() => {
+            // Where nothing is, nothing is refined.
+            Some(carried) if info.mask_prompts && prompt.mask.is_none() && !carried.is_empty() => {
                 shown = Prompt {
                     mask: Some(carried.clone()),
                     ..prompt.clone()

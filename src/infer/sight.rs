@@ -196,7 +196,8 @@ impl Engine {
     }
 
     /// A frame in the light of an object's masks on others, if there are any: so does SAM2 look at a frame that it has carried a mask
-    /// to and that is corrected (`track_step` with `is_init_cond_frame` false). A decoder that was not trained on corrections is left
+    /// to and that is corrected (`track_step` with `is_init_cond_frame` false), and here at every frame of an object that is known
+    /// elsewhere. A decoder that was not trained on corrections is left
     /// with the frame by itself: for nano it made no difference either way.
     pub(super) fn sight_after<'a>(
         &self,

@@ -119,7 +119,9 @@ impl App {
             Some(*step) == self.undo_id() && *object == id && there == frames
         });
         if latest {
-            self.undo_or_redo(true);
+            // What waits or is half drawn is no answer to this.
+            self.about_to_edit_masks();
+            self.step_history(true);
         }
         latest
     }
@@ -303,6 +305,21 @@ mod tests {
         assert_eq!(masks_of(&app), "mamm-");
         act(&mut app, Action::Undo);
         assert_eq!(masks_of(&app), "mkmm-");
+    }
+
+    /// What waits was taken back in its place.
+    #[test]
+    fn not_here_is_taken_back_and_not_what_was_asked_since() {
+        let mut app = with_object();
+        act(&mut app, Action::NotHere);
+        app.propagate(PropagateDirection::Both);
+        assert_eq!(carried(&app), [[ONE]]);
+        act(&mut app, Action::NotHere);
+        assert_eq!(masks_of(&app), "mkmm-");
+        // Steps of another clip have the same numbers.
+        act(&mut app, Action::NotHere);
+        app.cancel_all();
+        assert!(app.state.said_absent.is_none());
     }
 
     #[test]

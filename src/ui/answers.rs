@@ -250,6 +250,7 @@ impl App {
         self.state.toggled = None;
         self.state.prompting = None;
         self.state.taken_back = None;
+        self.state.said_absent = None;
         self.state.finished = None;
         self.state
             .jobs

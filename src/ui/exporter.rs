@@ -381,6 +381,10 @@ impl Work {
             (Some(path), true) => Some(video::open(path).map_err(|e| e.to_string())?),
             _ => None,
         };
+        // What the file opens with was told then.
+        let told = source
+            .as_ref()
+            .map_or_else(Vec::new, |s| s.warnings().to_vec());
         let mut read = source.as_mut().map(|source| {
             move |index| {
                 let frame = source.frame(index).map_err(|e| e.to_string())?;
@@ -419,7 +423,10 @@ impl Work {
             masks: report.masks,
             lost_masks: report.masks == 0 || losses.iter().any(|loss| loss.takes_masks()),
             losses: losses.iter().map(ToString::to_string).collect(),
-            flaws: source.map_or_else(Vec::new, |s| s.warnings().to_vec()),
+            flaws: source.map_or_else(Vec::new, |s| {
+                let new = s.warnings().iter().filter(|w| !told.contains(w));
+                new.cloned().collect()
+            }),
             folder: report.path,
         })
     }

@@ -60,7 +60,7 @@ pub(super) fn next_mark(state: &State, is_box: bool) -> String {
 }
 
 impl App {
-    /// The object that hand work goes to: the selected one, or a new one. Says why not if it is locked.
+    /// The object that hand work goes to: the selected one, or a new one. Says why not if it is locked or hidden.
     pub(super) fn target(&mut self) -> Option<ObjectId> {
         let session = self.state.session.as_ref()?;
         match self.state.selected {

@@ -619,7 +619,7 @@ fn open_video(path: PathBuf, open: Option<&Open>, wake: &Wake) -> Result<Resolve
         video: path,
         places,
         fact: None,
-        notice: notice.or(elsewhere.flatten()),
+        notice: joined([notice, elsewhere.flatten()]),
         is_located,
         is_accepted: false,
         is_by_video: true,
@@ -632,7 +632,7 @@ struct Search {
     found: Option<Found>,
     /// One that lies beside it but was made on another video.
     other: Option<Found>,
-    /// What to say about a better one that cannot be read.
+    /// What to say about one that cannot be read and would have been looked at before.
     notice: Option<String>,
 }
 
@@ -684,7 +684,7 @@ fn find_project(video: &Path, places: &[PathBuf]) -> Search {
             Some(found) => format!("{} is used", found.path.display()),
             None => "a new project is begun".to_owned(),
         };
-        format!("{name} was left alone, since it cannot be read ({why}); {instead}")
+        format!("{name} was left alone, since it cannot be read ({why}); {instead}.")
     };
     Search {
         notice: unread.map(left_alone),

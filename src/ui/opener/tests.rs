@@ -63,7 +63,7 @@ fn a_project_under_another_number_is_found_and_a_damaged_one_is_named() {
     assert_eq!(found.project.unwrap().path, place(3));
     let notice = found.notice.unwrap();
     assert!(notice.contains("dog 2.sparrow was left alone"), "{notice}");
-    assert!(notice.ends_with("dog 3.sparrow is used"), "{notice}");
+    assert!(notice.ends_with("dog 3.sparrow is used."), "{notice}");
     assert_eq!(notice.matches("dog 2.sparrow").count(), 1, "{notice}");
 }
 
