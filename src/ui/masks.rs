@@ -7,7 +7,9 @@ use super::{
     prompting::{CHOOSE_ONE, Mark, Prompting},
     state::{State, Weight},
 };
-use crate::project::{Author, BoxPx, Edit, FrameIndex, FrameMask, ObjectId, PointPx, Provenance};
+use crate::project::{
+    Author, BoxPx, Edit, FrameIndex, FrameMask, Object, ObjectId, PointPx, Provenance,
+};
 
 /// What the step is called that changes which proposals are kept.
 const CHOOSE: &str = "choose proposals";
@@ -82,36 +84,32 @@ impl App {
         self.target()
     }
 
-    /// Whether a person may not change an object's masks as it is, locked or hidden; says so.
+    /// Whether a person may not change an object's masks as it is, locked or hidden; says so. What nobody sees nobody should paint.
     pub(super) fn says_untouchable(&mut self, id: ObjectId) -> bool {
-        self.says_locked(id) || self.says_hidden(id)
-    }
-
-    /// Whether an object is hidden; says so if it is. What nobody sees nobody should paint.
-    fn says_hidden(&mut self, id: ObjectId) -> bool {
-        let object = self.state.session.as_ref().and_then(|s| s.doc.object(id));
-        let Some(object) = object.filter(|o| !o.visible) else {
-            return false;
-        };
-        let text = format!(
-            "“{}” is hidden. Show it{} to change its masks.",
-            object.name,
-            self.state.keymap.in_brackets(Action::ShowObject)
-        );
-        self.say(Weight::Look, text);
-        true
+        self.says_locked(id)
+            || self.says_of(id, |o| !o.visible, ("hidden. Show it", Action::ShowObject))
     }
 
     /// Whether an object is locked; says so if it is.
     pub(super) fn says_locked(&mut self, id: ObjectId) -> bool {
+        self.says_of(id, |o| o.locked, ("locked. Unlock it", Action::LockObject))
+    }
+
+    /// Whether an object is in a state in which its masks stay as they are; says which, and what ends it.
+    fn says_of(
+        &mut self,
+        id: ObjectId,
+        is_so: fn(&Object) -> bool,
+        (state, end): (&str, Action),
+    ) -> bool {
         let object = self.state.session.as_ref().and_then(|s| s.doc.object(id));
-        let Some(object) = object.filter(|o| o.locked) else {
+        let Some(object) = object.filter(|o| is_so(o)) else {
             return false;
         };
         let text = format!(
-            "“{}” is locked. Unlock it{} to change its masks.",
+            "“{}” is {state}{} to change its masks.",
             object.name,
-            self.state.keymap.in_brackets(Action::LockObject)
+            self.state.keymap.in_brackets(end)
         );
         self.say(Weight::Look, text);
         true

@@ -10,7 +10,10 @@ use super::{
     count,
     mixture::{Mixture, Rgb},
 };
-use crate::infer::{masks::LowRes, preprocess::Bounds};
+use crate::{
+    infer::{masks::LowRes, preprocess::Bounds},
+    project::BoxPx,
+};
 
 /// A mask fills a box that a person drew if its own box has this IoU with it: less is probably a part of the object, or something else
 /// in the box. Well below 1, for nobody draws to the pixel.
@@ -422,13 +425,8 @@ fn surrounded(mask: &[bool], area: Area, side: usize) -> Option<Vec<bool>> {
 
 /// Intersection over union.
 fn overlap(one: Area, other: Area) -> f32 {
-    let common = |a: (usize, usize), b: (usize, usize)| {
-        let end = a.1.min(b.1);
-        end.saturating_sub(a.0.max(b.0)) as f32
-    };
-    let pixels = |area: Area| (area.width() * area.height()) as f32;
-    let both = common(one.x, other.x) * common(one.y, other.y);
-    both / (pixels(one) + pixels(other) - both)
+    let corners = |a: Area| BoxPx::from_array([a.x.0, a.y.0, a.x.1, a.y.1].map(|v| v as f32));
+    corners(one).iou(corners(other))
 }
 
 /// Intersection over union of a mask with what `other` says.
