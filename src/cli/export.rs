@@ -102,7 +102,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
         formats::export(&doc, format, &args.out, &options, images, &mut watch)
     };
     let report = report.map_err(|error| match error {
-        FormatError::Exists(path) if path.join(formats::manifest::MANIFEST).exists() => anyhow!(
+        FormatError::Exists(path) => anyhow!(
             "{} exists already: choose another folder, or add --force to replace an earlier export in it",
             path.display()
         ),

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use crate::{
     infer::model::{self, ModelInfo},
     train::{
-        Budget, Exported, Job, TrainError, checkpoint, denormals, export, language, segmenter,
-        synth::Vocabulary, towers, whole,
+        Budget, Exported, Job, Recipe, TrainError, checkpoint, denormals, export, language,
+        segmenter, synth::Vocabulary, towers, whole,
     },
 };
 
@@ -80,6 +80,12 @@ pub(super) struct TrainArgs {
     /// Seed of weights and clips.
     #[arg(long, default_value_t = 1, value_parser = numbers::seed, allow_negative_numbers = true)]
     seed: u64,
+    /// For `export`: the mean of the files of --init, each of which then holds everything, instead of the last one's tensors.
+    #[arg(long)]
+    mean: bool,
+    /// For `export`: the confidence from which proposals are kept, 0 to 1, in place of what was fitted.
+    #[arg(long, value_parser = numbers::share, allow_negative_numbers = true)]
+    keep: Option<f32>,
     /// Words that objects are drawn from.
     #[arg(long, value_enum, default_value = "full")]
     words: Words,
@@ -181,9 +187,18 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
         make_parent(&args.out)?;
         // The export writes it whole or not at all; this only says early that it could not.
         drop(NewFile::claim(&args.out, args.force)?);
-        let done = export(&args.init, &info, &args.out)?;
+        let recipe = Recipe {
+            mean: args.mean,
+            keep: args.keep,
+        };
+        let done = export(&args.init, recipe, &info, &args.out)?;
         tell(&args.out, done);
         return Ok(());
+    }
+    if args.mean || args.keep.is_some() {
+        bail!(Usage(
+            "--mean and --keep are for `train export`, which makes a weight file".into()
+        ));
     }
     ensure!(
         args.steps.is_some() || args.minutes.is_some(),

@@ -11,9 +11,12 @@ pub enum FormatError {
     /// No format has this name.
     #[error("there is no format {:?}; there are {}", .0, names())]
     UnknownFormat(String),
-    /// The wanted place is taken.
+    /// An earlier export lies in the wanted place.
     #[error("the output exists already; choose another place, or allow it to be replaced: {}", .0.display())]
     Exists(PathBuf),
+    /// The wanted place is a file.
+    #[error("the output is a file and was not replaced; choose another place: {}", .0.display())]
+    NotAFolder(PathBuf),
     /// The wanted place holds something that no export wrote.
     #[error("the output folder holds other things ({found}) and was not replaced; choose another place: {}", path.display())]
     NotAnExport {

@@ -130,21 +130,21 @@ fn may_take_place(format: &dyn Format, out: &Path, existing: Existing) -> Result
     if !out.exists() {
         return Ok(());
     }
-    let taken = || FormatError::Exists(out.to_path_buf());
     if !out.is_dir() {
-        return Err(taken());
+        return Err(FormatError::NotAFolder(out.to_path_buf()));
     }
     let io = |e: std::io::Error| FormatError::io(out, &e);
-    if existing == Existing::Refuse {
-        let empty = fs::read_dir(out).map_err(io)?.next().is_none();
-        return if empty { Ok(()) } else { Err(taken()) };
-    }
-    match manifest::foreign(out, format.name(), &[]).map_err(io)? {
-        None => Ok(()),
-        Some(found) => Err(FormatError::NotAnExport {
+    // First: leave to replace is of no use where other things lie.
+    if let Some(found) = manifest::foreign(out, format.name(), &[]).map_err(io)? {
+        return Err(FormatError::NotAnExport {
             found: found.display().to_string(),
             path: out.to_path_buf(),
-        }),
+        });
+    }
+    let empty = fs::read_dir(out).map_err(io)?.next().is_none();
+    match existing {
+        Existing::Refuse if !empty => Err(FormatError::Exists(out.to_path_buf())),
+        Existing::Refuse | Existing::Replace => Ok(()),
     }
 }
 

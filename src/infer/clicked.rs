@@ -11,12 +11,12 @@ use crate::{
 };
 
 use super::{
-    appearance::{self, AppearanceConfig, Asked, Canvas, Click, Colours, Divided},
+    appearance::{self, AppearanceConfig, Asked, Canvas, Click, Divided},
     clip::Clip,
     engine::Engine,
     error::InferResult,
     leash,
-    masks::{DIVIDED, LowRes, logits_of, prompted, rows_tensor, sigmoid, values},
+    masks::{ByColour, DIVIDED, LowRes, logits_of, prompted, rows_tensor, sigmoid, values},
     preprocess::{
         Bounds, box_from_norm, box_to_model, box_to_norm, mask_cells, mask_from_logits,
         point_to_model,
@@ -41,7 +41,7 @@ impl Engine {
     /// Clicks and a box (whose corners are then points of labels 2 and 3), or clicks and a mask to refine.
     pub(super) fn decode_clicks(
         &self,
-        (sight, canvas, known): (&Sight<'_>, Option<&Canvas>, Option<&Colours>),
+        (sight, by): (&Sight<'_>, ByColour<'_>),
         prompt: &Prompt,
         size: Size,
     ) -> InferResult<LowRes> {
@@ -55,7 +55,11 @@ impl Engine {
         let met = clicks.iter().all(|([x, y], on)| {
             *on && (bounds[0]..=bounds[2]).contains(x) && (bounds[1]..=bounds[3]).contains(y)
         });
-        let (mask, divided) = self.in_bounds((canvas, known, met), mask, bounds, &clicks);
+        let by = ByColour {
+            met: by.met && met,
+            ..by
+        };
+        let (mask, divided) = self.in_bounds(by, mask, bounds, &clicks);
         Ok(divided.map_or(mask, |d| d.mask))
     }
 
@@ -145,7 +149,7 @@ impl Engine {
             };
             let decoded = self.clicked(sight, &within, size)?;
             let (mask, divided) =
-                self.in_bounds((Some(canvas), None, false), decoded, bounds, &clicks);
+                self.in_bounds(ByColour::of(Some(canvas)), decoded, bounds, &clicks);
             // A border that was not divided is taken for the weakest.
             let (mut mask, weakness) = divided.map_or((mask, 1.0), |d| (d.mask, d.weakness));
             // What looks like it elsewhere in the box is another thing until it is clicked on, too.
@@ -202,11 +206,10 @@ impl Engine {
         best(&sam2.decode(&sight.embed, &sight.features.high_res, &prompts, options)?)
     }
 
-    /// A decoded mask kept to a box (whose sides its object is `met` at, if a person drew it), and what comes of dividing it by colour, if the model's masks are divided and colours
-    /// tell.
+    /// A decoded mask kept to a box, and what comes of dividing it by colour, if the model's masks are divided and colours tell.
     fn in_bounds(
         &self,
-        (canvas, known, met): (Option<&Canvas>, Option<&Colours>, bool),
+        by: ByColour<'_>,
         mut mask: LowRes,
         mut bounds: Bounds,
         clicks: &[Click],
@@ -224,15 +227,15 @@ impl Engine {
         if let Some(leash) = info.leash {
             leash::within_box(&mut mask, bounds, leash);
         }
-        let (Some(config), Some(canvas)) = (info.appearance, canvas) else {
+        let (Some(config), Some(canvas)) = (info.appearance, by.canvas) else {
             return (mask, None);
         };
         let asked = Asked {
             bounds,
             clicks,
-            known,
-            carried: None,
-            met,
+            known: by.known,
+            carried: by.carried,
+            met: by.met,
         };
         let divided = appearance::in_box(canvas, &mask, asked, &config.tight());
         (mask, divided)

@@ -305,7 +305,12 @@ impl Engine {
             }
             _ => None,
         };
-        let (canvas, known) = (canvas.as_deref(), known.as_ref());
+        let by = ByColour {
+            canvas: canvas.as_deref(),
+            known: known.as_ref(),
+            carried: carried.as_deref(),
+            met: true,
+        };
         // SAM2's own decoder is shown what it corrects beside the corners of the box.
         let shown;
         let prompt = match &prompt.carried {
@@ -326,15 +331,9 @@ impl Engine {
                 .map(|b| box_to_model(b.clamped(size), size, side))
                 .into_iter()
                 .collect();
-            let by = ByColour {
-                canvas,
-                known,
-                carried: carried.as_deref(),
-                met: true,
-            };
             self.decode_boxes(&sight, by, &boxes, None)?
         } else {
-            self.decode_clicks((&sight, canvas, known), prompt, size)?
+            self.decode_clicks((&sight, by), prompt, size)?
         };
         Ok(low_res.to_anchor(size))
     }

@@ -24,7 +24,7 @@ pub mod synth;
 pub mod towers;
 pub mod whole;
 
-pub use export::{Exported, export};
+pub use export::{Exported, Recipe, export};
 pub use job::{Budget, Job};
 pub use log::Log;
 pub use optim::{AdamConfig, AdamW, Group, Schedule, StepReport};

@@ -1,7 +1,7 @@
 //! A whole model from nothing: every stage in turn, then the weight file. What each learns is told in its own file.
 
 use super::{
-    Budget, Exported, Job, TrainError, TrainResult,
+    Budget, Exported, Job, Recipe, TrainError, TrainResult,
     checkpoint::{self, State},
     export, language, segmenter,
     synth::Vocabulary,
@@ -97,7 +97,12 @@ pub fn run(job: &Job, total: Total, info: &ModelInfo, words: Vocabulary) -> Trai
         return Err(TrainError::Stopped);
     }
     let inputs = SHARES.map(|(stage, _)| path(stage));
-    export(&inputs, info, &job.out.join(&info.weights.file))
+    export(
+        &inputs,
+        Recipe::default(),
+        info,
+        &job.out.join(&info.weights.file),
+    )
 }
 
 #[cfg(test)]

@@ -47,8 +47,10 @@ pub(crate) struct Prompting {
     pub(crate) answered: usize,
     /// Marks that undo took back; the last one comes again first.
     undone: Vec<Given>,
-    /// The mask before the first click, to be refined.
+    /// The mask before the first mark, to be refined.
     before: Option<Rle>,
+    /// The same if nobody vouched for it: what a box corrects, also when clicks follow.
+    carried: Option<Rle>,
     pub(crate) job: Option<JobId>,
     /// What the prompt is for: a person's own mask becomes an anchor, a chosen proposal does not.
     pub(crate) by_hand: bool,
@@ -99,11 +101,19 @@ impl Prompting {
         })
     }
 
-    /// What the mark whose turn it is asks, together with those before it.
-    fn asks(&self) -> Self {
+    /// What the mark whose turn it is asks, together with those before it; what the object looks like elsewhere is left open.
+    fn asks(&self) -> Prompt {
         let mut asks = self.clone();
         asks.given.truncate(self.answered + 1);
-        asks
+        let box_px = asks.box_px();
+        Prompt {
+            box_px,
+            points: asks.points().collect(),
+            // A box says all anew.
+            mask: asks.before.filter(|_| box_px.is_none()),
+            known: Vec::new(),
+            carried: asks.carried.filter(|_| box_px.is_some()),
+        }
     }
 
     /// What the step of a mark is called.
@@ -144,6 +154,7 @@ impl App {
             answered: 0,
             undone: Vec::new(),
             before: None,
+            carried: None,
             job: None,
             by_hand,
             phrase: None,
@@ -216,32 +227,27 @@ impl App {
         let doc = state.session.as_ref().map(|s| &s.doc);
         let object = doc.and_then(|d| d.object(prompting.object));
         prompting.existed = object.is_some();
-        if prompting.answered == 0 && prompting.by_hand {
+        if prompting.answered == 0 {
             let mask = object.and_then(|o| o.frames.get(&prompting.frame));
-            // Where nothing is, nothing is refined.
-            let mask = mask.filter(|m| !m.rle.is_empty());
-            prompting.before = mask.map(|m| m.rle.clone());
+            // What a person vouched for and boxes anew is not what they want.
+            let carried = mask.filter(|m| !m.anchor);
+            prompting.carried = carried.map(|m| m.rle.clone());
+            // Where nothing is, nothing is refined; a proposal is not refined at all.
+            let refined = mask.filter(|m| prompting.by_hand && !m.rle.is_empty());
+            prompting.before = refined.map(|m| m.rle.clone());
         }
-        let asks = prompting.asks();
-        let box_px = asks.box_px();
-        // What a person vouched for and boxes anew is not what they want.
-        let mask = object.and_then(|o| o.frames.get(&asks.frame));
-        let carried = mask.filter(|m| !m.anchor).map(|m| m.rle.clone());
+        let (object, frame, step) = (prompting.object, prompting.frame, prompting.step);
+        let prompt = prompting.asks();
         let request = Request::Segment {
-            frame: asks.frame,
-            object: asks.object,
+            frame,
+            object,
             prompt: Prompt {
-                box_px,
-                points: asks.points().collect(),
-                // A box says all anew.
-                mask: asks.before.filter(|_| box_px.is_none()),
-                known: self.vouched_for(asks.object, asks.frame),
-                carried: carried.filter(|_| box_px.is_some()),
+                known: self.vouched_for(object, frame),
+                ..prompt
             },
         };
-        let frame = asks.frame;
         let job = self.submit(request, JobKind::Segment { frame });
-        if let Some(prompting) = self.state.prompt_mut(asks.step) {
+        if let Some(prompting) = self.state.prompt_mut(step) {
             prompting.job = job;
         }
     }

@@ -110,6 +110,27 @@ fn a_box_corrects_the_selected_object_where_a_model_made_its_mask() {
     assert_eq!(doc(&app).objects.len(), 1);
 }
 
+/// By then the box's own mask was an anchor in the document, and what the box corrects was looked for there.
+#[test]
+fn what_a_box_corrects_is_known_to_the_clicks_that_follow_it() {
+    let mut app = window();
+    let id = add_object(&mut app, &[0]);
+    app.select_object(Some(id));
+    let carried = |app: &App| app.state.prompting.as_ref().and_then(|p| p.asks().carried);
+    draw(&mut app, AROUND);
+    assert_eq!(carried(&app), Some(mask(2).rle));
+    answer(&mut app, 6);
+    app.click(AT, true);
+    assert_eq!(points(&app), 1);
+    assert_eq!(carried(&app), Some(mask(2).rle));
+    answer(&mut app, 5);
+    // What was vouched for is nothing that a box corrects.
+    act(&mut app, Action::FinishPrompt);
+    app.select_object(Some(id));
+    draw(&mut app, AROUND);
+    assert_eq!((area(&app, id), carried(&app)), (Some(5), None));
+}
+
 #[test]
 fn a_finished_object_is_not_changed_by_the_next_click_until_it_is_chosen_again() {
     let mut app = window();
