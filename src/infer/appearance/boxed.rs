@@ -34,6 +34,12 @@ const ALIKE: f32 = 0.7;
 const SAME_BOX: f32 = 0.7;
 /// What has a smaller IoU with that mask is of something else.
 const WHOLLY_ELSE: f32 = 0.5;
+/// Where the box lies elsewhere, a cut of a smaller IoU with what it holds of that mask has left it …
+const LEFT: f32 = 0.3;
+/// … and is of something else if it looks less like the object by this much, see [`Colours::likeness`] …
+const LESS_ALIKE: f32 = 0.15;
+/// … and what comes of the mask is larger, or has a box of its own with this IoU with the box.
+const HALF_FILLED: f32 = 0.5;
 /// A round that leaves this IoU with the one before was the last.
 const SETTLED: f32 = 0.99;
 /// Where a box's object is looked for first: within this part of its half axes.
@@ -61,7 +67,7 @@ pub(in crate::infer) struct Asked<'a> {
 /// Several ways of beginning are tried. What comes of each is a cut that no other cut betters, and which of these cuts is the
 /// object's, their costs do not say: each was made with colours of its own. Of those that fill a
 /// box that a person drew (where none does, the object is given better odds until one does), the one whose border follows the
-/// picture's edges most closely is taken; but where the box lies around the mask that it corrects and this cut is of something wholly else, that
+/// picture's edges most closely is taken; but where this cut is of something wholly else than the mask that the box corrects, that
 /// mask is what is divided.
 pub(in crate::infer) fn in_box(
     canvas: &Canvas,
@@ -80,12 +86,7 @@ pub(in crate::infer) fn in_box(
     let Tried { weakness, mask, .. } = tried
         .into_iter()
         .min_by(|a, b| a.cost().total_cmp(&b.cost()))?;
-    let corrected = scene
-        .carried
-        .as_ref()
-        .filter(|carried| alike(&mask, |i| carried[i]) < WHOLLY_ELSE)
-        .and_then(|_| scene.divided(&CARRIED, 0.0, config));
-    let (weakness, mask) = match corrected {
+    let (weakness, mask) = match scene.corrected(&mask, config) {
         Some(mask) => (scene.weakness(&mask), mask),
         None => (weakness, mask),
     };
@@ -171,9 +172,28 @@ struct Scene<'a> {
     /// `None` if the box is all there is.
     around: Option<Surroundings>,
     known: Option<&'a Colours>,
-    /// Within the box; `None` if there is no mask that it lies around.
-    carried: Option<Vec<bool>>,
+    /// `None` if the box holds nothing of a mask that it corrects.
+    carried: Option<Carried>,
     met: bool,
+}
+
+/// What a box holds of the mask that it corrects.
+struct Carried {
+    mask: Vec<bool>,
+    /// Whether the box lies around the whole of it, and not somewhere else.
+    same_box: bool,
+}
+
+impl Carried {
+    fn of(mask: &[bool], area: Area, side: usize) -> Option<Self> {
+        let there = Area::around(mask, side)?;
+        let inside = |i: usize| mask[i] && area.contains(i, side);
+        let held: Vec<bool> = (0..mask.len()).map(inside).collect();
+        held.contains(&true).then(|| Self {
+            mask: held,
+            same_box: overlap(there, area) >= SAME_BOX,
+        })
+    }
 }
 
 /// What came of one way of beginning.
@@ -234,7 +254,7 @@ impl<'a> Scene<'a> {
             },
             around,
             known: asked.known,
-            carried: asked.carried.and_then(|mask| surrounded(mask, area, side)),
+            carried: asked.carried.and_then(|mask| Carried::of(mask, area, side)),
             met: asked.met,
         }
     }
@@ -263,6 +283,26 @@ impl<'a> Scene<'a> {
         found.collect()
     }
 
+    /// What comes of the mask that is corrected, if a cut has left it for something else. A mask that the box lies around was of the
+    /// object; of another, the object's colours have to say so, and what comes of it must not be a scrap beside the cut.
+    fn corrected(&self, cut: &[bool], config: &AppearanceConfig) -> Option<Vec<bool>> {
+        let carried = self.carried.as_ref()?;
+        let common = alike(cut, |i| carried.mask[i]);
+        if carried.same_box {
+            return (common < WHOLLY_ELSE)
+                .then(|| self.divided(&CARRIED, 0.0, config))
+                .flatten();
+        }
+        let known = self.known.filter(|_| common < LEFT && self.met)?;
+        let like = |mask: &[bool]| known.likeness(self.canvas, mask);
+        if like(&carried.mask) - like(cut) < LESS_ALIKE {
+            return None;
+        }
+        let mask = self.divided(&CARRIED, 0.0, config)?;
+        let larger = count(&mask) > count(cut);
+        (larger || self.filled(&mask) >= HALF_FILLED).then_some(mask)
+    }
+
     /// How badly a mask's border follows the picture's edges, 0 … 1.
     fn weakness(&self, mask: &[bool]) -> f32 {
         let rim = self.area.grown(1, 1, self.canvas.side);
@@ -274,9 +314,13 @@ impl<'a> Scene<'a> {
         if !self.met {
             return 0.0;
         }
+        UNFILLED * (FILLED - self.filled(mask)).max(0.0)
+    }
+
+    /// IoU of a mask's own box with the box.
+    fn filled(&self, mask: &[bool]) -> f32 {
         let own = Area::around(mask, self.canvas.side);
-        let iou = own.map_or(0.0, |own| overlap(own, self.area));
-        UNFILLED * (FILLED - iou).max(0.0)
+        own.map_or(0.0, |own| overlap(own, self.area))
     }
 
     /// What is divided from a beginning, with so much said for the object everywhere; `None` if it comes to nothing.
@@ -292,7 +336,7 @@ impl<'a> Scene<'a> {
         let (known, mut mask) = match start.seed {
             Seed::Known => (Some(self.known?), self.recognised(self.known?)?),
             Seed::Unusual(part) => (None, self.core(part)),
-            Seed::Carried => (None, self.carried.clone()?),
+            Seed::Carried => (None, self.carried.as_ref()?.mask.clone()),
         };
         // Where it was carried to says something, as while it is carried.
         let places = (start.seed == Seed::Carried)
@@ -414,13 +458,6 @@ fn fences(canvas: &Canvas, area: Area, ring: Area) -> Vec<f32> {
         fences[i] = ((high[i] - threshold) / threshold).clamp(-1.0, 1.0);
     }
     fences
-}
-
-/// What of a mask lies in a box that is drawn around it; `None` if the box is around something else.
-fn surrounded(mask: &[bool], area: Area, side: usize) -> Option<Vec<bool>> {
-    let there = Area::around(mask, side)?;
-    let inside = |i: usize| mask[i] && area.contains(i, side);
-    (overlap(there, area) >= SAME_BOX).then(|| (0..mask.len()).map(inside).collect())
 }
 
 /// Intersection over union.
