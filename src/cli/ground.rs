@@ -19,7 +19,7 @@ use crate::{
     },
     project::{
         BoxPx, Document, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance,
-        Thresholds, VideoInfo, WhyNot, apply, counted, mark_lying,
+        Thresholds, VideoInfo, WhyNot, apply, counted, mark_lying, worth_a_look,
     },
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video,
@@ -718,10 +718,19 @@ fn summarise(args: &GroundArgs, doc: &Document, plan: &Plan, partial: bool) -> R
         } else {
             ""
         };
+        let id = format!("object {}", object.id.0);
+        // What was not asked for in words is called by its number already.
+        let who = match object.name == id {
+            true => id,
+            false => format!("{}: {id}", object.name),
+        };
+        let frames = object.frames.iter().map(|(frame, mask)| (*frame, mask));
+        let look = match worth_a_look(frames).len() {
+            0 => String::new(),
+            n => format!(", {n} of them worth a look"),
+        };
         say(format!(
-            "{}: object {} on {seen} of {}{end}",
-            object.name,
-            object.id.0,
+            "{who} on {seen} of {}{look}{end}",
             counted(all, "frame")
         ))?;
     }

@@ -1,9 +1,11 @@
 //! What `sparrow ground --json` writes. Scripts outside the repository read it: fields are added, never changed.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::project::{
-    Emission, FrameMask, Object, Proposal, Thresholds, VideoInfo, WhyNot, why_not,
+    Emission, FrameMask, Object, Proposal, Thresholds, VideoInfo, WhyNot, why_not, worth_a_look,
 };
 
 use super::asked::AskedOf;
@@ -113,6 +115,11 @@ struct FrameJson {
     #[serde(rename = "box")]
     box_px: [f32; 4],
     rle: RleJson,
+    /// Why the mask may have gone wrong, one clause each, the strongest first; empty where nothing speaks for it, and where
+    /// it was carried on from one that may have.
+    marks: Vec<String>,
+    /// The frame from which on it may have gone wrong: this one, or one that it was carried through.
+    marked_since: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -193,14 +200,16 @@ impl<'a> EmissionJson<'a> {
 impl<'a> ObjectJson<'a> {
     /// `pts` gives a frame's time.
     pub(super) fn new(object: &'a Object, pts: impl Fn(u32) -> Option<f64>) -> Self {
+        let frames = || object.frames.iter().map(|(frame, mask)| (*frame, mask));
+        let since: BTreeMap<_, _> = worth_a_look(frames()).into_iter().collect();
+        let frames = frames().map(|(frame, mask)| FrameJson {
+            marked_since: since.get(&frame).map(|since| since.0),
+            ..FrameJson::new(frame.0, pts(frame.0), mask)
+        });
         Self {
             id: object.id.0,
             phrase: &object.phrase,
-            frames: object
-                .frames
-                .iter()
-                .map(|(&frame, mask)| FrameJson::new(frame.0, pts(frame.0), mask))
-                .collect(),
+            frames: frames.collect(),
         }
     }
 }
@@ -217,6 +226,11 @@ impl FrameJson {
                 size: [mask.rle.size.height, mask.rle.size.width],
                 counts: mask.rle.to_coco_string(),
             },
+            marks: match mask.is_worth_a_look() {
+                true => mask.reasons().iter().map(ToString::to_string).collect(),
+                false => Vec::new(),
+            },
+            marked_since: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     infer::model::{self, ModelInfo},
+    project::counted,
     train::{
         Budget, Exported, Job, Recipe, TrainError, checkpoint, denormals, export, language,
         segmenter, synth::Vocabulary, towers, whole,
@@ -15,7 +16,7 @@ use crate::{
 
 use super::{
     Usage, numbers,
-    output::{NewFile, keep_apart, make_parent, note},
+    output::{NewFile, keep_apart, make_parent, note, require_input, say},
     progress::cancel_on_ctrl_c,
 };
 
@@ -168,20 +169,47 @@ fn stopped(out: &Path) -> String {
 }
 
 /// Says what was written.
-fn tell(path: &Path, done: Exported) {
-    tracing::info!(
-        "{}: {} tensors, {} parameters; {} tensors of training alone left out",
-        path.display(),
-        done.tensors,
+fn tell(path: &Path, done: Exported) -> Result<()> {
+    let mut line = format!(
+        "{} with {} parameters written to {}",
+        counted(done.tensors, "tensor"),
         done.parameters,
-        done.dropped
+        path.display()
     );
+    if done.dropped > 0 {
+        line += &format!("; {} of training alone left out", done.dropped);
+    }
+    say(line)
+}
+
+/// What an export needs, and what it has no use for.
+fn check_export(args: &TrainArgs) -> Result<()> {
+    if args.steps.is_some() || args.minutes.is_some() || args.resume {
+        bail!(Usage(
+            "--steps, --minutes and --resume are for stages that train; `train export` only writes what they left".into()
+        ));
+    }
+    if args.init.is_empty() {
+        bail!(Usage(
+            "name the weights or checkpoints that the file is made of with --init".into()
+        ));
+    }
+    for path in &args.init {
+        require_input(path, "weights or a checkpoint")?;
+        ensure!(
+            path.is_file(),
+            "{} is a folder: give the path of weights or a checkpoint",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Runs the stage.
 pub(super) fn run(args: TrainArgs) -> Result<()> {
     let info = ModelInfo::by_id(&args.model)?;
     if args.stage == Stage::Export {
+        check_export(&args)?;
         let inputs: Vec<&Path> = args.init.iter().map(PathBuf::as_path).collect();
         keep_apart(&inputs, &[&args.out])?;
         make_parent(&args.out)?;
@@ -192,8 +220,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
             keep: args.keep,
         };
         let done = export(&args.init, recipe, &info, &args.out)?;
-        tell(&args.out, done);
-        return Ok(());
+        return tell(&args.out, done);
     }
     if args.mean || args.keep.is_some() {
         bail!(Usage(
@@ -236,8 +263,7 @@ pub(super) fn run(args: TrainArgs) -> Result<()> {
             Err(TrainError::Stopped) => bail!(stopped(&job.out)),
             done => done?,
         };
-        tell(&job.out.join(&info.weights.file), done);
-        return Ok(());
+        return tell(&job.out.join(&info.weights.file), done);
     }
     let trained = match args.stage {
         Stage::Segmenter => segmenter::run(&mut job, &info),

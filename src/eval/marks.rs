@@ -27,7 +27,7 @@ pub struct FrameScore {
 }
 
 impl FrameScore {
-    /// Of a mask; where there is none, nothing is marked.
+    /// Of a mask; where there is none, nothing is marked. What else marks it, its object knows.
     pub(super) fn new(frame: u32, (j, f): (f64, f64), mask: Option<&FrameMask>) -> Self {
         Self {
             frame,

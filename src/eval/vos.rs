@@ -1,7 +1,7 @@
 //! Semi-supervised segmentation from prompts, and what a correction brings. Leaves how sequences are gone through to
 //! [`super::runners`] and what marks are worth to [`super::marks`].
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use super::{
     dataset::{Sequence, Truths},
@@ -15,7 +15,7 @@ use super::{
     subject::{Answer, Subject, Track},
 };
 use crate::{
-    project::{Bitmap, BoxPx, Emission, FrameIndex, FrameMask, Rle},
+    project::{Bitmap, BoxPx, Emission, FrameIndex, FrameMask, Rle, worth_a_look},
     task::{Mode, Progress, Prompt},
 };
 
@@ -121,6 +121,8 @@ fn by_frame(
     track: &Track,
 ) -> Result<Vec<FrameScore>, EvalError> {
     let mut out = Vec::new();
+    let masks = track.iter().map(|(frame, mask)| (FrameIndex(*frame), mask));
+    let looks: BTreeSet<u32> = worth_a_look(masks).iter().map(|look| look.0.0).collect();
     for frame in scored {
         let Some(truth) = truths.at(frame)? else {
             continue;
@@ -131,7 +133,10 @@ fn by_frame(
         let wanted = truth.mask(&[label]);
         let j = region(&wanted, &found, None);
         let f = boundary(&wanted, &found, None, Tolerance::default());
-        out.push(FrameScore::new(frame, (j, f), mask));
+        out.push(FrameScore {
+            marked: looks.contains(&frame),
+            ..FrameScore::new(frame, (j, f), mask)
+        });
     }
     Ok(out)
 }

@@ -14,6 +14,14 @@ pub enum FormatError {
     /// An earlier export lies in the wanted place.
     #[error("the output exists already; choose another place, or allow it to be replaced: {}", .0.display())]
     Exists(PathBuf),
+    /// An export in another format lies in the wanted place.
+    #[error("the output folder holds an export in another format ({format}) and was not replaced; choose another place: {}", path.display())]
+    OtherFormat {
+        /// Name of that format.
+        format: &'static str,
+        /// The folder.
+        path: PathBuf,
+    },
     /// The wanted place is a file.
     #[error("the output is a file and was not replaced; choose another place: {}", .0.display())]
     NotAFolder(PathBuf),

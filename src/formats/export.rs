@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Existing, ExportJob, ExportOptions, Format, FormatError, FrameReader, Kept, Loss, Watcher,
-    clip_name, manifest, plain_name,
+    Existing, ExportJob, ExportOptions, FORMATS, Format, FormatError, FrameReader, Kept, Loss,
+    Watcher, clip_name, manifest, plain_name,
 };
 use crate::project::{Document, counted};
 
@@ -136,6 +136,17 @@ fn may_take_place(format: &dyn Format, out: &Path, existing: Existing) -> Result
     let io = |e: std::io::Error| FormatError::io(out, &e);
     // First: leave to replace is of no use where other things lie.
     if let Some(found) = manifest::foreign(out, format.name(), &[]).map_err(io)? {
+        for other in FORMATS {
+            if manifest::foreign(out, other.name(), &[])
+                .map_err(io)?
+                .is_none()
+            {
+                return Err(FormatError::OtherFormat {
+                    format: other.name(),
+                    path: out.to_path_buf(),
+                });
+            }
+        }
         return Err(FormatError::NotAnExport {
             found: found.display().to_string(),
             path: out.to_path_buf(),

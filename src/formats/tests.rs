@@ -566,7 +566,7 @@ fn an_export_never_replaces_what_is_not_an_export() {
     // A COCO export is nothing that a DAVIS export may replace, and neither is a file.
     assert!(matches!(
         run(&doc, &Davis, &out, &replace),
-        Err(FormatError::NotAnExport { .. })
+        Err(FormatError::OtherFormat { format: "coco", .. })
     ));
     fs::write(out.join("thesis.txt"), "precious").unwrap();
     // Leave to replace would be of no use, so nobody is told to give it.

@@ -316,6 +316,66 @@ impl FrameMask {
     }
 }
 
+/// What lies between a mask and the one that it was carried from.
+#[derive(Clone, Copy, Default)]
+struct Way {
+    /// The mask that stands by itself.
+    given: Option<FrameIndex>,
+    /// The first mask behind that whose own signs are strong.
+    marked: Option<FrameIndex>,
+}
+
+/// The way to each of `frames`, which come in the order in which masks are carried.
+fn ways<'a>(frames: impl Iterator<Item = (FrameIndex, &'a FrameMask)>) -> Vec<Way> {
+    let mut way = Way::default();
+    let each = frames.map(|(frame, mask)| {
+        if mask.is_given() {
+            way = Way {
+                given: Some(frame),
+                marked: None,
+            };
+        } else if way.marked.is_none() && mask.is_worth_a_look() {
+            way.marked = Some(frame);
+        }
+        way
+    });
+    each.collect()
+}
+
+/// Which of an object's frames, in ascending order, are worth a look, each with the frame whose own signs say so: itself, or the first
+/// such one on the way from the mask that it was carried from. What is carried on from a mask that went astray looks
+/// steady and is as wrong, until a person vouches for one in between.
+///
+/// Which way a mask was carried is not recorded; masks that are carried from both sides meet in the middle, so it is taken to be from the nearest.
+pub fn worth_a_look<'a>(
+    frames: impl IntoIterator<Item = (FrameIndex, &'a FrameMask)>,
+) -> Vec<(FrameIndex, FrameIndex)> {
+    let frames: Vec<(FrameIndex, &FrameMask)> = frames.into_iter().collect();
+    let forward = ways(frames.iter().copied());
+    let mut backward = ways(frames.iter().rev().copied());
+    backward.reverse();
+    let looks = frames.iter().zip(forward.iter().zip(&backward));
+    let looks = looks.filter_map(|(&(frame, mask), (before, behind))| {
+        if mask.is_worth_a_look() {
+            return Some((frame, frame));
+        }
+        // What is not drawn cannot be wrong unseen.
+        if mask.is_given() || mask.rle.is_empty() {
+            return None;
+        }
+        let far = |way: &Way| {
+            way.given
+                .map_or(u32::MAX, |given| given.0.abs_diff(frame.0))
+        };
+        let way = match far(behind) < far(before) {
+            true => behind,
+            false => before,
+        };
+        Some((frame, way.marked?))
+    });
+    looks.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -595,5 +655,51 @@ mod tests {
         object.frames.get_mut(&FrameIndex(2)).unwrap().anchor = true;
         assert_eq!(next(&object, 0), Some(3));
         assert_eq!(next(&object, u32::MAX), None);
+    }
+
+    /// A mask that had jumped to the background lay there for two hundred frames, of which none was marked.
+    #[test]
+    fn what_is_carried_on_from_a_mask_that_is_worth_a_look_is_worth_one_until_somebody_vouches() {
+        let carried = |sign: f32| FrameMask {
+            provenance: Provenance::Propagated,
+            drift: DriftSignal {
+                area_jump: sign,
+                ..DriftSignal::default()
+            },
+            ..mask([10.0, 10.0, 30.0, 30.0], 0.98, 0.9)
+        };
+        let given = || FrameMask {
+            anchor: true,
+            ..carried(0.0)
+        };
+        let gone = FrameMask {
+            rle: Rle::empty(S),
+            ..carried(0.0)
+        };
+        let looks = |masks: &[FrameMask]| -> Vec<(u32, u32)> {
+            let frames = masks.iter().enumerate();
+            let frames = frames.map(|(i, m)| (FrameIndex(i as u32), m));
+            let looks = worth_a_look(frames).into_iter();
+            looks.map(|(frame, because)| (frame.0, because.0)).collect()
+        };
+        let still = || carried(0.0);
+        let jumped = || carried(0.9);
+        assert_eq!(
+            looks(&[given(), still(), jumped(), still(), gone, still()]),
+            [(2, 2), (3, 2), (5, 2)]
+        );
+        // Accepted in between, and carried backward.
+        assert_eq!(looks(&[given(), jumped(), given(), still()]), [(1, 1)]);
+        assert_eq!(
+            looks(&[still(), jumped(), still(), given()]),
+            [(0, 1), (1, 1)]
+        );
+        // From both sides: each half by the anchor that is nearer.
+        let (a, b) = (given(), given());
+        assert_eq!(
+            looks(&[a, jumped(), still(), still(), still(), b]),
+            [(1, 1), (2, 1)]
+        );
+        assert!(looks(&[given(), still()]).is_empty() && looks(&[]).is_empty());
     }
 }

@@ -25,7 +25,7 @@ pub use document::{
     Choosing, Document, DriftSignal, Emission, FrameIndex, FrameMask, Object, ObjectId, Proposal,
     Provenance, Thresholds, VideoInfo,
 };
-pub use drift::{Reason, Trace, Usual, lies_on, mark_lying, measure};
+pub use drift::{Reason, Trace, Usual, lies_on, mark_lying, measure, worth_a_look};
 pub use edit::{Author, Edit, EditError, Touched, apply};
 pub use geometry::{BoxPx, PointPx, Size};
 pub use history::{History, StepId};

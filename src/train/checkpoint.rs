@@ -174,8 +174,13 @@ fn read_all(
     device: &Device,
 ) -> TrainResult<(HashMap<String, Tensor>, HashMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| TrainError::file("cannot read", path, e))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes)
-        .map_err(|e| TrainError::file("not a safetensors file", path, e))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| {
+        TrainError::file(
+            "the file is cut short or is not a safetensors file",
+            path,
+            e,
+        )
+    })?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let tensors = candle_core::safetensors::load_buffer(&bytes, device)
         .map_err(|e| TrainError::file("damaged tensors", path, e))?;

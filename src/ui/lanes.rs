@@ -1,6 +1,6 @@
 //! What the timeline draws of an object, worked out once per change of the document: stretches, anchors, drift, scores.
 
-use crate::project::{Object, ObjectId};
+use crate::project::{Object, ObjectId, worth_a_look};
 
 /// One object's lane. Frame ranges are inclusive.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,10 @@ impl Lane {
             scores: Vec::with_capacity(object.frames.len()),
             runs: Vec::new(),
         };
+        let frames = object.frames.iter().map(|(frame, mask)| (*frame, mask));
+        for (frame, _) in worth_a_look(frames) {
+            extend(&mut lane.drift, frame.0);
+        }
         for (frame, mask) in &object.frames {
             if mask.says_absent() {
                 // No score says more, and nothing has drifted.
@@ -64,8 +68,6 @@ impl Lane {
             }
             if mask.anchor {
                 lane.anchors.push(frame.0);
-            } else if mask.is_worth_a_look() {
-                extend(&mut lane.drift, frame.0);
             }
             if !is_seen {
                 // Its strip says so, and it has no quality.
@@ -80,6 +82,12 @@ impl Lane {
             }
         }
         lane
+    }
+
+    /// Whether the mask on a frame is worth a look.
+    pub(crate) fn is_marked(&self, frame: u32) -> bool {
+        let at = self.drift.partition_point(|(_, to)| *to < frame);
+        self.drift.get(at).is_some_and(|(from, _)| *from <= frame)
     }
 }
 
@@ -137,6 +145,10 @@ mod tests {
         assert_eq!(lane.absent, [(4, 5), (8, 8)]);
         assert_eq!(lane.anchors, [0]);
         assert_eq!(lane.drift, [(1, 2)]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|f| lane.is_marked(f)),
+            [false, true, true, false]
+        );
         // The line lay flat at the top, which is where the presence is.
         assert_eq!(lane.scores, [(0, 0.5), (1, 0.5), (2, 0.5), (7, 0.5)]);
         assert_eq!(lane.runs, [(0, 3), (3, 4)]);

@@ -27,6 +27,9 @@ use crate::{
 const UPDATES_PER_FRAME: usize = 64;
 /// Messages that stand in the corner at once.
 const MOST_TOASTS: usize = 5;
+/// How messages about steps of the history begin.
+const UNDONE: &str = "Undone:";
+const DONE_AGAIN: &str = "Done again:";
 /// How often lanes are brought up to date while a propagation runs.
 const LANES_EVERY: Duration = Duration::from_millis(200);
 
@@ -34,9 +37,26 @@ impl App {
     /// A message in the corner; errors stay until they are dismissed.
     pub(super) fn say(&mut self, weight: Weight, text: impl Into<String>) {
         let text = sentence(&text.into());
-        // The same sentence twice is one message.
-        self.state.toasts.retain(|t| t.text != text);
-        let key = self.state.fresh_key();
+        self.say_instead(weight, text, |before, now| before == now);
+    }
+
+    /// Says what a step of the history was, in place of what was said of the one before it, which is not true any more.
+    pub(super) fn say_step(&mut self, undone: bool, what: &str) {
+        let verb = if undone { UNDONE } else { DONE_AGAIN };
+        let text = sentence(&format!("{verb} {what}"));
+        self.say_instead(Weight::Info, text, |before, _| {
+            before.starts_with(UNDONE) || before.starts_with(DONE_AGAIN)
+        });
+    }
+
+    /// Shows a message in the place of those that it replaces: `replaces(theirs, this)`.
+    fn say_instead(&mut self, weight: Weight, text: String, replaces: impl Fn(&str, &str) -> bool) {
+        let toasts = &mut self.state.toasts;
+        // With the key of the newest of them, it stands where that stood, also under a pointer.
+        let place = toasts.iter().rev().find(|t| replaces(&t.text, &text));
+        let place = place.map(|t| t.key);
+        toasts.retain(|t| !replaces(&t.text, &text));
+        let key = place.unwrap_or_else(|| self.state.fresh_key());
         self.state.toasts.push(Toast {
             weight,
             text,
@@ -569,14 +589,13 @@ impl App {
         let result = if undo { session.undo() } else { session.redo() };
         match result {
             Ok(Some(label)) => {
-                let verb = if undo { "Undone" } else { "Done again" };
                 let at = self.show_change(&touched);
                 if goes_on {
                     self.mark_made_again();
                 } else {
                     self.select_returned(&objects);
                 }
-                self.say(Weight::Info, format!("{verb}: {label}{at}"));
+                self.say_step(undo, &format!("{label}{at}"));
             }
             Ok(None) => {
                 let what = if undo { "undo" } else { "redo" };

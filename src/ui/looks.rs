@@ -1,16 +1,19 @@
 //! Where a person should look, and why: frames whose masks may have drifted. Part of `logic`; the signs themselves are
 //! [`crate::project::measure`]'s.
 
-use super::{app::App, lanes::Lane, state::Weight};
+use super::{app::App, state::Weight};
 use crate::project::{
-    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Reason, lies_on,
+    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Reason, lies_on, worth_a_look,
 };
 
 /// Why the mask of an object on a frame is worth a look, the strongest sign first; empty if it is not.
 pub(crate) fn reasons(doc: &Document, object: &Object, frame: FrameIndex) -> Vec<String> {
-    let Some(mask) = object.frames.get(&frame).filter(|m| m.is_worth_a_look()) else {
+    let Some(mask) = object.frames.get(&frame) else {
         return Vec::new();
     };
+    if !mask.is_worth_a_look() {
+        return carried_on(object, frame).into_iter().collect();
+    }
     mask.reasons()
         .into_iter()
         .map(|reason| {
@@ -27,6 +30,17 @@ pub(crate) fn reasons(doc: &Document, object: &Object, frame: FrameIndex) -> Vec
             }
         })
         .collect()
+}
+
+/// Why a mask without signs of its own is worth a look all the same.
+fn carried_on(object: &Object, frame: FrameIndex) -> Option<String> {
+    let frames = object.frames.iter().map(|(frame, mask)| (*frame, mask));
+    let mut looks = worth_a_look(frames).into_iter();
+    let (_, from) = looks.find(|look| look.0 == frame)?;
+    Some(format!(
+        "carried on from frame {}, where it may have gone wrong",
+        from.0
+    ))
 }
 
 /// The change that a carried mask makes: where it has come to lie on another object's, both are marked. Which of the two
@@ -56,15 +70,20 @@ pub(super) fn carried(
     }
 }
 
-/// Starts of all stretches worth a look, by frame.
+/// Starts of all stretches with signs of their own, by frame: within a longer one that is carried on from the first of them, each is
+/// where something else has become worse.
 fn stretches(doc: &Document) -> Vec<(FrameIndex, ObjectId)> {
-    let lanes = doc.objects.iter().map(Lane::new);
-    let mut places: Vec<_> = lanes
-        .flat_map(|lane| {
-            let starts = lane.drift.into_iter();
-            starts.map(move |(from, _)| (FrameIndex(from), lane.id))
-        })
-        .collect();
+    let mut places = Vec::new();
+    for object in &doc.objects {
+        let marked = object.frames.iter().filter(|(_, m)| m.is_worth_a_look());
+        let mut last: Option<u32> = None;
+        for (frame, _) in marked {
+            if last.is_none_or(|last| last + 1 != frame.0) {
+                places.push((*frame, object.id));
+            }
+            last = Some(frame.0);
+        }
+    }
     places.sort_unstable();
     places
 }
@@ -184,6 +203,16 @@ mod tests {
         };
         assert_eq!([true; 4].map(&mut go), [(2, 1), (3, 2), (8, 1), (2, 1)]);
         assert_eq!([false; 3].map(&mut go), [(8, 1), (3, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn what_is_carried_on_from_a_marked_frame_says_so() {
+        let app = window();
+        let doc = app.document().unwrap();
+        let said = |frame| reasons(doc, &doc.objects[1], FrameIndex(frame)).join("; ");
+        assert!(said(3).starts_with("the area jumped"), "{}", said(3));
+        assert!(said(9).contains("carried on from frame 3"), "{}", said(9));
+        assert_eq!(said(2), "");
     }
 
     #[test]

@@ -132,8 +132,30 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         }),
     )
     .map_err(|error| {
+        let error = without_place(&error.to_string()).to_owned();
         anyhow!(
             "the window could not be opened: {error}; without a display, use `sparrow ground VIDEO --phrase TEXT`"
         )
     })
+}
+
+/// An error without the line of a library's source that some begin with: it is of no use to whoever reads it.
+fn without_place(error: &str) -> &str {
+    let behind = error.rsplit_once(".rs:").map(|(_, behind)| behind);
+    behind
+        .and_then(|b| b.split_once(": "))
+        .map_or(error, |(_, what)| what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_window_names_no_line_of_a_library() {
+        let error =
+            "winit EventLoopError: os error at /a/winit/src/x11/mod.rs:788: no connection: none";
+        assert_eq!(without_place(error), "no connection: none");
+        assert_eq!(without_place("no adapter: none"), "no adapter: none");
+    }
 }

@@ -553,7 +553,7 @@ impl App {
         } else {
             return false;
         };
-        self.say(Weight::Info, format!("Undone: {what}"));
+        self.say_step(true, &what);
         true
     }
 
@@ -584,7 +584,7 @@ impl App {
             self.forget_mark(given);
         }
         let at = self.go_to(frame);
-        self.say(Weight::Info, format!("Undone: {label}{at}"));
+        self.say_step(true, &format!("{label}{at}"));
         true
     }
 

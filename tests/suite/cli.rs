@@ -773,9 +773,34 @@ fn what_training_left_is_not_replaced_without_force() {
     let (taken, read) = (export("mine.safetensors"), export("nano.safetensors"));
     refused(dir.path(), &taken[..6], 1, &["exists already", "--force"]);
     assert_eq!(fs::read(at("mine.safetensors")).unwrap(), b"mine");
+    let with = |more: &[&'static str]| [&taken[..2], &["--out", "x"], more].concat();
+    refused(dir.path(), &with(&[]), 2, &["with --init"]);
+    refused(
+        dir.path(),
+        &with(&["--init", "none"]),
+        1,
+        &["none does not exist"],
+    );
+    refused(
+        dir.path(),
+        &with(&["--init", "run"]),
+        1,
+        &["run is a folder"],
+    );
+    let cut = with(&["--init", "mine.safetensors"]);
+    refused(dir.path(), &cut, 1, &["cut short or is not"]);
+    let trains = with(&["--init", "nano.safetensors", "--steps", "1"]);
+    refused(dir.path(), &trains, 2, &["only writes what they left"]);
+    let mean = ["train", "regions", "--mean", "--out", "run", "--steps", "1"];
+    refused(dir.path(), &mean, 2, &["--mean and --keep"]);
     refused(dir.path(), &read, 1, &["is what is read"]);
     let run = sparrow(dir.path(), &taken);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("written to mine.safetensors"),
+        "{}",
+        run.stdout
+    );
     assert!(fs::metadata(at("mine.safetensors")).unwrap().len() > 1_000_000);
     // The folder is made.
     let run = sparrow(dir.path(), &export("new/mine.safetensors"));

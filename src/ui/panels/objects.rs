@@ -22,7 +22,7 @@ use super::{
     bring_into_view, rename_id,
     top_bar::select_all,
 };
-use crate::project::{FrameMask, Object};
+use crate::project::{FrameMask, Object, ObjectId};
 
 const ICON: f32 = 24.0;
 /// Height of a row, and between two of them.
@@ -396,9 +396,10 @@ fn about_score(state: &State, object: &Object) -> Option<String> {
     Some(text)
 }
 
-/// A score vouches for nothing: it is coloured by the signs of drift, and never as what is good.
-fn score_colour(mask: &FrameMask, p: &Palette) -> Color32 {
-    if mask.is_worth_a_look() {
+/// A score vouches for nothing: it is coloured where the mask is worth a look, and never as what is good.
+fn score_colour(state: &State, object: ObjectId, p: &Palette) -> Color32 {
+    let lane = state.lanes.iter().find(|lane| lane.id == object);
+    if lane.is_some_and(|lane| lane.is_marked(state.here().0)) {
         p.look
     } else {
         p.text_weak
@@ -435,7 +436,7 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
         anchor_mark(ui.painter(), centre, 5.0, p.text, p.panel);
         return;
     }
-    let colour = score_colour(mask, p);
+    let colour = score_colour(state, object.id, p);
     ui.painter().text(
         rect.right_center() - vec2(6.0, 0.0),
         Align2::RIGHT_CENTER,
@@ -449,8 +450,8 @@ fn score_ui(ui: &Ui, state: &State, object: &Object, rect: Rect) {
 mod tests {
     use super::*;
     use crate::{
-        project::{DriftSignal, FrameIndex, ObjectId, Provenance, Rle, Size},
-        ui::{session::Session, settings::Settings},
+        project::{DriftSignal, FrameIndex, Provenance, Rle, Size},
+        ui::{lanes::Lane, session::Session, settings::Settings},
     };
     use egui_kittest::{Harness, kittest::Queryable as _};
 
@@ -480,9 +481,12 @@ mod tests {
             "{about}"
         );
         let p = &theme::DARK;
-        assert_eq!(score_colour(&mask, p), p.look);
+        state.lanes = vec![Lane::new(&object)];
+        assert_eq!(score_colour(&state, object.id, p), p.look);
         mask.drift.box_mask = 0.0;
-        assert_eq!(score_colour(&mask, p), p.text_weak);
+        object.frames.insert(FrameIndex(0), mask.clone());
+        state.lanes = vec![Lane::new(&object)];
+        assert_eq!(score_colour(&state, object.id, p), p.text_weak);
         object
             .frames
             .insert(FrameIndex(0), FrameMask::by_hand(Rle::empty(mask.rle.size)));

@@ -109,16 +109,18 @@ fn saving_ui(ui: &mut Ui, state: &State, out: &mut Out) {
 }
 
 fn look_ui(ui: &mut Ui, state: &State, out: &mut Out) {
-    let stretches: usize = state.lanes.iter().map(|l| l.drift.len()).sum();
-    if stretches == 0 {
+    let stretches = || state.lanes.iter().flat_map(|l| &l.drift);
+    let frames: u32 = stretches().map(|(from, to)| to - from + 1).sum();
+    if frames == 0 {
         return;
     }
     let p = theme::palette(ui);
     let key = state.keymap.in_brackets(Action::NextLook);
-    let text = if stretches == 1 {
-        format!("1 stretch worth a look{key}")
-    } else {
-        format!("{stretches} stretches worth a look{key}")
+    // What a person accepts within a stretch makes two of it: what becomes less is the frames.
+    let frames = counted(frames as usize, "frame");
+    let text = match stretches().count() {
+        1 => format!("{frames} worth a look{key}"),
+        n => format!("{frames} worth a look, in {n} stretches{key}"),
     };
     let link = egui::Label::new(RichText::new(text).size(12.0).color(p.look)).sense(Sense::click());
     if ui.add(link).clicked() {

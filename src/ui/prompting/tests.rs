@@ -205,6 +205,26 @@ fn every_click_is_undone_and_made_again_by_itself() {
     assert_eq!(undo(&mut app), (Some(5), 2));
 }
 
+/// "Undone" stood below "Done again" although it was not true any more, and under a pointer each message climbed above the one before.
+#[test]
+fn what_is_said_of_a_step_takes_the_place_of_what_was_said_of_the_one_before() {
+    let mut app = window();
+    app.click(AT, true);
+    answer(&mut app, 4);
+    let said = |app: &App| -> Vec<(String, u64)> {
+        let of_steps = |text: &str| text.starts_with("Undone:") || text.starts_with("Done again:");
+        let toasts = app.state.toasts.iter().filter(|t| of_steps(&t.text));
+        toasts.map(|t| (t.text.clone(), t.key)).collect()
+    };
+    app.undo_or_redo(true);
+    let [(undone, place)] = &said(&app)[..] else {
+        panic!("{:?}", said(&app));
+    };
+    assert!(undone.contains("click"));
+    app.undo_or_redo(false);
+    assert_eq!(said(&app), [("Done again: click".to_owned(), *place)]);
+}
+
 #[test]
 fn clicks_are_undone_one_by_one_after_they_were_finished_as_well() {
     let mut app = window();
