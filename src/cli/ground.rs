@@ -19,7 +19,7 @@ use crate::{
     },
     project::{
         BoxPx, Document, Edit, Emission, FrameIndex, FrameMask, Object, ObjectId, Provenance,
-        Thresholds, VideoInfo, WhyNot, apply, counted, mark_lying, worth_a_look,
+        Thresholds, VideoInfo, WhyNot, apply, counted, mark_lying,
     },
     task::{GroundOptions, Mode, Progress, Prompt, PropagateDirection},
     video,
@@ -724,8 +724,7 @@ fn summarise(args: &GroundArgs, doc: &Document, plan: &Plan, partial: bool) -> R
             true => id,
             false => format!("{}: {id}", object.name),
         };
-        let frames = object.frames.iter().map(|(frame, mask)| (*frame, mask));
-        let look = match worth_a_look(frames).len() {
+        let look = match object.worth_a_look().len() {
             0 => String::new(),
             n => format!(", {n} of them worth a look"),
         };

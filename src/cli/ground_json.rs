@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::project::{
-    Emission, FrameMask, Object, Proposal, Thresholds, VideoInfo, WhyNot, why_not, worth_a_look,
+    Emission, FrameMask, Object, Proposal, Thresholds, VideoInfo, WhyNot, why_not,
 };
 
 use super::asked::AskedOf;
@@ -200,11 +200,10 @@ impl<'a> EmissionJson<'a> {
 impl<'a> ObjectJson<'a> {
     /// `pts` gives a frame's time.
     pub(super) fn new(object: &'a Object, pts: impl Fn(u32) -> Option<f64>) -> Self {
-        let frames = || object.frames.iter().map(|(frame, mask)| (*frame, mask));
-        let since: BTreeMap<_, _> = worth_a_look(frames()).into_iter().collect();
-        let frames = frames().map(|(frame, mask)| FrameJson {
-            marked_since: since.get(&frame).map(|since| since.0),
-            ..FrameJson::new(frame.0, pts(frame.0), mask)
+        let since: BTreeMap<_, _> = object.worth_a_look().into_iter().collect();
+        let frames = object.frames.iter().map(|(frame, mask)| {
+            let since = since.get(frame).map(|since| since.0);
+            FrameJson::new((frame.0, pts(frame.0)), mask, since)
         });
         Self {
             id: object.id.0,
@@ -215,7 +214,11 @@ impl<'a> ObjectJson<'a> {
 }
 
 impl FrameJson {
-    fn new(index: u32, pts_secs: Option<f64>, mask: &FrameMask) -> Self {
+    fn new(
+        (index, pts_secs): (u32, Option<f64>),
+        mask: &FrameMask,
+        marked_since: Option<u32>,
+    ) -> Self {
         Self {
             index,
             pts_secs,
@@ -230,7 +233,7 @@ impl FrameJson {
                 true => mask.reasons().iter().map(ToString::to_string).collect(),
                 false => Vec::new(),
             },
-            marked_since: None,
+            marked_since,
         }
     }
 }

@@ -27,13 +27,18 @@ pub struct FrameScore {
 }
 
 impl FrameScore {
-    /// Of a mask; where there is none, nothing is marked. What else marks it, its object knows.
-    pub(super) fn new(frame: u32, (j, f): (f64, f64), mask: Option<&FrameMask>) -> Self {
+    /// Of a mask, if there is one.
+    pub(super) fn new(
+        frame: u32,
+        (j, f): (f64, f64),
+        mask: Option<&FrameMask>,
+        marked: bool,
+    ) -> Self {
         Self {
             frame,
             j,
             f,
-            marked: mask.is_some_and(FrameMask::is_worth_a_look),
+            marked,
             drift: mask.map(|m| m.drift).unwrap_or_default(),
         }
     }

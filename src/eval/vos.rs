@@ -133,10 +133,7 @@ fn by_frame(
         let wanted = truth.mask(&[label]);
         let j = region(&wanted, &found, None);
         let f = boundary(&wanted, &found, None, Tolerance::default());
-        out.push(FrameScore {
-            marked: looks.contains(&frame),
-            ..FrameScore::new(frame, (j, f), mask)
-        });
+        out.push(FrameScore::new(frame, (j, f), mask, looks.contains(&frame)));
     }
     Ok(out)
 }

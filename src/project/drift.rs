@@ -344,9 +344,10 @@ fn ways<'a>(frames: impl Iterator<Item = (FrameIndex, &'a FrameMask)>) -> Vec<Wa
 
 /// Which of an object's frames, in ascending order, are worth a look, each with the frame whose own signs say so: itself, or the first
 /// such one on the way from the mask that it was carried from. What is carried on from a mask that went astray looks
-/// steady and is as wrong, until a person vouches for one in between.
+/// steady and is as wrong, up to the next mask that stands by itself ([`FrameMask::is_given`]).
 ///
-/// Which way a mask was carried is not recorded; masks that are carried from both sides meet in the middle, so it is taken to be from the nearest.
+/// Which way a mask was carried is not recorded. Masks that are carried from both sides meet in the middle, so it is taken to be
+/// from the nearest.
 pub fn worth_a_look<'a>(
     frames: impl IntoIterator<Item = (FrameIndex, &'a FrameMask)>,
 ) -> Vec<(FrameIndex, FrameIndex)> {
@@ -374,6 +375,13 @@ pub fn worth_a_look<'a>(
         Some((frame, way.marked?))
     });
     looks.collect()
+}
+
+impl Object {
+    /// [`worth_a_look`] of its frames.
+    pub fn worth_a_look(&self) -> Vec<(FrameIndex, FrameIndex)> {
+        worth_a_look(self.frames.iter().map(|(frame, mask)| (*frame, mask)))
+    }
 }
 
 #[cfg(test)]

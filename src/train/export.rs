@@ -54,8 +54,8 @@ pub fn export(
     info: &ModelInfo,
     out: &Path,
 ) -> TrainResult<Exported> {
-    let content = |e: &dyn std::fmt::Display| TrainError::Content(e.to_string());
-    let wanted = LoadedModel::tensor_shapes(info).map_err(|e| content(&e))?;
+    let wanted =
+        LoadedModel::tensor_shapes(info).map_err(|e| TrainError::Content(e.to_string()))?;
     let mut found = Gathered {
         tensors: HashMap::new(),
         thresholds: serde_json::to_value(info.thresholds)

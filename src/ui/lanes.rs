@@ -1,6 +1,6 @@
 //! What the timeline draws of an object, worked out once per change of the document: stretches, anchors, drift, scores.
 
-use crate::project::{Object, ObjectId, worth_a_look};
+use crate::project::{Object, ObjectId};
 
 /// One object's lane. Frame ranges are inclusive.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +50,7 @@ impl Lane {
             scores: Vec::with_capacity(object.frames.len()),
             runs: Vec::new(),
         };
-        let frames = object.frames.iter().map(|(frame, mask)| (*frame, mask));
-        for (frame, _) in worth_a_look(frames) {
+        for (frame, _) in object.worth_a_look() {
             extend(&mut lane.drift, frame.0);
         }
         for (frame, mask) in &object.frames {

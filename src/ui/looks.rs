@@ -3,7 +3,7 @@
 
 use super::{app::App, state::Weight};
 use crate::project::{
-    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Reason, lies_on, worth_a_look,
+    Author, Document, Edit, FrameIndex, FrameMask, Object, ObjectId, Reason, lies_on,
 };
 
 /// Why the mask of an object on a frame is worth a look, the strongest sign first; empty if it is not.
@@ -34,8 +34,7 @@ pub(crate) fn reasons(doc: &Document, object: &Object, frame: FrameIndex) -> Vec
 
 /// Why a mask without signs of its own is worth a look all the same.
 fn carried_on(object: &Object, frame: FrameIndex) -> Option<String> {
-    let frames = object.frames.iter().map(|(frame, mask)| (*frame, mask));
-    let mut looks = worth_a_look(frames).into_iter();
+    let mut looks = object.worth_a_look().into_iter();
     let (_, from) = looks.find(|look| look.0 == frame)?;
     Some(format!(
         "carried on from frame {}, where it may have gone wrong",

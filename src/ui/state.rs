@@ -540,6 +540,12 @@ impl State {
         FrameIndex(self.frame)
     }
 
+    /// Whether an object's mask on the frame in view is worth a look, as its lane says.
+    pub(crate) fn is_marked(&self, object: ObjectId) -> bool {
+        let lane = self.lanes.iter().find(|lane| lane.id == object);
+        lane.is_some_and(|lane| lane.is_marked(self.frame))
+    }
+
     /// Number of frames, at least 1.
     pub(crate) fn frames(&self) -> u32 {
         self.session

@@ -398,8 +398,7 @@ fn about_score(state: &State, object: &Object) -> Option<String> {
 
 /// A score vouches for nothing: it is coloured where the mask is worth a look, and never as what is good.
 fn score_colour(state: &State, object: ObjectId, p: &Palette) -> Color32 {
-    let lane = state.lanes.iter().find(|lane| lane.id == object);
-    if lane.is_some_and(|lane| lane.is_marked(state.here().0)) {
+    if state.is_marked(object) {
         p.look
     } else {
         p.text_weak

@@ -151,6 +151,10 @@ fn why_ui(ui: &mut Ui, state: &State) {
     let (Some(session), Some(object)) = (&state.session, state.selected_object()) else {
         return;
     };
+    if !state.is_marked(object.id) {
+        // Reasons are looked for among all its frames.
+        return;
+    }
     let reasons = looks::reasons(&session.doc, object, state.here());
     let Some(first) = reasons.first() else {
         return;
